@@ -1,0 +1,215 @@
+//! Key files: one line of text, readable by their owner only, made whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::{KeyTextError, PrivateKey, Psk};
+
+/// The longest file that is read as a key, in bytes.
+pub const MAX_FILE_LEN: u64 = 4096;
+
+/// Why a key file was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file cannot be opened, read or made.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of that name is there already.
+    #[error("{0} exists already; it is left as it is")]
+    Exists(PathBuf),
+    /// Others than the owner may read or write the file.
+    #[error("{path} has mode {mode:04o}: others than its owner can use the key")]
+    Permissions {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file belongs to somebody else.
+    #[error("{path} belongs to user {owner}, not to the user that runs this program")]
+    Owner {
+        /// Which file.
+        path: PathBuf,
+        /// The owner's user id.
+        owner: u32,
+    },
+    /// The file holds no key.
+    #[error("{path} holds no key: {source}")]
+    Text {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with the text.
+        source: KeyTextError,
+    },
+}
+
+impl KeyFileError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            KeyFileError::Permissions { path, .. } => format!("chmod 600 {}", path.display()),
+            KeyFileError::Owner { path, .. } => {
+                format!("chown it to that user, or make a new key: l2vpn key new -o {}", path.display())
+            }
+            KeyFileError::Exists(_) => "choose another name, or move the old file away".into(),
+            KeyFileError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                format!("make one: l2vpn key new -o {}", path.display())
+            }
+            KeyFileError::Io { .. } => "check that the path is right and the file readable".into(),
+            KeyFileError::Text { .. } => {
+                "a key file holds one line as `l2vpn key new` or `wg genkey` prints it".into()
+            }
+        }
+    }
+}
+
+/// Reads a private key and checks that nobody else can.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn read_private(path: &Path) -> Result<PrivateKey, KeyFileError> {
+    let text = read_secret(path)?;
+    PrivateKey::from_text(&text).map_err(|source| KeyFileError::Text {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Reads a pre-shared key and checks that nobody else can.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn read_psk(path: &Path) -> Result<Psk, KeyFileError> {
+    let text = read_secret(path)?;
+    Psk::from_text(&text).map_err(|source| KeyFileError::Text {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Makes a new private key file with mode 0600; an existing file is never touched.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn write_private(path: &Path, key: &PrivateKey) -> Result<(), KeyFileError> {
+    write_secret(path, &key.to_text())
+}
+
+/// Makes a new pre-shared key file with mode 0600; an existing file is never touched.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn write_psk(path: &Path, key: &Psk) -> Result<(), KeyFileError> {
+    write_secret(path, &key.to_text())
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    let fail = |source| KeyFileError::Io {
+        path: path.into(),
+        source,
+    };
+    let file = File::open(path).map_err(fail)?;
+    // The open file is asked, not the name: the name may point elsewhere a moment later.
+    let meta = file.metadata().map_err(fail)?;
+    if !meta.is_file() {
+        return Err(fail(io::Error::other("not a regular file")));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(KeyFileError::Permissions {
+            path: path.into(),
+            mode: meta.mode() & 0o7777,
+        });
+    }
+    let me = fs::metadata("/proc/self").map(|m| m.uid()).unwrap_or(0);
+    if meta.uid() != me {
+        return Err(KeyFileError::Owner {
+            path: path.into(),
+            owner: meta.uid(),
+        });
+    }
+    // Room for the longest file, so that the string never moves and leaves a copy behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_LEN as usize + 1));
+    file.take(MAX_FILE_LEN)
+        .read_to_string(&mut text)
+        .map_err(fail)?;
+    Ok(text)
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
+    let fail = |source| KeyFileError::Io {
+        path: path.into(),
+        source,
+    };
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    // tempfile opens with O_EXCL and mode 0600; the name appears only when the content is on disk.
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(fail)?;
+    file.write_all(text.as_bytes()).map_err(fail)?;
+    file.write_all(b"\n").map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist_noclobber(path).map_err(|e| {
+        if e.error.kind() == io::ErrorKind::AlreadyExists {
+            KeyFileError::Exists(path.into())
+        } else {
+            fail(e.error)
+        }
+    })?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_file_is_private_exclusive_and_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        let key = PrivateKey::from_bytes([3; 32]);
+        write_private(&path, &key).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(read_private(&path).unwrap().expose(), key.expose());
+        assert!(matches!(
+            write_private(&path, &PrivateKey::from_bytes([4; 32])),
+            Err(KeyFileError::Exists(_))
+        ));
+        assert_eq!(read_private(&path).unwrap().expose(), key.expose());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_that_others_can_read_or_that_hold_no_key_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        write_private(&path, &PrivateKey::from_bytes([3; 32])).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o610] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = read_private(&path).err().unwrap();
+            assert!(matches!(error, KeyFileError::Permissions { .. }), "{mode:o}");
+            assert!(error.hint().starts_with("chmod 600"));
+        }
+        let junk = dir.path().join("junk");
+        for text in ["", "short\n", &"A".repeat(5000)] {
+            let _ = fs::remove_file(&junk);
+            fs::write(&junk, text).unwrap();
+            fs::set_permissions(&junk, fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(read_psk(&junk), Err(KeyFileError::Text { .. })));
+        }
+        assert!(matches!(
+            read_private(dir.path()),
+            Err(KeyFileError::Io { .. } | KeyFileError::Permissions { .. })
+        ));
+    }
+}

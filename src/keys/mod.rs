@@ -1,0 +1,17 @@
+//! SECRETS: keys, their text form, their files, and the dice that make them.
+//!
+//! # Why
+//! A key is a value that cannot be anything else: `PrivateKey`, `PublicKey` and `Psk` are 32 bytes by construction, so
+//! that no wrong length reaches the Noise library (which pads short private keys with zeros and panics on long ones).
+//! Secrets have no `Debug` of their content, no `Display` and no `Serialize`; they are wiped when dropped. Text forms
+//! are those of `wg genkey`, `wg pubkey` and `wg genpsk`: one line of 44 base64 characters.
+
+mod demo;
+mod entropy;
+mod file;
+mod key;
+
+pub use demo::is_demo;
+pub use entropy::Entropy;
+pub use file::{KeyFileError, MAX_FILE_LEN, read_private, read_psk, write_private, write_psk};
+pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};

@@ -1,0 +1,178 @@
+//! The sessions that two members have at one time: current, previous, and up to two that wait for confirmation.
+//!
+//! # Why
+//! A responder cannot know whether its response arrived, so a session of its making is *pending* until the first packet
+//! sealed with it proves it. The previous session stays for packets in flight. When both ends begin at the same moment
+//! two sessions arise; both work, and both ends settle on the one that the member with the smaller key began, so that
+//! only one is rekeyed later.
+
+use std::sync::Arc;
+
+use super::aead::Suite;
+use super::schedule::{REJECT_AFTER, UNCONFIRMED_KEPT};
+use super::session::{Role, SendHalf};
+use crate::time::{Duration, Instant};
+use crate::wire::segment::SegmentId;
+
+const MAX_PENDING: usize = 2;
+/// Two sessions that began within this time of each other may be one crossing.
+const CROSSING: Duration = Duration::from_secs(5);
+
+/// One session as the control side sees it; the receiving half lives in the table of receiver indices.
+pub struct Session {
+    /// The index that packets to us name.
+    pub index: u32,
+    /// Seals packets to the peer.
+    pub send: Arc<SendHalf>,
+    /// Which end we were.
+    pub role: Role,
+    /// The cipher.
+    pub suite: Suite,
+    /// When the handshake ended.
+    pub born: Instant,
+    /// Whether the peer's initiation and ours crossed.
+    pub crossed: bool,
+    /// The segments that the peer announced in the handshake.
+    pub segments: Vec<SegmentId>,
+}
+
+impl Session {
+    /// Its age.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.since(self.born)
+    }
+}
+
+/// The sessions with one peer.
+#[derive(Default)]
+pub struct Keyring {
+    current: Option<Session>,
+    previous: Option<Session>,
+    pending: Vec<Session>,
+}
+
+/// The receiver indices of sessions that ended; they have to leave the table.
+pub type Retired = Vec<u32>;
+
+impl Keyring {
+    /// The session to send with.
+    pub fn current(&self) -> Option<&Session> {
+        self.current.as_ref()
+    }
+
+    /// Whether this index belongs to a session that waits for confirmation.
+    pub fn is_pending(&self, index: u32) -> bool {
+        self.pending.iter().any(|s| s.index == index)
+    }
+
+    /// Whether this index belongs to the current session.
+    pub fn is_current(&self, index: u32) -> bool {
+        self.current.as_ref().is_some_and(|s| s.index == index)
+    }
+
+    /// Adds a session that we answered; it may be used for sending after [`Keyring::confirm`].
+    pub fn add_pending(&mut self, session: Session) -> Retired {
+        let mut retired = Retired::new();
+        if self.pending.len() >= MAX_PENDING {
+            retired.push(self.pending.remove(0).index);
+        }
+        self.pending.push(session);
+        retired
+    }
+
+    /// Adds a session whose response we received: the peer has it for certain.
+    ///
+    /// `our_key_is_smaller` decides a crossing.
+    pub fn install(&mut self, session: Session, our_key_is_smaller: bool) -> Retired {
+        let mut retired = Retired::new();
+        let stays = self
+            .current
+            .as_ref()
+            .is_some_and(|current| loses_to(&session, current, our_key_is_smaller));
+        let old = if stays {
+            Some(session)
+        } else {
+            self.current.replace(session)
+        };
+        if let Some(old) = old {
+            retired.extend(self.previous.replace(old).map(|s| s.index));
+        }
+        retired
+    }
+
+    /// Moves a pending session up after a packet sealed with it was opened. Older pending ones end.
+    ///
+    /// `None` when the index is not pending.
+    pub fn confirm(&mut self, index: u32, our_key_is_smaller: bool) -> Option<Retired> {
+        let at = self.pending.iter().position(|s| s.index == index)?;
+        let mut retired: Retired = self.pending.drain(..at).map(|s| s.index).collect();
+        let session = self.pending.remove(0);
+        retired.extend(self.install(session, our_key_is_smaller));
+        Some(retired)
+    }
+
+    /// Ends sessions that are too old to be used; their keys are wiped with the last reference.
+    pub fn expire(&mut self, now: Instant) -> Retired {
+        let mut retired = Retired::new();
+        for slot in [&mut self.current, &mut self.previous] {
+            let old = slot.take_if(|s| s.age(now) >= REJECT_AFTER);
+            retired.extend(old.map(|s| s.index));
+        }
+        self.pending.retain(|s| {
+            let keep = s.age(now) < UNCONFIRMED_KEPT;
+            if !keep {
+                retired.push(s.index);
+            }
+            keep
+        });
+        retired
+    }
+
+    /// Ends all sessions.
+    pub fn clear(&mut self) -> Retired {
+        let all = std::mem::take(self);
+        all.current
+            .into_iter()
+            .chain(all.previous)
+            .chain(all.pending)
+            .map(|s| s.index)
+            .collect()
+    }
+
+    /// Ends one session, wherever it stands.
+    pub fn remove(&mut self, index: u32) -> Retired {
+        let mut retired = Retired::new();
+        for slot in [&mut self.current, &mut self.previous] {
+            retired.extend(slot.take_if(|s| s.index == index).map(|s| s.index));
+        }
+        if let Some(at) = self.pending.iter().position(|s| s.index == index) {
+            retired.push(self.pending.remove(at).index);
+        }
+        retired
+    }
+
+    /// How many sessions there are; at most four.
+    pub fn len(&self) -> usize {
+        usize::from(self.current.is_some())
+            + usize::from(self.previous.is_some())
+            + self.pending.len()
+    }
+
+    /// Whether there is no session at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Whether `new` is the half of a crossing that both ends let go.
+fn loses_to(new: &Session, current: &Session, our_key_is_smaller: bool) -> bool {
+    let crossing = (new.crossed || current.crossed)
+        && new.role != current.role
+        && new.born.since(current.born) < CROSSING;
+    let winner = if our_key_is_smaller {
+        Role::Initiator
+    } else {
+        Role::Responder
+    };
+    crossing && current.role == winner
+}

@@ -1,0 +1,15 @@
+//! SWITCHING: who gets this frame?
+//!
+//! # Why
+//! Each member is a learning, VLAN-aware switch whose ports are its own ports and its peers. The mesh is one hop: a
+//! frame from a peer never goes to another peer (split horizon), so no loop can arise in the mesh itself. The room
+//! knows no key and no socket; it answers questions from any number of threads without a lock, because the forwarding
+//! table's readers take none and the layout is published whole ([`layout::Layout`]).
+//!
+//! A frame is brought into *canonical* form where it enters ([`port::PortRule::ingress`]): frames of an access port
+//! carry their VLAN's tag from there on, so that peers see one format whatever the port.
+
+pub mod decide;
+pub mod layout;
+pub mod port;
+pub mod table;

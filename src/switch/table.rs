@@ -1,0 +1,424 @@
+//! The forwarding table: which place a MAC lives behind, per segment and VLAN.
+//!
+//! # Why
+//! MACs are chosen by whoever sends, so the table assumes an enemy: the hash is keyed (SipHash-1-3 with a random key),
+//! the number of entries is capped in all and per place, and when a place exceeds its share only **its own** oldest
+//! entries go. Readers take no lock; a frame from a known place writes nothing, or one relaxed store a second. Only a
+//! new or moved MAC takes the writers' mutex. Ageing is lazy: an old entry is no answer, and a sweep frees it later.
+//!
+//! Memory: at most [`Limits::total`] entries of about 100 bytes with their bookkeeping.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use siphasher::sip::SipHasher13;
+
+use crate::place::Place;
+use crate::time::{Duration, Instant};
+use crate::wire::ethernet::Mac;
+use crate::wire::segment::SegmentId;
+use crate::wire::vlan::VlanClass;
+
+/// How much the table holds and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries in all.
+    pub total: usize,
+    /// Entries for each peer and each port.
+    pub per_place: usize,
+    /// How long an entry stays without a frame from its MAC.
+    pub age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            total: 8192,
+            per_place: 1024,
+            age: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the table is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(u128);
+
+impl Key {
+    /// The key of a MAC in a VLAN of a segment.
+    pub const fn new(segment: SegmentId, class: VlanClass, mac: Mac) -> Key {
+        Key((segment.get() as u128) << 61 | (class.bits() as u128) << 48 | mac.to_u64() as u128)
+    }
+
+    /// The segment's number.
+    pub const fn segment(self) -> u32 {
+        (self.0 >> 61) as u32
+    }
+
+    /// The VLAN.
+    pub const fn class(self) -> VlanClass {
+        VlanClass::from_bits((self.0 >> 48) as u16)
+    }
+
+    /// The MAC.
+    pub const fn mac(self) -> Mac {
+        Mac::from_u64(self.0 as u64 & 0xffff_ffff_ffff)
+    }
+}
+
+/// One learned MAC, for display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// Segment, VLAN and MAC.
+    pub key: Key,
+    /// Where it lives.
+    pub place: Place,
+    /// How long ago it was last heard, to the second.
+    pub idle: Duration,
+    /// How often it has moved between places.
+    pub moves: u32,
+}
+
+struct Entry {
+    place: AtomicU64,
+    /// Microseconds since boot.
+    seen: AtomicU64,
+    moves: AtomicU32,
+}
+
+#[derive(Clone)]
+struct KeyedHash(u64, u64);
+
+impl BuildHasher for KeyedHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+/// What writers keep beside the map.
+#[derive(Default)]
+struct Owners {
+    total: usize,
+    places: HashMap<u64, Owner>,
+}
+
+#[derive(Default)]
+struct Owner {
+    count: usize,
+    /// Keys in the order in which they came; some may have moved away since.
+    order: VecDeque<Key>,
+}
+
+/// A refreshed entry is written at most this often.
+const REFRESH: u64 = 1_000_000;
+
+/// The table.
+pub struct ForwardingTable {
+    limits: Limits,
+    map: papaya::HashMap<Key, Entry, KeyedHash>,
+    owners: Mutex<Owners>,
+    moves: AtomicU64,
+    evictions: AtomicU64,
+}
+
+impl ForwardingTable {
+    /// An empty table; `seed` is random.
+    pub fn new(limits: Limits, seed: (u64, u64)) -> Self {
+        ForwardingTable {
+            limits,
+            map: papaya::HashMap::with_hasher(KeyedHash(seed.0, seed.1)),
+            owners: Mutex::default(),
+            moves: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+        }
+    }
+
+    /// Where a MAC lives, unless its entry is too old.
+    pub fn look_up(&self, key: Key, now: Instant) -> Option<Place> {
+        let map = self.map.pin();
+        let entry = map.get(&key)?;
+        let seen = Instant::from_micros(entry.seen.load(Ordering::Relaxed));
+        if now.since(seen) >= self.limits.age {
+            return None;
+        }
+        Some(Place::from_bits(entry.place.load(Ordering::Relaxed)))
+    }
+
+    /// Notes that a frame with this source came from a place.
+    pub fn learn(&self, key: Key, place: Place, now: Instant) {
+        let map = self.map.pin();
+        if let Some(entry) = map.get(&key) {
+            let seen = entry.seen.load(Ordering::Relaxed);
+            if entry.place.load(Ordering::Relaxed) == place.to_bits() {
+                if now.as_micros().saturating_sub(seen) >= REFRESH {
+                    entry.seen.store(now.as_micros(), Ordering::Relaxed);
+                }
+                return;
+            }
+        }
+        drop(map);
+        self.write(key, place, now);
+    }
+
+    /// The slow path of learning: a new MAC or a moved one.
+    fn write(&self, key: Key, place: Place, now: Instant) {
+        let Ok(mut owners) = self.owners.lock() else {
+            return;
+        };
+        let map = self.map.pin();
+        let bits = place.to_bits();
+        if let Some(entry) = map.get(&key) {
+            let old = entry.place.swap(bits, Ordering::Relaxed);
+            let expired = self.is_old(entry, now);
+            entry.seen.store(now.as_micros(), Ordering::Relaxed);
+            if old == bits {
+                return;
+            }
+            owners.leave(old);
+            if !expired {
+                entry.moves.fetch_add(1, Ordering::Relaxed);
+                self.moves.fetch_add(1, Ordering::Relaxed);
+            }
+        } else {
+            let entry = Entry {
+                place: AtomicU64::new(bits),
+                seen: AtomicU64::new(now.as_micros()),
+                moves: AtomicU32::new(0),
+            };
+            map.insert(key, entry);
+            owners.total += 1;
+        }
+        let owner = owners.places.entry(bits).or_default();
+        owner.count += 1;
+        owner.order.push_back(key);
+        let belongs = |k: &Key| {
+            map.get(k)
+                .is_some_and(|e| e.place.load(Ordering::Relaxed) == bits)
+        };
+        if owner.order.len() > 2 * self.limits.per_place + 16 {
+            owner.order.retain(belongs);
+        }
+        let over_share = owner.count > self.limits.per_place;
+        drop(map);
+        if over_share {
+            self.evict_from(&mut owners, bits);
+        } else if owners.total > self.limits.total {
+            let victim = owners.largest(bits);
+            self.evict_from(&mut owners, victim);
+        }
+    }
+
+    /// Removes the oldest entry of one place.
+    fn evict_from(&self, owners: &mut Owners, bits: u64) {
+        let map = self.map.pin();
+        while let Some(key) = owners.places.get_mut(&bits).and_then(|o| o.order.pop_front()) {
+            let own = map
+                .get(&key)
+                .is_some_and(|e| e.place.load(Ordering::Relaxed) == bits);
+            if own {
+                map.remove(&key);
+                owners.leave(bits);
+                owners.total -= 1;
+                self.evictions.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    fn is_old(&self, entry: &Entry, now: Instant) -> bool {
+        let seen = Instant::from_micros(entry.seen.load(Ordering::Relaxed));
+        now.since(seen) >= self.limits.age
+    }
+
+    /// Frees entries that are too old.
+    pub fn sweep(&self, now: Instant) {
+        self.remove_where(|entry| self.is_old(entry, now));
+    }
+
+    /// Forgets everything behind a place: a peer that left, a port that closed.
+    pub fn forget(&self, place: Place) {
+        let bits = place.to_bits();
+        self.remove_where(|entry| entry.place.load(Ordering::Relaxed) == bits);
+    }
+
+    fn remove_where(&self, doomed: impl Fn(&Entry) -> bool) {
+        let Ok(mut owners) = self.owners.lock() else {
+            return;
+        };
+        let map = self.map.pin();
+        for (key, entry) in &map {
+            if doomed(entry) {
+                owners.leave(entry.place.load(Ordering::Relaxed));
+                map.remove(key);
+                owners.total -= 1;
+            }
+        }
+        for (bits, owner) in &mut owners.places {
+            owner.order.retain(|k| {
+                map.get(k)
+                    .is_some_and(|e| e.place.load(Ordering::Relaxed) == *bits)
+            });
+        }
+        owners.places.retain(|_, owner| !owner.order.is_empty());
+    }
+
+    /// Every entry that is not too old, sorted by segment, VLAN and MAC.
+    pub fn entries(&self, now: Instant) -> Vec<Learned> {
+        let map = self.map.pin();
+        let mut all: Vec<Learned> = map
+            .iter()
+            .filter(|(_, entry)| !self.is_old(entry, now))
+            .map(|(key, entry)| Learned {
+                key: *key,
+                place: Place::from_bits(entry.place.load(Ordering::Relaxed)),
+                idle: now.since(Instant::from_micros(entry.seen.load(Ordering::Relaxed))),
+                moves: entry.moves.load(Ordering::Relaxed),
+            })
+            .collect();
+        all.sort_by_key(|l| l.key);
+        all
+    }
+
+    /// How many entries there are, old ones included.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether nothing was learned.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How often a MAC has moved, and how often an entry was evicted because its place had too many.
+    pub fn moves_and_evictions(&self) -> (u64, u64) {
+        (
+            self.moves.load(Ordering::Relaxed),
+            self.evictions.load(Ordering::Relaxed),
+        )
+    }
+}
+
+impl Owners {
+    fn leave(&mut self, bits: u64) {
+        if let Some(owner) = self.places.get_mut(&bits) {
+            owner.count = owner.count.saturating_sub(1);
+        }
+    }
+
+    /// Who pays when the whole table is full: the place that wants more, unless it has only this one entry.
+    fn largest(&self, wanting: u64) -> u64 {
+        let has_more = self.places.get(&wanting).is_some_and(|o| o.count > 1);
+        if has_more {
+            return wanting;
+        }
+        self.places
+            .iter()
+            .max_by_key(|(bits, owner)| (owner.count, **bits))
+            .map_or(wanting, |(bits, _)| *bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::{PeerId, PortId};
+
+    fn key(n: u64) -> Key {
+        let segment = SegmentId::new(1).unwrap();
+        Key::new(segment, VlanClass::UNTAGGED, Mac::from_u64(n * 2))
+    }
+
+    fn table(total: usize, per_place: usize) -> ForwardingTable {
+        let limits = Limits {
+            total,
+            per_place,
+            ..Limits::default()
+        };
+        ForwardingTable::new(limits, (1, 2))
+    }
+
+    const A: Place = Place::Peer(PeerId(1));
+    const B: Place = Place::Peer(PeerId(2));
+    const PORT: Place = Place::Port(PortId(0));
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn keys_keep_their_parts() {
+        let vid = crate::wire::vlan::Vid::new(4094).unwrap();
+        let mac: Mac = "fe:dc:ba:98:76:54".parse().unwrap();
+        let key = Key::new(SegmentId::new(0xff_ffff).unwrap(), VlanClass::customer(vid), mac);
+        assert_eq!(
+            (key.segment(), key.class(), key.mac()),
+            (0xff_ffff, VlanClass::customer(vid), mac)
+        );
+    }
+
+    #[test]
+    fn entries_age_refresh_and_move() {
+        let t = table(100, 100);
+        t.learn(key(1), A, at(0));
+        assert_eq!(t.look_up(key(1), at(299)), Some(A));
+        assert_eq!(t.look_up(key(1), at(300)), None);
+        t.learn(key(1), A, at(200));
+        assert_eq!(t.look_up(key(1), at(450)), Some(A));
+        t.learn(key(1), B, at(451));
+        assert_eq!(t.look_up(key(1), at(452)), Some(B));
+        assert_eq!(t.moves_and_evictions(), (1, 0));
+        t.learn(key(1), A, at(2000));
+        assert_eq!(t.moves_and_evictions(), (1, 0), "an old entry does not move");
+        t.sweep(at(2300));
+        assert!(t.is_empty());
+    }
+
+    #[test]
+    fn only_the_offender_loses_entries() {
+        let t = table(100, 20);
+        (0..10).for_each(|n| t.learn(key(n), A, at(1)));
+        (1000..101_000).for_each(|n| t.learn(key(n), B, at(2)));
+        assert!((0..10).all(|n| t.look_up(key(n), at(3)) == Some(A)));
+        assert_eq!(t.len(), 30);
+        assert_eq!(t.look_up(key(100_999), at(3)), Some(B));
+        assert!(t.owners.lock().unwrap().places[&B.to_bits()].order.len() <= 56);
+    }
+
+    #[test]
+    fn when_the_whole_table_is_full_the_largest_pays() {
+        let t = table(20, 20);
+        (0..20).for_each(|n| t.learn(key(n), B, at(1)));
+        t.learn(key(500), PORT, at(2));
+        assert_eq!(t.look_up(key(500), at(2)), Some(PORT));
+        assert_eq!(t.len(), 20);
+    }
+
+    #[test]
+    fn moves_to_and_fro_keep_the_books_right() {
+        let t = table(50, 5);
+        for round in 0..2000u64 {
+            let place = if round % 2 == 0 { A } else { B };
+            t.learn(key(round % 7), place, at(1));
+        }
+        let owners = t.owners.lock().unwrap();
+        let counted: usize = owners.places.values().map(|o| o.count).sum();
+        assert_eq!(counted, owners.total);
+        assert_eq!(owners.total, t.map.len());
+        assert!(owners.places.values().all(|o| o.order.len() <= 27));
+    }
+
+    #[test]
+    fn a_leaving_peer_takes_its_entries_along() {
+        let t = table(100, 50);
+        (0..10).for_each(|n| t.learn(key(n), A, at(1)));
+        (10..20).for_each(|n| t.learn(key(n), B, at(1)));
+        t.forget(A);
+        assert_eq!(t.len(), 10);
+        assert_eq!(t.entries(at(2)).len(), 10);
+        assert!(t.entries(at(2)).iter().all(|l| l.place == B));
+    }
+}

@@ -1,0 +1,168 @@
+//! Control messages: elements that members exchange inside a session.
+//!
+//! Body of inner type 5: `version 1` and then elements of `type 1 · length 2 · value`. An element of an unknown type is
+//! skipped and counted, so that later versions can add some.
+
+use super::cursor::Cursor;
+use super::segment::SegmentId;
+use crate::drops::DropReason;
+
+/// The version of this message.
+pub const CONTROL_VERSION: u8 = 1;
+/// The most segments that one announcement names.
+pub const MAX_SEGMENTS: usize = 64;
+/// The most bytes of payload in an echo.
+pub const MAX_ECHO: usize = 1024;
+
+const PATH_CHALLENGE: u8 = 1;
+const PATH_RESPONSE: u8 = 2;
+const ECHO_REQUEST: u8 = 3;
+const ECHO_REPLY: u8 = 4;
+
+/// One element of a control message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element<'a> {
+    /// "Answer this from the address that you got it at", RFC 9000 section 8.2 in spirit.
+    PathChallenge([u8; 8]),
+    /// The answer.
+    PathResponse([u8; 8]),
+    /// `l2vpn ping`: an identifier and bytes to be returned.
+    EchoRequest(u32, &'a [u8]),
+    /// The answer, with the same identifier and bytes.
+    EchoReply(u32, &'a [u8]),
+}
+
+/// Writes a control message of one element behind an inner header.
+pub fn write(element: Element<'_>) -> Vec<u8> {
+    let mut out = vec![CONTROL_VERSION];
+    let mut put = |kind: u8, value: &[&[u8]]| {
+        let len: usize = value.iter().map(|v| v.len()).sum();
+        out.push(kind);
+        out.extend_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
+        for part in value {
+            out.extend_from_slice(part);
+        }
+    };
+    match element {
+        Element::PathChallenge(token) => put(PATH_CHALLENGE, &[&token]),
+        Element::PathResponse(token) => put(PATH_RESPONSE, &[&token]),
+        Element::EchoRequest(id, bytes) => put(ECHO_REQUEST, &[&id.to_le_bytes(), clip(bytes)]),
+        Element::EchoReply(id, bytes) => put(ECHO_REPLY, &[&id.to_le_bytes(), clip(bytes)]),
+    }
+    out
+}
+
+fn clip(bytes: &[u8]) -> &[u8] {
+    bytes.get(..MAX_ECHO).unwrap_or(bytes)
+}
+
+/// The elements of a control message, each parsed or named as a drop.
+#[derive(Clone, Copy, Debug)]
+pub struct Elements<'a>(Cursor<'a>);
+
+/// Opens a control message.
+///
+/// # Errors
+/// [`DropReason::UnknownControl`] for another version, [`DropReason::MalformedInner`] for an empty one.
+pub fn read(body: &[u8]) -> Result<Elements<'_>, DropReason> {
+    let mut cursor = Cursor(body);
+    match cursor.u8() {
+        None => Err(DropReason::MalformedInner),
+        Some(CONTROL_VERSION) => Ok(Elements(cursor)),
+        Some(_) => Err(DropReason::UnknownControl),
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Result<Element<'a>, DropReason>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.0.is_empty() {
+            return None;
+        }
+        let Some((kind, value)) = tlv(&mut self.0) else {
+            self.0 = Cursor(&[]);
+            return Some(Err(DropReason::MalformedInner));
+        };
+        Some(element(kind, value))
+    }
+}
+
+/// Reads one `type 1 · length 2 · value`.
+pub(super) fn tlv<'a>(cursor: &mut Cursor<'a>) -> Option<(u8, &'a [u8])> {
+    let kind = cursor.u8()?;
+    let len = cursor.u16()?;
+    Some((kind, cursor.take(usize::from(len))?))
+}
+
+fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
+    let token = || <[u8; 8]>::try_from(value).map_err(|_| DropReason::MalformedInner);
+    let echo = || {
+        let (id, bytes) = value
+            .split_first_chunk::<4>()
+            .ok_or(DropReason::MalformedInner)?;
+        if bytes.len() > MAX_ECHO {
+            return Err(DropReason::MalformedInner);
+        }
+        Ok((u32::from_le_bytes(*id), bytes))
+    };
+    match kind {
+        PATH_CHALLENGE => token().map(Element::PathChallenge),
+        PATH_RESPONSE => token().map(Element::PathResponse),
+        ECHO_REQUEST => echo().map(|(id, b)| Element::EchoRequest(id, b)),
+        ECHO_REPLY => echo().map(|(id, b)| Element::EchoReply(id, b)),
+        _ => Err(DropReason::UnknownControl),
+    }
+}
+
+/// Writes segment numbers, three bytes each, at most [`MAX_SEGMENTS`].
+pub(super) fn write_segments(segments: &[SegmentId], out: &mut Vec<u8>) {
+    for segment in segments.iter().take(MAX_SEGMENTS) {
+        out.extend_from_slice(&segment.to_bytes());
+    }
+}
+
+/// Reads segment numbers; `None` when the length is odd or a number is 0.
+pub(super) fn read_segments(value: &[u8]) -> Option<Vec<SegmentId>> {
+    let (chunks, rest) = value.as_chunks::<3>();
+    if !rest.is_empty() || chunks.len() > MAX_SEGMENTS {
+        return None;
+    }
+    chunks.iter().map(|c| SegmentId::from_bytes(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_round_trip() {
+        for element in [
+            Element::PathChallenge([3; 8]),
+            Element::PathResponse([4; 8]),
+            Element::EchoRequest(9, b"hello"),
+            Element::EchoReply(u32::MAX, b""),
+        ] {
+            let bytes = write(element);
+            let all: Vec<_> = read(&bytes).unwrap().collect();
+            assert_eq!(all, [Ok(element)]);
+        }
+    }
+
+    #[test]
+    fn unknown_elements_are_skipped_and_broken_ones_end_the_message() {
+        let mut bytes = vec![CONTROL_VERSION, 200, 2, 0, 1, 1];
+        bytes.extend_from_slice(&write(Element::PathChallenge([1; 8]))[1..]);
+        bytes.extend_from_slice(&[3, 255, 255, 0]);
+        let all: Vec<_> = read(&bytes).unwrap().collect();
+        assert_eq!(
+            all,
+            [
+                Err(DropReason::UnknownControl),
+                Ok(Element::PathChallenge([1; 8])),
+                Err(DropReason::MalformedInner),
+            ]
+        );
+        assert!(read(&[]).is_err() && read(&[2]).is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! BYTES: everything that is parsed from or written to a wire, as borrowed views.
+//!
+//! # Why
+//! Parsers are where hostile bytes meet the program, so they live in one room with strict rules: they borrow, they
+//! check the length once and then read without fear, they never panic, allocate, or look at a clock. A value of a type
+//! from this room is proof that the bytes behind it were well formed; whether they are *true* is for the rooms above.
+//!
+//! Ethernet is big endian as IEEE 802.3 has it; everything of our own is little endian.
+
+pub mod control;
+pub mod datagram;
+pub mod ethernet;
+pub mod fragment;
+pub mod inner;
+pub mod offer;
+pub mod segment;
+pub mod vlan;
+
+pub(crate) mod cursor;

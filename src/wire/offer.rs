@@ -1,0 +1,90 @@
+//! What the two ends tell each other inside the handshake: freshness, suites, segments.
+//!
+//! Payload of message 1: `stamp 12` and elements; payload of message 2: elements only. Elements are
+//! `type 1 · length 2 · value`: 1 suites (a bitmap in an offer, one bit in an answer), 2 segments (three bytes each).
+//! Types 16 to 31 are kept for post-quantum keys and member records. Unknown elements are skipped.
+
+use super::control::{read_segments, tlv, write_segments};
+use super::cursor::Cursor;
+use super::segment::SegmentId;
+
+/// Bytes of the freshness stamp: seconds 8 and nanoseconds 4, big endian, so that byte order is time order.
+pub const STAMP_LEN: usize = 12;
+
+const SUITES: u8 = 1;
+const SEGMENTS: u8 = 2;
+
+/// When an initiation was made, comparable with others of the same sender.
+pub type Stamp = [u8; STAMP_LEN];
+
+/// What one end offers, or the answer to an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Bit n stands for suite n.
+    pub suites: u8,
+    /// The segments in which this end has ports.
+    pub segments: Vec<SegmentId>,
+}
+
+impl Offer {
+    /// The elements as they stand in a payload.
+    pub fn write(&self) -> Vec<u8> {
+        let mut out = vec![SUITES, 1, 0, self.suites, SEGMENTS];
+        let mut segments = Vec::new();
+        write_segments(&self.segments, &mut segments);
+        let len = u16::try_from(segments.len()).unwrap_or(0);
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(&segments);
+        out
+    }
+
+    /// Reads the elements; `None` when one is malformed, stands twice, or the suites are missing.
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor(payload);
+        let (mut suites, mut segments) = (None, None);
+        while !cursor.0.is_empty() {
+            match tlv(&mut cursor)? {
+                (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
+                (SEGMENTS, value) if segments.is_none() => segments = Some(read_segments(value)?),
+                (SUITES | SEGMENTS, _) => return None,
+                _ => {}
+            }
+        }
+        Some(Offer {
+            suites: suites?,
+            segments: segments.unwrap_or_default(),
+        })
+    }
+}
+
+/// Splits the payload of message 1 into its stamp and its offer.
+pub fn read_first(payload: &[u8]) -> Option<(Stamp, Offer)> {
+    let (stamp, rest) = payload.split_first_chunk::<STAMP_LEN>()?;
+    Some((*stamp, Offer::read(rest)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_round_trip() {
+        let offer = Offer {
+            suites: 0b110,
+            segments: vec![SegmentId::new(1).unwrap(), SegmentId::new(0xff_ffff).unwrap()],
+        };
+        assert_eq!(Offer::read(&offer.write()), Some(offer.clone()));
+        let mut payload = [9u8; STAMP_LEN].to_vec();
+        payload.extend(offer.write());
+        assert_eq!(read_first(&payload), Some(([9; STAMP_LEN], offer)));
+    }
+
+    #[test]
+    fn unknown_elements_pass_and_broken_ones_do_not() {
+        assert!(Offer::read(&[1, 1, 0, 2, 77, 0, 0]).is_some());
+        assert!(Offer::read(&[]).is_none(), "suites are missing");
+        assert!(Offer::read(&[1, 1, 0, 2, 1, 1, 0, 2]).is_none(), "twice");
+        assert!(Offer::read(&[1, 2, 0, 2, 2]).is_none(), "too long");
+        assert!(Offer::read(&[1, 1, 0, 2, 2, 2, 0, 1, 1]).is_none(), "odd");
+    }
+}
