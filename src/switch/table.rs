@@ -9,7 +9,7 @@
 //! Memory: at most [`Limits::total`] entries of about 100 bytes with their bookkeeping.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

@@ -1,0 +1,200 @@
+//! Datagrams that are ready to go: one buffer, and for each datagram its place in it and its destination.
+//!
+//! # Why
+//! Sealing writes straight into this buffer, and neighbours in it with one destination and one size can be handed to
+//! the kernel as one train (UDP_SEGMENT), so the batch is laid out the way that it will be sent. It is cleared and used
+//! again; with enough capacity nothing is allocated per datagram.
+
+use crate::drops::DropReason;
+use crate::mesh::path::Endpoint;
+
+/// The most bytes of one train: what fits a UDP datagram's length field with room for IP headers.
+const MAX_TRAIN: usize = 65_000;
+
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    start: usize,
+    len: usize,
+    to: Endpoint,
+}
+
+/// A batch of datagrams.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+}
+
+/// Neighbouring datagrams for one destination, all of `size` bytes but the last, which may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub struct Train<'a> {
+    /// Where they go.
+    pub to: Endpoint,
+    /// The datagrams, one behind the other.
+    pub bytes: &'a [u8],
+    /// The size of each but the last.
+    pub size: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Outgoing {
+    /// An empty batch with room for this much.
+    pub fn with_capacity(bytes: usize, datagrams: usize) -> Self {
+        Outgoing {
+            bytes: Vec::with_capacity(bytes),
+            items: Vec::with_capacity(datagrams),
+        }
+    }
+
+    /// Adds the datagram that `write` appends to the buffer.
+    ///
+    /// # Errors
+    /// Those of `write`; nothing is added then.
+    pub fn push_with(
+        &mut self,
+        to: Endpoint,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<usize, DropReason>,
+    ) -> Result<(), DropReason> {
+        let start = self.bytes.len();
+        match write(&mut self.bytes) {
+            Ok(len) => {
+                self.items.push(Item { start, len, to });
+                Ok(())
+            }
+            Err(reason) => {
+                self.bytes.truncate(start);
+                Err(reason)
+            }
+        }
+    }
+
+    /// Adds a copy of a datagram.
+    pub fn push(&mut self, to: Endpoint, datagram: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(datagram);
+        self.items.push(Item {
+            start,
+            len: datagram.len(),
+            to,
+        });
+    }
+
+    /// How many datagrams there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many bytes they have together.
+    pub fn total_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+    }
+
+    /// Each datagram and its destination.
+    pub fn iter(&self) -> impl Iterator<Item = (Endpoint, &[u8])> {
+        self.items
+            .iter()
+            .filter_map(|i| Some((i.to, self.bytes.get(i.start..i.start + i.len)?)))
+    }
+
+    /// The datagrams as trains of at most `most` each, in order.
+    pub fn trains(&self, most: usize) -> Trains<'_> {
+        Trains {
+            bytes: &self.bytes,
+            rest: &self.items,
+            most,
+        }
+    }
+}
+
+/// See [`Outgoing::trains`].
+#[derive(Debug)]
+pub struct Trains<'a> {
+    bytes: &'a [u8],
+    rest: &'a [Item],
+    most: usize,
+}
+
+impl<'a> Iterator for Trains<'a> {
+    type Item = Train<'a>;
+
+    fn next(&mut self) -> Option<Train<'a>> {
+        let (first, others) = self.rest.split_first()?;
+        let mut end = first.start + first.len;
+        let mut count = 1;
+        for item in others {
+            let joins = item.to == first.to
+                && item.len <= first.len
+                && count < self.most
+                && end + item.len - first.start <= MAX_TRAIN;
+            if !joins {
+                break;
+            }
+            end += item.len;
+            count += 1;
+            if item.len < first.len {
+                break;
+            }
+        }
+        self.rest = self.rest.get(count..).unwrap_or_default();
+        Some(Train {
+            to: first.to,
+            bytes: self.bytes.get(first.start..end)?,
+            size: first.len,
+            count,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(port: u16) -> Endpoint {
+        Endpoint::to(([192, 0, 2, 1], port).into())
+    }
+
+    #[test]
+    fn neighbours_of_one_size_make_a_train_and_a_shorter_one_ends_it() {
+        let mut out = Outgoing::default();
+        for (port, len) in [(1, 10), (1, 10), (1, 4), (1, 10), (2, 10), (2, 11), (2, 11)] {
+            out.push(to(port), &vec![0; len]);
+        }
+        let trains: Vec<_> = out
+            .trains(64)
+            .map(|t| (t.to.remote.port(), t.size, t.count, t.bytes.len()))
+            .collect();
+        assert_eq!(
+            trains,
+            [(1, 10, 3, 24), (1, 10, 1, 10), (2, 10, 1, 10), (2, 11, 2, 22)]
+        );
+        assert_eq!(out.trains(1).count(), 7);
+        assert_eq!(out.iter().count(), 7);
+    }
+
+    #[test]
+    fn trains_stay_below_a_udp_length_and_failed_writes_leave_nothing() {
+        let mut out = Outgoing::default();
+        (0..100).for_each(|_| out.push(to(1), &[0; 1472]));
+        assert!(out.trains(64).all(|t| t.bytes.len() <= MAX_TRAIN && t.count <= 64));
+        assert_eq!(out.trains(64).map(|t| t.count).sum::<usize>(), 100);
+        let before = out.total_bytes();
+        let refused = out.push_with(to(1), |buffer| {
+            buffer.push(1);
+            Err(DropReason::SessionExpired)
+        });
+        assert!(refused.is_err());
+        assert_eq!((out.total_bytes(), out.len()), (before, 100));
+    }
+}

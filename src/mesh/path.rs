@@ -1,0 +1,191 @@
+//! Where a peer is and how much fits into one datagram to it.
+//!
+//! # Why
+//! An address becomes a peer's path only by proof: the response to our initiation came from it, a session's first packet
+//! did, or it answered a challenge inside the session (RFC 9000 section 8.2 has the same idea). A packet from a new
+//! address moves nothing by itself, since anybody on the way can send a copy from elsewhere; until the challenge is
+//! answered, data stays on the old path and only the challenge goes to the new one.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::time::{Duration, Instant};
+
+/// A way to a peer: its address and, where known, the local address that it talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The peer's address and port; IPv4 is never written as IPv4-mapped IPv6.
+    pub remote: SocketAddr,
+    /// The source address that packets to it should carry.
+    pub local: Option<IpAddr>,
+}
+
+impl Endpoint {
+    /// A way to an address, from whatever source address the kernel picks.
+    pub fn to(remote: SocketAddr) -> Self {
+        Endpoint::between(remote, None)
+    }
+
+    /// A way between two addresses.
+    pub fn between(remote: SocketAddr, local: Option<IpAddr>) -> Self {
+        Endpoint {
+            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+            local: local.map(|ip| ip.to_canonical()),
+        }
+    }
+
+    /// The bytes of IP and UDP headers on this way.
+    pub fn headers_len(&self) -> usize {
+        match self.remote {
+            SocketAddr::V4(_) => 28,
+            SocketAddr::V6(_) => 48,
+        }
+    }
+}
+
+/// The smallest MTU that a path may have: IPv6's minimum (RFC 8200 section 5). It holds until the route's is known.
+pub const MIN_MTU: u16 = 1280;
+/// A challenge is repeated no sooner than this.
+const CHALLENGE_EVERY: Duration = Duration::from_secs(1);
+/// A challenge unanswered for this long is forgotten.
+const CHALLENGE_KEPT: Duration = Duration::from_secs(5);
+
+struct Challenge {
+    to: Endpoint,
+    token: [u8; 8],
+    since: Instant,
+}
+
+/// The path to one peer.
+#[derive(Default)]
+pub struct Path {
+    endpoint: Option<Endpoint>,
+    /// From the configuration; wins over what the route says.
+    fixed_mtu: Option<u16>,
+    route_mtu: Option<u16>,
+    challenge: Option<Challenge>,
+}
+
+impl Path {
+    /// No path yet; `fixed_mtu` overrides what the route says, in bytes of an IP packet.
+    pub fn new(fixed_mtu: Option<u16>) -> Self {
+        Path {
+            fixed_mtu,
+            ..Path::default()
+        }
+    }
+
+    /// The proven way to the peer.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint
+    }
+
+    /// Takes a way that was proven; gives whether it is another one.
+    pub fn prove(&mut self, endpoint: Endpoint) -> bool {
+        let moved = self.endpoint.map(|e| e.remote) != Some(endpoint.remote);
+        if moved {
+            // What the old route carried says nothing about the new one.
+            self.route_mtu = None;
+        }
+        self.endpoint = Some(endpoint);
+        moved
+    }
+
+    /// The largest IP packet that the path takes, in bytes.
+    pub fn mtu(&self) -> u16 {
+        self.fixed_mtu
+            .or(self.route_mtu)
+            .unwrap_or(MIN_MTU)
+            .max(MIN_MTU)
+    }
+
+    /// Notes what the kernel says about the route; gives whether that changes anything.
+    pub fn set_route_mtu(&mut self, mtu: u16) -> bool {
+        let before = self.mtu();
+        self.route_mtu = Some(mtu);
+        self.mtu() != before
+    }
+
+    /// The bytes of one datagram's payload on the way.
+    pub fn room(&self, endpoint: &Endpoint) -> usize {
+        usize::from(self.mtu()).saturating_sub(endpoint.headers_len())
+    }
+
+    /// Begins to prove a new way; `None` when that is not needed or was just tried.
+    pub fn challenge(&mut self, to: Endpoint, token: [u8; 8], now: Instant) -> Option<[u8; 8]> {
+        if self.endpoint.map(|e| e.remote) == Some(to.remote) {
+            return None;
+        }
+        if let Some(running) = &self.challenge {
+            let age = now.since(running.since);
+            if age < CHALLENGE_EVERY {
+                return None;
+            }
+        }
+        self.challenge = Some(Challenge {
+            to,
+            token,
+            since: now,
+        });
+        Some(token)
+    }
+
+    /// Takes the answer to a challenge; gives the way that it proves.
+    pub fn answer(&mut self, from: Endpoint, token: [u8; 8], now: Instant) -> Option<Endpoint> {
+        let fits = self.challenge.as_ref().is_some_and(|c| {
+            c.token == token
+                && c.to.remote == from.remote
+                && now.since(c.since) < CHALLENGE_KEPT
+        });
+        if !fits {
+            return None;
+        }
+        self.challenge = None;
+        Some(from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(text: &str) -> Endpoint {
+        Endpoint::to(text.parse().unwrap())
+    }
+
+    #[test]
+    fn mapped_addresses_are_plain_ipv4() {
+        assert_eq!(way("[::ffff:192.0.2.1]:7"), way("192.0.2.1:7"));
+        assert_eq!(way("192.0.2.1:7").headers_len(), 28);
+        assert_eq!(way("[2001:db8::1]:7").headers_len(), 48);
+    }
+
+    #[test]
+    fn only_an_answer_from_the_challenged_address_proves_it() {
+        let (old, new, other) = (way("192.0.2.1:1"), way("192.0.2.2:1"), way("192.0.2.3:1"));
+        let mut path = Path::default();
+        let at = |s: u64| Instant::from_micros(s * 1_000_000);
+        assert!(path.prove(old));
+        assert_eq!(path.challenge(old, [1; 8], at(1)), None, "nothing to prove");
+        assert_eq!(path.challenge(new, [1; 8], at(1)), Some([1; 8]));
+        assert_eq!(path.challenge(other, [2; 8], at(1)), None, "one a second");
+        assert_eq!(path.answer(other, [1; 8], at(1)), None);
+        assert_eq!(path.answer(new, [9; 8], at(1)), None);
+        assert_eq!(path.answer(new, [1; 8], at(7)), None, "too late");
+        assert_eq!(path.answer(new, [1; 8], at(2)), Some(new));
+        assert_eq!(path.answer(new, [1; 8], at(2)), None, "once");
+    }
+
+    #[test]
+    fn the_mtu_is_safe_until_known_and_after_a_move() {
+        let mut path = Path::default();
+        assert_eq!(path.mtu(), MIN_MTU);
+        assert!(path.prove(way("192.0.2.1:1")));
+        assert!(path.set_route_mtu(1500) && !path.set_route_mtu(1500));
+        assert_eq!(path.room(&way("192.0.2.1:1")), 1472);
+        path.prove(way("192.0.2.2:1"));
+        assert_eq!(path.mtu(), MIN_MTU);
+        let mut fixed = Path::new(Some(1400));
+        assert!(!fixed.set_route_mtu(9000));
+        assert_eq!(fixed.mtu(), 1400);
+    }
+}

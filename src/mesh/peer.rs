@@ -1,0 +1,190 @@
+//! One peer as the control side sees it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::attempt::Attempt;
+use super::link::Link;
+use super::path::Path;
+use super::staging::Staging;
+use crate::keys::{Psk, PublicKey};
+use crate::noise::cookie::CookieJar;
+use crate::noise::keyring::Keyring;
+use crate::noise::schedule::{
+    KEEPALIVE_PASSIVE, REKEY_AFTER, REKEY_AFTER_AS_RESPONDER, REKEY_AFTER_PACKETS, SUSPECT_AFTER,
+};
+use crate::noise::session::Role;
+use crate::place::PeerId;
+use crate::time::{Duration, Instant};
+use crate::wire::offer::Stamp;
+use crate::wire::segment::SegmentId;
+
+/// What the configuration says of a peer.
+pub struct PeerSettings {
+    /// Its name in logs and tables.
+    pub name: String,
+    /// Who it is.
+    pub key: PublicKey,
+    /// What it and we know besides.
+    pub psk: Option<Psk>,
+    /// Send something at least this often.
+    pub keepalive: Option<Duration>,
+    /// The path MTU, when it is not to be taken from the route.
+    pub mtu: Option<u16>,
+    /// The segments that it may take part in; `None` for all.
+    pub segments: Option<Vec<SegmentId>>,
+}
+
+/// The answer to a peer's last initiation, for its copies.
+pub struct Answered {
+    /// BLAKE2s of the initiation without its MACs.
+    pub digest: [u8; 32],
+    /// The response.
+    pub response: Vec<u8>,
+    /// When it was made.
+    pub at: Instant,
+}
+
+/// A session of ours that the peer has not used yet: its first packet is repeated until it does.
+pub struct Unheard {
+    /// The session's index.
+    pub index: u32,
+    /// How many first packets went out.
+    pub sent: u32,
+    /// When the next one is due.
+    pub next_at: Instant,
+}
+
+/// What became of the peer's initiations so far.
+#[derive(Default)]
+pub struct Initiations {
+    /// The greatest stamp seen.
+    pub greatest: Stamp,
+    /// When one with an older stamp was let through.
+    pub stale_at: Option<Instant>,
+    /// The answer to the last one.
+    pub answered: Option<Answered>,
+}
+
+/// One peer.
+pub struct Peer {
+    /// Its number.
+    pub id: PeerId,
+    /// What the configuration says.
+    pub settings: PeerSettings,
+    /// What the data plane knows of it.
+    pub link: Arc<Link>,
+    /// Addresses at which it may be found.
+    pub known: Vec<SocketAddr>,
+    /// Where it is.
+    pub path: Path,
+    /// The sessions.
+    pub keyring: Keyring,
+    /// The initiation on its way.
+    pub attempt: Option<Attempt>,
+    /// When to begin the next attempt without anybody asking.
+    pub retry_at: Option<Instant>,
+    /// A session of ours that the peer has not used yet.
+    pub unheard: Option<Unheard>,
+    /// The cookie for handshakes with it.
+    pub jar: CookieJar,
+    /// Its initiations.
+    pub initiations: Initiations,
+    /// Frames that wait for a session.
+    pub staging: Staging,
+    /// Since when it owes us an answer.
+    pub unanswered: Option<Instant>,
+    /// Since when it is connected.
+    pub up_since: Option<Instant>,
+}
+
+/// What a peer needs on the heartbeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// A new session, because the old one is used up or the peer owes an answer.
+    pub handshake: bool,
+    /// A sign of life from us.
+    pub keepalive: bool,
+    /// The peer has owed an answer for so long that it counts as gone when the handshake fails too.
+    pub suspect: bool,
+}
+
+impl Peer {
+    /// A peer of whom nothing is known but the configuration.
+    pub fn new(id: PeerId, settings: PeerSettings, link: Arc<Link>) -> Self {
+        let path = Path::new(settings.mtu);
+        Peer {
+            id,
+            settings,
+            link,
+            known: Vec::new(),
+            path,
+            keyring: Keyring::default(),
+            attempt: None,
+            retry_at: None,
+            unheard: None,
+            jar: CookieJar::default(),
+            initiations: Initiations::default(),
+            staging: Staging::default(),
+            unanswered: None,
+            up_since: None,
+        }
+    }
+
+    /// Whether there is any address to try.
+    pub fn is_reachable(&self) -> bool {
+        self.path.endpoint().is_some() || !self.known.is_empty()
+    }
+
+    /// The segments in which it has ports, as it announced for the current session, and may have them.
+    pub fn takes_part_in(&self, segment: SegmentId) -> bool {
+        self.is_admitted_to(segment)
+            && self
+                .keyring
+                .current()
+                .is_some_and(|s| s.segments.contains(&segment))
+    }
+
+    /// Whether the configuration lets it take part in a segment.
+    pub fn is_admitted_to(&self, segment: SegmentId) -> bool {
+        self.settings
+            .segments
+            .as_ref()
+            .is_none_or(|list| list.contains(&segment))
+    }
+
+    /// Looks at what passed and says what is due; called once a second while there is a session.
+    pub fn needs(&mut self, now: Instant) -> Needs {
+        let Some(session) = self.keyring.current() else {
+            return Needs::default();
+        };
+        let limit = match session.role {
+            Role::Initiator => REKEY_AFTER,
+            Role::Responder => REKEY_AFTER_AS_RESPONDER,
+        };
+        let used_up =
+            session.age(now) >= limit || session.send.packets() >= REKEY_AFTER_PACKETS;
+        let activity = &self.link.activity;
+        let (sent, heard) = (activity.sent.get(), activity.heard.get());
+        let (sent_data, heard_data) = (activity.sent_data.get(), activity.heard_data.get());
+        if self.unanswered.is_some_and(|since| heard >= since) {
+            self.unanswered = None;
+        }
+        if self.unanswered.is_none() && sent_data > heard {
+            self.unanswered = Some(sent_data);
+        }
+        let suspect = self
+            .unanswered
+            .is_some_and(|since| now.since(since) >= SUSPECT_AFTER);
+        let passive = heard_data > sent && now.since(heard_data) >= KEEPALIVE_PASSIVE;
+        let persistent = self
+            .settings
+            .keepalive
+            .is_some_and(|every| now.since(sent) >= every);
+        Needs {
+            handshake: used_up || suspect,
+            keepalive: passive || persistent,
+            suspect,
+        }
+    }
+}

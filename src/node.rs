@@ -1,0 +1,309 @@
+//! CORE: one member without its outside. Handshakes, sessions, paths and timers of all peers, and what they publish.
+//!
+//! # The one rule
+//! **Call one `handle_*`, then send what [`Node::outgoing`] holds and take what [`Node::poll_event`] gives, until the
+//! next input or until [`Node::deadline`].** The node has no socket, clock or task; `now` and randomness come in from
+//! outside, so a simulation can run a whole network of nodes in one thread and repeat it bit for bit.
+//!
+//! # The two sides
+//! The node is the control side and belongs to one thread. What the data plane needs is in the shared
+//! [`plane::Plane`]; what the data plane sees and cannot decide comes back as a [`plane::Note`].
+//!
+//! ```text
+//! datagram kinds 8-10, control, close --Note--> Node --publish--> Plane (layout, links, sessions) <-- workers
+//! ```
+
+mod establish;
+mod handshakes;
+mod load;
+pub mod plane;
+mod stamp;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::drops::DropReason;
+use crate::keys::{Entropy, PrivateKey, PublicKey};
+use crate::mesh::link::Link;
+use crate::mesh::outgoing::Outgoing;
+use crate::mesh::path::Endpoint;
+use crate::mesh::peer::{Peer, PeerSettings};
+use crate::noise::cookie::CookieKeeper;
+use crate::noise::dialect::{Dialect, STATIC_NETWORK};
+use crate::noise::handshake::Local;
+use crate::noise::limiter::Limiter;
+use crate::place::PeerId;
+use crate::time::Instant;
+use crate::wire::control::{self, Element};
+use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
+use crate::wire::offer::Offer;
+use crate::wire::segment::SegmentId;
+use load::Load;
+use plane::Plane;
+pub use stamp::WallClock;
+
+/// What a node is made of.
+pub struct NodeSettings {
+    /// Who we are.
+    pub key: PrivateKey,
+    /// The suites that we offer, see [`crate::noise::aead::Suite::offered`].
+    pub suites: u8,
+    /// For the stamps of our initiations.
+    pub wall: WallClock,
+}
+
+/// Something that happened, for logs, hooks and the carrier of the ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A peer is connected.
+    Up(PeerId),
+    /// A peer is not connected any more.
+    Down(PeerId, Gone),
+    /// A peer is at another address now.
+    Moved(PeerId, SocketAddr),
+    /// Nobody answered for the whole series of attempts.
+    Unreachable(PeerId),
+    /// The route to this address should be looked up, and [`Node::set_route_mtu`] called.
+    RouteWanted(PeerId, SocketAddr),
+    /// How many connected peers a segment has now: its ports' carrier follows.
+    Carrier(SegmentId, usize),
+    /// The answer to [`Node::echo`].
+    Echo(PeerId, u32, Vec<u8>),
+    /// Stamps will soon pass this mark (seconds since 1970); it should be stored.
+    Mark(u64),
+}
+
+/// Why a peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It said goodbye.
+    Closed,
+    /// It does not answer.
+    Silent,
+    /// Its session ended and no new one came.
+    Expired,
+}
+
+/// One member's control side.
+pub struct Node {
+    settings: NodeSettings,
+    dialect: Dialect,
+    public: PublicKey,
+    plane: Arc<Plane>,
+    peers: Vec<Peer>,
+    by_key: HashMap<PublicKey, PeerId>,
+    /// Receiver indices of initiations on their way.
+    attempts: HashMap<u32, PeerId>,
+    /// Digests of the initiations whose answers are cached, one for each peer at most.
+    answered: HashMap<[u8; 32], PeerId>,
+    keeper: CookieKeeper,
+    limiter: Limiter,
+    load: Load,
+    entropy: Box<dyn Entropy>,
+    outgoing: Outgoing,
+    events: VecDeque<Event>,
+    heartbeat_at: Instant,
+}
+
+impl Node {
+    /// A node without peers.
+    pub fn new(
+        settings: NodeSettings,
+        plane: Arc<Plane>,
+        mut entropy: Box<dyn Entropy>,
+        now: Instant,
+    ) -> Self {
+        let dialect = Dialect::of_network(&STATIC_NETWORK);
+        let public = settings.key.public();
+        let keeper = CookieKeeper::new(&dialect, &public, entropy.as_mut(), now);
+        Node {
+            limiter: Limiter::new(entropy.next_u64()),
+            settings,
+            dialect,
+            public,
+            plane,
+            peers: Vec::new(),
+            by_key: HashMap::new(),
+            attempts: HashMap::new(),
+            answered: HashMap::new(),
+            keeper,
+            load: Load::default(),
+            entropy,
+            outgoing: Outgoing::default(),
+            events: VecDeque::new(),
+            heartbeat_at: now,
+        }
+    }
+
+    /// Adds a peer. Its number is the count of those before it; a key that is known already changes nothing.
+    pub fn add_peer(&mut self, settings: PeerSettings) -> PeerId {
+        if let Some(id) = self.by_key.get(&settings.key) {
+            return *id;
+        }
+        let id = PeerId(u32::try_from(self.peers.len()).unwrap_or(u32::MAX));
+        let link = Arc::new(Link::new(id));
+        self.by_key.insert(settings.key, id);
+        self.peers.push(Peer::new(id, settings, link));
+        let links = self.peers.iter().map(|p| p.link.clone()).collect();
+        self.plane.publish_links(links);
+        self.publish_layout();
+        id
+    }
+
+    /// Tells where a peer may be found, and begins to connect when it is not connected.
+    pub fn set_endpoints(&mut self, id: PeerId, addresses: Vec<SocketAddr>, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        peer.known = addresses
+            .into_iter()
+            .map(|a| Endpoint::to(a).remote)
+            .collect();
+        let idle = peer.keyring.current().is_none() && peer.attempt.is_none();
+        if idle && peer.is_reachable() {
+            self.start_attempt(id, now);
+        }
+    }
+
+    /// Tells what the kernel knows about the route to a peer, in bytes of an IP packet.
+    pub fn set_route_mtu(&mut self, id: PeerId, mtu: u16) {
+        if let Some(peer) = self.peers.get_mut(id.0 as usize)
+            && peer.path.set_route_mtu(mtu)
+        {
+            publish_route(peer);
+        }
+    }
+
+    /// Asks a peer to send some bytes back; the answer is [`Event::Echo`].
+    ///
+    /// # Errors
+    /// [`DropReason::NoSession`] when it is not connected.
+    pub fn echo(
+        &mut self,
+        id: PeerId,
+        token: u32,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let body = control::write(Element::EchoRequest(token, bytes));
+        let peer = self
+            .peers
+            .get(id.0 as usize)
+            .ok_or(DropReason::NoSession)?;
+        peer.link
+            .send_message(TYPE_CONTROL, &body, None, &mut self.outgoing, now)
+    }
+
+    /// Says goodbye to all peers and forgets all sessions; send what is outgoing afterwards.
+    pub fn close(&mut self, now: Instant) {
+        for index in 0..self.peers.len() {
+            if let Some(peer) = self.peers.get(index) {
+                // Three copies: the packet is small, and its loss would cost the peer seconds.
+                for _ in 0..3 {
+                    let sent =
+                        peer.link
+                            .send_message(TYPE_CLOSE, &[], None, &mut self.outgoing, now);
+                    if sent.is_err() {
+                        break;
+                    }
+                }
+            }
+            self.end_sessions(PeerId(u32::try_from(index).unwrap_or(u32::MAX)));
+        }
+    }
+
+    /// The datagrams to be sent; clear it when they are.
+    pub fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// All peers, in the order of their numbers.
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// The peer with this key.
+    pub fn find(&self, key: &PublicKey) -> Option<PeerId> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Our public key.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// How many receiver indices are in use; for tests of the memory bound.
+    pub fn indices_in_use(&self) -> usize {
+        self.attempts.len() + self.plane.sessions()
+    }
+
+    fn local(&self) -> Local<'_> {
+        Local {
+            dialect: &self.dialect,
+            key: &self.settings.key,
+        }
+    }
+
+    fn offer(&self, suites: u8) -> Offer {
+        Offer {
+            suites,
+            segments: self.plane.switch.layout().segments(),
+        }
+    }
+
+    fn drop_one(&self, reason: DropReason) {
+        self.plane.drops.count(reason);
+    }
+
+    /// A receiver index that nobody uses.
+    fn fresh_index(&mut self) -> u32 {
+        loop {
+            let index = self.entropy.next_u32();
+            if !self.attempts.contains_key(&index) && self.plane.inlet(index).is_none() {
+                return index;
+            }
+        }
+    }
+
+    /// Publishes who gets floods, and tells which segments gained or lost their carrier.
+    fn publish_layout(&mut self) {
+        let before = self.plane.switch.layout();
+        let mut layout = crate::switch::layout::Layout::clone(&before);
+        for segment in before.segments() {
+            let of = |test: &dyn Fn(&Peer) -> bool| -> Vec<PeerId> {
+                self.peers.iter().filter(|p| test(p)).map(|p| p.id).collect()
+            };
+            let members = of(&|p| p.up_since.is_some() && p.takes_part_in(segment));
+            let refused = of(&|p| !p.is_admitted_to(segment));
+            let count = members.len();
+            let changed = before
+                .domain(segment)
+                .is_some_and(|d| d.peers.len() != count);
+            layout.set_peers(segment, members, refused);
+            if changed {
+                self.events.push_back(Event::Carrier(segment, count));
+            }
+        }
+        self.plane.switch.publish(layout);
+    }
+}
+
+/// Publishes how to send to a peer now.
+fn publish_route(peer: &Peer) {
+    let route = peer.keyring.current().and_then(|session| {
+        let endpoint = peer.path.endpoint()?;
+        Some(crate::mesh::link::Route {
+            send: session.send.clone(),
+            room: peer.path.room(&endpoint),
+            endpoint,
+        })
+    });
+    peer.link.publish(route);
+}

@@ -1,0 +1,233 @@
+//! Sessions that begin, move and end, and the notes of the data plane about them.
+
+use super::plane::Note;
+use super::{Event, Gone, Node, publish_route};
+use crate::drops::DropReason;
+use crate::mesh::path::Endpoint;
+use crate::mesh::peer::Unheard;
+use crate::noise::keyring::Session;
+use crate::noise::schedule::ladder;
+use crate::place::{PeerId, Place};
+use crate::time::{Duration, Instant};
+use crate::wire::control::{self, Element};
+use crate::wire::ethernet::Frame;
+use crate::wire::inner::{TYPE_CONTROL, TYPE_PADDING};
+
+/// How soon a peer that said goodbye is tried again: it may be a restart.
+const RETRY_AFTER_CLOSE: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// Takes what the data plane saw.
+    pub fn handle_note(&mut self, note: Note, now: Instant) {
+        match note {
+            Note::Handshake { from, datagram } => self.handle_handshake(from, &datagram, now),
+            Note::Heard { peer, index, from } => self.heard(peer, index, from, now),
+            Note::Moved { peer, from } => self.moved(peer, from, now),
+            Note::Control { peer, from, body } => self.control(peer, from, &body, now),
+            Note::Close { peer, index } => self.closed(peer, index, now),
+            Note::Wanted {
+                peer,
+                segment,
+                frame,
+            } => {
+                if let Some(state) = self.peers.get_mut(peer.0 as usize) {
+                    let dropped = state.staging.push(segment, frame, now);
+                    self.plane.drops.add(DropReason::StagedOverflow, dropped);
+                    self.start_attempt(peer, now);
+                    self.flush(peer, now);
+                }
+            }
+        }
+    }
+
+    /// A response came: the peer has this session, and its address is proven by the response.
+    pub(super) fn install(&mut self, id: PeerId, session: Session, from: Endpoint, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let smaller = self.public < peer.settings.key;
+        let index = session.index;
+        let retired = peer.keyring.install(session, smaller);
+        self.plane.remove_inlets(&retired);
+        peer.unheard = Some(Unheard {
+            index,
+            sent: 1,
+            next_at: now + ladder(1, 0),
+        });
+        self.settle(id, from, now);
+        // The first packet, which confirms the session to the responder.
+        self.send_keepalive(id, now);
+    }
+
+    /// The first packet of a session was opened.
+    fn heard(&mut self, id: PeerId, index: u32, from: Endpoint, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        if peer.unheard.as_ref().is_some_and(|u| u.index == index) {
+            peer.unheard = None;
+        }
+        let smaller = self.public < peer.settings.key;
+        let Some(retired) = peer.keyring.confirm(index, smaller) else {
+            return;
+        };
+        self.plane.remove_inlets(&retired);
+        // There is a fresh session now; what we began ourselves would only make another.
+        self.drop_attempt(id);
+        self.settle(id, from, now);
+        // So that the initiator hears something and stops repeating its first packet.
+        self.send_keepalive(id, now);
+    }
+
+    /// A new session is in use: publishes it, its path and its segments, and sends what waited.
+    fn settle(&mut self, id: PeerId, from: Endpoint, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        peer.unanswered = None;
+        peer.retry_at = None;
+        peer.link.activity.heard.mark(now);
+        let moved = peer.path.prove(from);
+        publish_route(peer);
+        if moved {
+            self.events
+                .push_back(Event::RouteWanted(id, from.remote));
+        }
+        if peer.up_since.is_none() {
+            peer.up_since = Some(now);
+            self.events.push_back(Event::Up(id));
+        }
+        self.publish_layout();
+        self.flush(id, now);
+    }
+
+    /// Sends the frames that waited for a session.
+    fn flush(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let mut scratch = Vec::new();
+        while peer.link.route().is_some() {
+            let Some((segment, bytes)) = peer.staging.next() else {
+                return;
+            };
+            let sent = Frame::parse(&bytes).and_then(|frame| {
+                let frame = (segment, &frame.parts);
+                peer.link
+                    .send_frame(frame, &mut scratch, &mut self.outgoing, now)
+            });
+            if let Err(reason) = sent {
+                self.plane.drops.count(reason);
+            }
+        }
+    }
+
+    pub(super) fn send_keepalive(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get(id.0 as usize) {
+            // Without a session there is nothing to keep alive.
+            let _ = peer
+                .link
+                .send_message(TYPE_PADDING, &[], None, &mut self.outgoing, now);
+        }
+    }
+
+    fn moved(&mut self, id: PeerId, from: Endpoint, now: Instant) {
+        let mut token = [0u8; 8];
+        self.entropy.fill(&mut token);
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        if let Some(token) = peer.path.challenge(from, token, now) {
+            let body = control::write(Element::PathChallenge(token));
+            self.send_control(id, &body, Some(from), now);
+        }
+    }
+
+    fn send_control(&mut self, id: PeerId, body: &[u8], to: Option<Endpoint>, now: Instant) {
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return;
+        };
+        let sent = peer
+            .link
+            .send_message(TYPE_CONTROL, body, to, &mut self.outgoing, now);
+        if let Err(reason) = sent {
+            self.plane.drops.count(reason);
+        }
+    }
+
+    fn control(&mut self, id: PeerId, from: Endpoint, body: &[u8], now: Instant) {
+        let elements = match control::read(body) {
+            Ok(elements) => elements,
+            Err(reason) => return self.drop_one(reason),
+        };
+        for element in elements {
+            match element {
+                Ok(Element::PathChallenge(token)) => {
+                    let body = control::write(Element::PathResponse(token));
+                    self.send_control(id, &body, Some(from), now);
+                }
+                Ok(Element::PathResponse(token)) => self.path_response(id, from, token, now),
+                Ok(Element::EchoRequest(token, bytes)) => {
+                    let body = control::write(Element::EchoReply(token, bytes));
+                    self.send_control(id, &body, None, now);
+                }
+                Ok(Element::EchoReply(token, bytes)) => {
+                    self.events
+                        .push_back(Event::Echo(id, token, bytes.to_vec()));
+                }
+                Err(reason) => self.drop_one(reason),
+            }
+        }
+    }
+
+    fn path_response(&mut self, id: PeerId, from: Endpoint, token: [u8; 8], now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let Some(proven) = peer.path.answer(from, token, now) else {
+            return;
+        };
+        if peer.path.prove(proven) {
+            self.events.push_back(Event::Moved(id, proven.remote));
+            self.events
+                .push_back(Event::RouteWanted(id, proven.remote));
+        }
+        publish_route(peer);
+    }
+
+    fn closed(&mut self, id: PeerId, index: u32, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        if !peer.keyring.is_current(index) {
+            // A late goodbye of a session before a restart does not end the one after it.
+            let retired = peer.keyring.remove(index);
+            self.plane.remove_inlets(&retired);
+            return;
+        }
+        peer.retry_at = Some(now + RETRY_AFTER_CLOSE);
+        self.take_down(id, Gone::Closed);
+    }
+
+    /// Ends everything with a peer and says why.
+    pub(super) fn take_down(&mut self, id: PeerId, why: Gone) {
+        self.end_sessions(id);
+        self.events.push_back(Event::Down(id, why));
+        self.publish_layout();
+    }
+
+    /// Ends all sessions with a peer and forgets the MACs behind it.
+    pub(super) fn end_sessions(&mut self, id: PeerId) {
+        self.drop_attempt(id);
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let retired = peer.keyring.clear();
+        peer.up_since = None;
+        peer.unheard = None;
+        peer.unanswered = None;
+        publish_route(peer);
+        self.plane.remove_inlets(&retired);
+        self.plane.switch.table.forget(Place::Peer(id));
+    }
+}

@@ -1,0 +1,440 @@
+//! Handshake messages: what arrives, in the order in which it is checked, and what we begin ourselves.
+
+use blake2::{Blake2s256, Digest};
+
+use super::plane::Inlet;
+use super::{Event, Node};
+use crate::drops::DropReason;
+use crate::mesh::attempt::Attempt;
+use crate::mesh::path::Endpoint;
+use crate::mesh::peer::Answered;
+use crate::noise::aead::Suite;
+use crate::noise::dialect::handshake_psk;
+use crate::noise::handshake::{Answering, AwaitingResponse, HandshakeError, Secret};
+use crate::noise::keyring::Session;
+use crate::noise::schedule::{ANSWER_CACHED, STALE_INITIATION_EVERY};
+use crate::noise::session::{self, Role};
+use crate::place::PeerId;
+use crate::time::Instant;
+use crate::wire::datagram::{
+    Cookie, Datagram, INITIATION_HEADER, Initiation, RESPONSE_HEADER, Response,
+};
+use crate::wire::offer::{self, Offer, STAMP_LEN, Stamp};
+
+/// Bytes of the initiation's payload. It is padded to this, so that no response is ever longer than its initiation.
+const FIRST_PAYLOAD_LEN: usize = 240;
+/// Type of the element that pads.
+const PADDING: u8 = 0;
+
+/// What a session is made of when a handshake has ended.
+pub(super) struct Agreed {
+    pub(super) secret: Secret,
+    pub(super) suite: Suite,
+    pub(super) role: Role,
+    pub(super) local: u32,
+    pub(super) remote: u32,
+    pub(super) crossed: bool,
+    pub(super) offer: Offer,
+}
+
+impl Node {
+    /// Takes a handshake message or cookie reply from the network.
+    pub fn handle_handshake(&mut self, from: Endpoint, datagram: &[u8], now: Instant) {
+        let result = match Datagram::parse(datagram) {
+            Ok(Datagram::Initiation(message)) => self.initiation(from, &message, datagram.len(), now),
+            Ok(Datagram::Response(message)) => self.response(from, &message, now),
+            Ok(Datagram::Cookie(message)) => self.cookie(&message, now),
+            Ok(Datagram::Data(_)) => Err(DropReason::UnknownKind),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = result {
+            self.drop_one(reason);
+        }
+    }
+
+    /// mac1, then copies of an answered one, then load, then rate, then the expensive part.
+    fn initiation(
+        &mut self,
+        from: Endpoint,
+        message: &Initiation<'_>,
+        len: usize,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if !self.keeper.mac1_holds(&message.macs) {
+            return Err(DropReason::BadMac1);
+        }
+        let busy = self.load.count(now);
+        let digest: [u8; 32] = Blake2s256::digest(message.macs.body).into();
+        if self.answer_again(from, &digest, now) {
+            return Ok(());
+        }
+        let proven = self.keeper.mac2_holds(&message.macs, from.remote, now);
+        if busy && !proven {
+            self.send_cookie(from, message, now);
+            return Err(DropReason::AddressUnproven);
+        }
+        if !self.limiter.admit(from.remote, now) {
+            return Err(DropReason::RateLimited);
+        }
+        let mut dice = DiceOnce::draw(self.entropy.as_mut());
+        let answering = self
+            .local()
+            .accept(INITIATION_HEADER, message.noise, &mut dice)
+            .map_err(|_| DropReason::HandshakeFailed)?;
+        // The remote key is true from here on: the whole message verified.
+        let id = self.find(&answering.remote()).ok_or(DropReason::Stranger)?;
+        let (stamp, offer) =
+            offer::read_first(answering.payload()).ok_or(DropReason::HandshakeFailed)?;
+        self.check_freshness(id, stamp, (proven, from, message), now)?;
+        let suite =
+            Suite::agree(self.settings.suites, offer.suites).ok_or(DropReason::NoCommonSuite)?;
+        let agreement = (suite, offer);
+        let response = self.answer(id, answering, (message.sender, agreement), now)?;
+        if response.len() > len {
+            return Err(DropReason::HandshakeFailed);
+        }
+        self.outgoing.push(from, &response);
+        self.remember_answer(id, digest, response, now);
+        Ok(())
+    }
+
+    /// Repeats the answer to an initiation that was answered a moment ago: our response was lost.
+    fn answer_again(&mut self, from: Endpoint, digest: &[u8; 32], now: Instant) -> bool {
+        let cached = self
+            .answered
+            .get(digest)
+            .and_then(|id| self.peers.get(id.0 as usize))
+            .and_then(|p| p.initiations.answered.as_ref())
+            .filter(|a| a.digest == *digest && now.since(a.at) < ANSWER_CACHED);
+        let Some(cached) = cached else { return false };
+        if self.limiter.admit(from.remote, now) {
+            self.outgoing.push(from, &cached.response);
+        } else {
+            self.plane.drops.count(DropReason::RateLimited);
+        }
+        true
+    }
+
+    fn remember_answer(&mut self, id: PeerId, digest: [u8; 32], response: Vec<u8>, at: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let new = Answered {
+            digest,
+            response,
+            at,
+        };
+        if let Some(old) = peer.initiations.answered.replace(new) {
+            self.answered.remove(&old.digest);
+        }
+        self.answered.insert(digest, id);
+    }
+
+    /// An older stamp than one seen before is a replay, or a machine whose clock was set back. Accepting it changes
+    /// nothing until the session is confirmed, so it is let through seldom, and only from a proven address.
+    fn check_freshness(
+        &mut self,
+        id: PeerId,
+        stamp: Stamp,
+        (proven, from, message): (bool, Endpoint, &Initiation<'_>),
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return Err(DropReason::Stranger);
+        };
+        let seen = &mut peer.initiations;
+        if stamp > seen.greatest {
+            seen.greatest = stamp;
+            return Ok(());
+        }
+        let recently = seen
+            .stale_at
+            .is_some_and(|at| now.since(at) < STALE_INITIATION_EVERY);
+        if proven && !recently {
+            seen.stale_at = Some(now);
+            return Ok(());
+        }
+        if !proven {
+            self.send_cookie(from, message, now);
+        }
+        Err(DropReason::Stale)
+    }
+
+    fn send_cookie(&mut self, from: Endpoint, message: &Initiation<'_>, now: Instant) {
+        let entropy: &mut dyn crate::keys::Entropy = self.entropy.as_mut();
+        let reply =
+            self.keeper
+                .reply(message.sender, &message.macs, from.remote, (entropy, now));
+        if let Some(reply) = reply {
+            self.outgoing.push(from, &reply);
+        }
+    }
+
+    /// Makes the response and the session that waits for its confirmation.
+    fn answer(
+        &mut self,
+        id: PeerId,
+        answering: Answering,
+        (remote, (suite, offer)): (u32, (Suite, Offer)),
+        now: Instant,
+    ) -> Result<Vec<u8>, DropReason> {
+        let failed = |_| DropReason::HandshakeFailed;
+        let local = self.fresh_index();
+        let payload = self.offer(suite.answer()).write();
+        let peer = self.peers.get_mut(id.0 as usize).ok_or(DropReason::Stranger)?;
+        let psk = handshake_psk(peer.settings.psk.as_ref());
+        let crossed = peer.attempt.is_some();
+        if let Some(attempt) = &mut peer.attempt {
+            attempt.crossed = true;
+        }
+        let (secret, response) = answering
+            .respond(&self.local(), RESPONSE_HEADER, (local, remote), &psk, &payload)
+            .map_err(failed)?;
+        let agreed = Agreed {
+            secret,
+            suite,
+            role: Role::Responder,
+            local,
+            remote,
+            crossed,
+            offer,
+        };
+        let session = self.open_session(id, agreed, now).ok_or(DropReason::NoCommonSuite)?;
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            let retired = peer.keyring.add_pending(session);
+            self.plane.remove_inlets(&retired);
+        }
+        Ok(response)
+    }
+
+    /// Derives both halves and puts the receiving one into the table.
+    pub(super) fn open_session(&mut self, id: PeerId, agreed: Agreed, now: Instant) -> Option<Session> {
+        let peer = self.peers.get(id.0 as usize)?;
+        let indices = (agreed.local, agreed.remote);
+        let (send, recv) =
+            session::split(&agreed.secret, agreed.suite, agreed.role, indices, now)?;
+        self.plane
+            .add_inlet(Inlet::new(agreed.local, peer.link.clone(), recv));
+        Some(Session {
+            index: agreed.local,
+            send: send.into(),
+            role: agreed.role,
+            suite: agreed.suite,
+            born: now,
+            crossed: agreed.crossed,
+            segments: agreed.offer.segments,
+        })
+    }
+
+    fn response(
+        &mut self,
+        from: Endpoint,
+        message: &Response<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if !self.keeper.mac1_holds(&message.macs) {
+            return Err(DropReason::BadMac1);
+        }
+        let id = *self
+            .attempts
+            .get(&message.receiver)
+            .ok_or(DropReason::UnknownIndex)?;
+        let ours = self.settings.suites;
+        let peer = self
+            .peers
+            .get_mut(id.0 as usize)
+            .ok_or(DropReason::UnknownIndex)?;
+        let psk = handshake_psk(peer.settings.psk.as_ref());
+        let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
+        let state = attempt.state.take().ok_or(DropReason::UnknownIndex)?;
+        let (secret, payload) = match state.finish(message.noise, &psk) {
+            Ok(done) => done,
+            Err((state, _)) => {
+                // A forged response costs us nothing but this try; the genuine one still fits.
+                attempt.state = Some(state);
+                return Err(DropReason::HandshakeFailed);
+            }
+        };
+        let crossed = attempt.crossed;
+        let offer = Offer::read(&payload);
+        let suite = offer
+            .as_ref()
+            .and_then(|o| Suite::answered(ours, o.suites));
+        self.drop_attempt(id);
+        let (Some(offer), Some(suite)) = (offer, suite) else {
+            return Err(DropReason::NoCommonSuite);
+        };
+        let agreed = Agreed {
+            secret,
+            suite,
+            role: Role::Initiator,
+            local: message.receiver,
+            remote: message.sender,
+            crossed,
+            offer,
+        };
+        let session = self
+            .open_session(id, agreed, now)
+            .ok_or(DropReason::NoCommonSuite)?;
+        self.install(id, session, from, now);
+        Ok(())
+    }
+
+    fn cookie(&mut self, message: &Cookie<'_>, now: Instant) -> Result<(), DropReason> {
+        let id = *self
+            .attempts
+            .get(&message.receiver)
+            .ok_or(DropReason::UnknownIndex)?;
+        let peer = self
+            .peers
+            .get_mut(id.0 as usize)
+            .ok_or(DropReason::UnknownIndex)?;
+        let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
+        let mac1 = attempt.mac1().ok_or(DropReason::UnknownIndex)?;
+        let key = peer.settings.key;
+        if !peer
+            .jar
+            .receive(&self.dialect, &key, (message, &mac1), now)
+        {
+            return Err(DropReason::HandshakeFailed);
+        }
+        attempt.hurry();
+        Ok(())
+    }
+
+    /// Begins to make a session, unless that is going on already or there is no address to try.
+    pub(super) fn start_attempt(&mut self, id: PeerId, now: Instant) {
+        let busy = self
+            .peers
+            .get(id.0 as usize)
+            .is_none_or(|p| p.attempt.is_some() || !p.is_reachable());
+        if busy {
+            return;
+        }
+        let Some((index, state, datagram)) = self.make_initiation(id, now) else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            peer.retry_at = None;
+            peer.attempt = Some(Attempt::new(index, state, datagram, now));
+            self.attempts.insert(index, id);
+            self.send_initiation(id, now);
+        }
+    }
+
+    /// Replaces the initiation of a running attempt by a new one.
+    pub(super) fn renew_attempt(&mut self, id: PeerId, now: Instant) {
+        let Some((index, state, datagram)) = self.make_initiation(id, now) else {
+            return;
+        };
+        if let Some(attempt) = self
+            .peers
+            .get_mut(id.0 as usize)
+            .and_then(|p| p.attempt.as_mut())
+        {
+            self.attempts.remove(&attempt.index);
+            self.attempts.insert(index, id);
+            attempt.renew(index, state, datagram);
+        }
+    }
+
+    fn make_initiation(
+        &mut self,
+        id: PeerId,
+        now: Instant,
+    ) -> Option<(u32, AwaitingResponse, Vec<u8>)> {
+        let remote = self.peers.get(id.0 as usize)?.settings.key;
+        let index = self.fresh_index();
+        let (stamp, mark) = self.settings.wall.stamp(now);
+        self.events.extend(mark.map(Event::Mark));
+        let payload = first_payload(stamp, &self.offer(self.settings.suites));
+        let mut dice = DiceOnce::draw(self.entropy.as_mut());
+        let made: Result<_, HandshakeError> =
+            self.local()
+                .initiate(&remote, INITIATION_HEADER, index, &payload, &mut dice);
+        match made {
+            Ok((state, datagram)) => Some((index, state, datagram)),
+            Err(_) => {
+                // A key of low order in the configuration: no packet ever leaves for it.
+                self.drop_one(DropReason::HandshakeFailed);
+                None
+            }
+        }
+    }
+
+    /// Sends the next copy of an initiation.
+    pub(super) fn send_initiation(&mut self, id: PeerId, now: Instant) {
+        let jitter = self.entropy.next_u32();
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let Some(attempt) = &mut peer.attempt else {
+            return;
+        };
+        let proven = peer.path.endpoint();
+        let target = attempt.target(proven.map(|e| e.remote), &peer.known);
+        attempt.mark_sent(jitter, now);
+        let Some(target) = target else { return };
+        let to = proven
+            .filter(|e| e.remote == target)
+            .unwrap_or(Endpoint::to(target));
+        let jar = &peer.jar;
+        let datagram = &attempt.datagram;
+        let _ = self.outgoing.push_with(to, |buffer| {
+            let start = buffer.len();
+            buffer.extend_from_slice(datagram);
+            if let Some(copy) = buffer.get_mut(start..) {
+                jar.stamp(copy, now);
+            }
+            Ok(datagram.len())
+        });
+    }
+
+    /// Ends an attempt.
+    pub(super) fn drop_attempt(&mut self, id: PeerId) {
+        if let Some(attempt) = self
+            .peers
+            .get_mut(id.0 as usize)
+            .and_then(|p| p.attempt.take())
+        {
+            self.attempts.remove(&attempt.index);
+        }
+    }
+}
+
+fn first_payload(stamp: Stamp, offer: &Offer) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(FIRST_PAYLOAD_LEN);
+    payload.extend_from_slice(&stamp);
+    payload.extend(offer.write());
+    let missing = FIRST_PAYLOAD_LEN.saturating_sub(payload.len() + 3);
+    payload.push(PADDING);
+    payload.extend_from_slice(&u16::try_from(missing).unwrap_or(0).to_le_bytes());
+    payload.resize(payload.len() + missing, 0);
+    debug_assert!(payload.len() >= FIRST_PAYLOAD_LEN && STAMP_LEN < FIRST_PAYLOAD_LEN);
+    payload
+}
+
+/// Randomness drawn ahead, so that the node's source is not borrowed while its keys are.
+struct DiceOnce([u8; 32]);
+
+impl DiceOnce {
+    fn draw(entropy: &mut dyn crate::keys::Entropy) -> Self {
+        let mut bytes = [0u8; 32];
+        entropy.fill(&mut bytes);
+        DiceOnce(bytes)
+    }
+}
+
+impl crate::keys::Entropy for DiceOnce {
+    fn fill(&mut self, out: &mut [u8]) {
+        let len = out.len().min(self.0.len());
+        let (head, _) = out.split_at_mut(len);
+        head.copy_from_slice(self.0.get(..len).unwrap_or_default());
+    }
+}
+
+impl Drop for DiceOnce {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}

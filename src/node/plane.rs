@@ -1,0 +1,153 @@
+//! What all threads of a member share: the switch, the links, the table of receiver indices, the counters.
+//!
+//! Readers take no lock. The control side is the only writer of links, layout and receiver indices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::drops::Drops;
+use crate::mesh::link::{Link, Moment};
+use crate::mesh::path::Endpoint;
+use crate::noise::session::RecvHalf;
+use crate::place::PeerId;
+use crate::switch::decide::Switch;
+use crate::wire::segment::SegmentId;
+
+/// The receiving end of one session.
+pub struct Inlet {
+    /// The index that packets name.
+    pub index: u32,
+    /// Whose packets.
+    pub link: Arc<Link>,
+    /// Opens them.
+    pub recv: RecvHalf,
+    /// Whether a packet of this session was opened before.
+    heard: AtomicBool,
+    /// When the last [`Note::Moved`] was made for it.
+    pub moved: Moment,
+}
+
+impl Inlet {
+    /// The receiving end of a session that nobody has used yet.
+    pub fn new(index: u32, link: Arc<Link>, recv: RecvHalf) -> Self {
+        Inlet {
+            index,
+            link,
+            recv,
+            heard: AtomicBool::new(false),
+            moved: Moment::default(),
+        }
+    }
+
+    /// Notes that a packet was opened; gives whether it is the first.
+    pub fn mark_heard(&self) -> bool {
+        !self.heard.load(Ordering::Relaxed) && !self.heard.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// What all threads of a member share.
+pub struct Plane {
+    /// Who gets a frame.
+    pub switch: Switch,
+    /// Why frames and datagrams were dropped.
+    pub drops: Drops,
+    links: ArcSwap<Vec<Arc<Link>>>,
+    inlets: papaya::HashMap<u32, Arc<Inlet>>,
+}
+
+impl Plane {
+    /// A plane without peers.
+    pub fn new(switch: Switch) -> Self {
+        Plane {
+            switch,
+            drops: Drops::default(),
+            links: ArcSwap::default(),
+            inlets: papaya::HashMap::new(),
+        }
+    }
+
+    /// The links, by peer number; load them once per batch.
+    pub fn links(&self) -> Guard<Arc<Vec<Arc<Link>>>> {
+        self.links.load()
+    }
+
+    /// The receiving end with this index.
+    pub fn inlet(&self, index: u32) -> Option<Arc<Inlet>> {
+        self.inlets.pin().get(&index).cloned()
+    }
+
+    /// How many sessions can be received on.
+    pub fn sessions(&self) -> usize {
+        self.inlets.len()
+    }
+
+    pub(super) fn publish_links(&self, links: Vec<Arc<Link>>) {
+        self.links.store(Arc::new(links));
+    }
+
+    pub(super) fn add_inlet(&self, inlet: Inlet) {
+        self.inlets.pin().insert(inlet.index, Arc::new(inlet));
+    }
+
+    pub(super) fn remove_inlets(&self, indices: &[u32]) {
+        let inlets = self.inlets.pin();
+        for index in indices {
+            inlets.remove(index);
+        }
+    }
+}
+
+/// Something that the data plane saw and the control side decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A handshake message or a cookie reply, well formed and nothing more.
+    Handshake {
+        /// Where it came from.
+        from: Endpoint,
+        /// All of it.
+        datagram: Vec<u8>,
+    },
+    /// The first packet of a session was opened.
+    Heard {
+        /// Whose.
+        peer: PeerId,
+        /// The session's index.
+        index: u32,
+        /// Where it came from.
+        from: Endpoint,
+    },
+    /// The newest packet of a session came from another address than the path's.
+    Moved {
+        /// Whose.
+        peer: PeerId,
+        /// Where it came from.
+        from: Endpoint,
+    },
+    /// A control message.
+    Control {
+        /// Whose.
+        peer: PeerId,
+        /// Where it came from.
+        from: Endpoint,
+        /// The message's body.
+        body: Vec<u8>,
+    },
+    /// The peer ended a session.
+    Close {
+        /// Which peer.
+        peer: PeerId,
+        /// The session's index.
+        index: u32,
+    },
+    /// A frame waits for a session with a peer.
+    Wanted {
+        /// Which peer.
+        peer: PeerId,
+        /// The frame's segment.
+        segment: SegmentId,
+        /// The frame in canonical form.
+        frame: Vec<u8>,
+    },
+}

@@ -1,0 +1,132 @@
+//! What happens because time passes.
+
+use super::{Event, Gone, Node, publish_route};
+use crate::drops::DropReason;
+use crate::mesh::attempt::Step;
+use crate::noise::schedule::{REST_AFTER_GIVING_UP, ladder};
+use crate::place::PeerId;
+use crate::time::{Duration, Instant};
+
+/// Keepalives, ages and silence are looked at this often: the workers only leave marks, nobody calls us per packet.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A suspect peer whose new handshake is not answered for this long is gone.
+const SUSPECT_ATTEMPT: Duration = Duration::from_secs(5);
+/// First packets of a session that the peer has not used are repeated this often at most.
+const MAX_FIRST_PACKETS: u32 = 8;
+
+impl Node {
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let beat = now >= self.heartbeat_at;
+        for index in 0..self.peers.len() {
+            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            self.step_attempt(id, now);
+            self.repeat_first_packet(id, now);
+            if self
+                .peers
+                .get(index)
+                .and_then(|p| p.retry_at)
+                .is_some_and(|at| now >= at)
+            {
+                self.start_attempt(id, now);
+            }
+            if beat {
+                self.heartbeat(id, now);
+            }
+        }
+        if beat {
+            self.heartbeat_at = now + HEARTBEAT;
+            self.plane.switch.table.sweep(now);
+        }
+    }
+
+    /// When [`Node::handle_timeout`] should be called next.
+    pub fn deadline(&self) -> Instant {
+        let mut next = self.heartbeat_at;
+        for peer in &self.peers {
+            let times = [
+                peer.attempt.as_ref().map(|a| a.next_at()),
+                peer.unheard.as_ref().map(|u| u.next_at),
+                peer.retry_at.filter(|_| peer.is_reachable()),
+            ];
+            next = times.into_iter().flatten().fold(next, Instant::min);
+        }
+        next
+    }
+
+    fn step_attempt(&mut self, id: PeerId, now: Instant) {
+        let step = self
+            .peers
+            .get(id.0 as usize)
+            .and_then(|p| p.attempt.as_ref())
+            .map_or(Step::Wait, |a| a.step(now));
+        match step {
+            Step::Wait => {}
+            Step::Repeat => self.send_initiation(id, now),
+            Step::Renew => {
+                self.renew_attempt(id, now);
+                self.send_initiation(id, now);
+            }
+            Step::GiveUp => {
+                self.drop_attempt(id);
+                if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+                    peer.retry_at = Some(now + REST_AFTER_GIVING_UP);
+                }
+                self.events.push_back(Event::Unreachable(id));
+            }
+        }
+    }
+
+    /// The responder may have lost our first packet; without another one it would never use the session.
+    fn repeat_first_packet(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let Some(unheard) = &mut peer.unheard else {
+            return;
+        };
+        if now < unheard.next_at {
+            return;
+        }
+        unheard.sent += 1;
+        unheard.next_at = now + ladder(unheard.sent, 0);
+        if unheard.sent > MAX_FIRST_PACKETS {
+            peer.unheard = None;
+        }
+        self.send_keepalive(id, now);
+    }
+
+    fn heartbeat(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let expired = peer.staging.expire(now);
+        self.plane.drops.add(DropReason::StagedExpired, expired);
+        let had_session = peer.keyring.current().is_some();
+        let retired = peer.keyring.expire(now);
+        self.plane.remove_inlets(&retired);
+        if had_session && peer.keyring.current().is_none() {
+            publish_route(peer);
+            peer.retry_at.get_or_insert(now);
+            self.take_down(id, Gone::Expired);
+            return;
+        }
+        let needs = peer.needs(now);
+        let lost = needs.suspect
+            && peer
+                .attempt
+                .as_ref()
+                .is_some_and(|a| a.age(now) >= SUSPECT_ATTEMPT);
+        if lost {
+            peer.retry_at.get_or_insert(now + HEARTBEAT);
+            self.take_down(id, Gone::Silent);
+            return;
+        }
+        if needs.handshake {
+            self.start_attempt(id, now);
+        }
+        if needs.keepalive {
+            self.send_keepalive(id, now);
+        }
+    }
+}
