@@ -105,6 +105,8 @@ pub struct Node {
     outgoing: Outgoing,
     events: VecDeque<Event>,
     heartbeat_at: Instant,
+    /// Drawn at the start; peers tell a restart by it.
+    boot: [u8; 8],
 }
 
 impl Node {
@@ -119,6 +121,7 @@ impl Node {
         let public = settings.key.public();
         let keeper = CookieKeeper::new(&dialect, &public, entropy.as_mut(), now);
         Node {
+            boot: entropy.next_u64().to_le_bytes(),
             limiter: Limiter::new(entropy.next_u64()),
             settings,
             dialect,
@@ -255,6 +258,8 @@ impl Node {
         Offer {
             suites,
             segments: self.plane.switch.layout().segments(),
+            boot: self.boot,
+            crossing: false,
         }
     }
 

@@ -121,12 +121,13 @@ impl Decap {
             Inner::Fragment(segment, fragment) => {
                 let partial = self.partial.entry(link.peer).or_default();
                 let before = partial.drops();
-                let done = partial.add(segment, &fragment, now);
+                let result = match partial.add(segment, &fragment, now) {
+                    Ok(Some(bytes)) => frame(&self.plane, (link, segment), bytes, now, exits),
+                    Ok(None) => Ok(()),
+                    Err(reason) => Err(reason),
+                };
                 before.count_new(&partial.drops(), &self.plane.drops);
-                match done? {
-                    Some(bytes) => frame(&self.plane, (link, segment), &bytes, now, exits),
-                    None => Ok(()),
-                }
+                result
             }
             Inner::Control(body) => {
                 exits.note(Note::Control {

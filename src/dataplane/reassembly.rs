@@ -50,7 +50,14 @@ pub struct Reassembly {
     bytes: usize,
     killed: VecDeque<(SegmentId, u32)>,
     lost: Lost,
+    /// The frame that was completed last.
+    whole: Vec<u8>,
+    /// Frames that are done with: their memory serves the next ones, so that a steady stream allocates nothing.
+    spare: Vec<Partial>,
 }
+
+/// How many frames' memory is kept for the next ones.
+const MAX_SPARE: usize = 8;
 
 impl Reassembly {
     /// Adds a piece; gives the frame when it was the last one missing.
@@ -62,7 +69,7 @@ impl Reassembly {
         segment: SegmentId,
         piece: &Fragment<'_>,
         now: Instant,
-    ) -> Result<Option<Vec<u8>>, DropReason> {
+    ) -> Result<Option<&[u8]>, DropReason> {
         self.expire(now);
         if self.killed.contains(&(segment, piece.id)) {
             return Err(DropReason::FragmentConflict);
@@ -85,7 +92,12 @@ impl Reassembly {
         if !partial.is_whole() {
             return Ok(None);
         }
-        Ok(self.remove(at).map(|p| p.bytes))
+        let Some(mut done) = self.remove(at) else {
+            return Ok(None);
+        };
+        std::mem::swap(&mut self.whole, &mut done.bytes);
+        self.recycle(done);
+        Ok(Some(&self.whole))
     }
 
     /// What was lost so far.
@@ -101,19 +113,25 @@ impl Reassembly {
     fn begin(&mut self, segment: SegmentId, piece: &Fragment<'_>, now: Instant) -> usize {
         let total = usize::from(piece.total);
         while self.frames.len() >= MAX_FRAMES || self.bytes + total > MAX_BYTES {
-            if self.remove(0).is_none() {
-                break;
-            }
+            let Some(oldest) = self.remove(0) else { break };
+            self.recycle(oldest);
             self.lost.evicted += 1;
         }
         self.bytes += total;
-        self.frames.push_back(Partial {
+        let mut partial = self.spare.pop().unwrap_or_else(|| Partial {
             segment,
-            id: piece.id,
+            id: 0,
             since: now,
-            bytes: vec![0; total],
+            bytes: Vec::new(),
             have: Vec::new(),
         });
+        partial.segment = segment;
+        partial.id = piece.id;
+        partial.since = now;
+        // Every byte is written before the frame counts as whole, so old content never shows.
+        partial.bytes.resize(total, 0);
+        partial.have.clear();
+        self.frames.push_back(partial);
         self.frames.len() - 1
     }
 
@@ -123,7 +141,9 @@ impl Reassembly {
             .front()
             .is_some_and(|p| now.since(p.since) >= KEPT)
         {
-            self.remove(0);
+            if let Some(oldest) = self.remove(0) {
+                self.recycle(oldest);
+            }
             self.lost.expired += 1;
         }
     }
@@ -134,6 +154,13 @@ impl Reassembly {
             if self.killed.len() > MAX_KILLED {
                 self.killed.pop_front();
             }
+            self.recycle(partial);
+        }
+    }
+
+    fn recycle(&mut self, partial: Partial) {
+        if self.spare.len() < MAX_SPARE {
+            self.spare.push(partial);
         }
     }
 
@@ -208,13 +235,19 @@ mod tests {
         SegmentId::new(1).unwrap()
     }
 
-    fn add(r: &mut Reassembly, id: u32, offset: u16, total: u16, bytes: &[u8]) -> Result<Option<Vec<u8>>, DropReason> {
+    fn add(
+        r: &mut Reassembly,
+        id: u32,
+        offset: u16,
+        total: u16,
+        bytes: &[u8],
+    ) -> Result<Option<Vec<u8>>, DropReason> {
         add_at(r, id, offset, total, bytes, Instant::ZERO)
     }
 
     fn add_at(r: &mut Reassembly, id: u32, offset: u16, total: u16, bytes: &[u8], now: Instant) -> Result<Option<Vec<u8>>, DropReason> {
         let piece = Fragment { id, offset, total, bytes };
-        r.add(segment(), &piece, now)
+        r.add(segment(), &piece, now).map(|w| w.map(Vec::from))
     }
 
     #[test]

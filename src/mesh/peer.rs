@@ -66,6 +66,23 @@ pub struct Initiations {
     pub answered: Option<Answered>,
 }
 
+/// Since when one end has sent data that the other has not reacted to. The first such packet counts: later ones must
+/// not put the reaction off.
+#[derive(Default)]
+pub struct Debts {
+    /// The peer owes us.
+    pub theirs: Option<Instant>,
+    /// We owe the peer.
+    pub ours: Option<Instant>,
+}
+
+/// Keeps the time of the first unanswered `asked`: cleared by an answer since, set when there is none.
+fn debt(since: Option<Instant>, asked: Instant, answered: Instant) -> Option<Instant> {
+    since
+        .filter(|since| answered < *since)
+        .or((asked > answered).then_some(asked))
+}
+
 /// One peer.
 pub struct Peer {
     /// Its number.
@@ -92,8 +109,8 @@ pub struct Peer {
     pub initiations: Initiations,
     /// Frames that wait for a session.
     pub staging: Staging,
-    /// Since when it owes us an answer.
-    pub unanswered: Option<Instant>,
+    /// Who owes whom a sign of life.
+    pub debts: Debts,
     /// Since when it is connected.
     pub up_since: Option<Instant>,
 }
@@ -126,7 +143,7 @@ impl Peer {
             jar: CookieJar::default(),
             initiations: Initiations::default(),
             staging: Staging::default(),
-            unanswered: None,
+            debts: Debts::default(),
             up_since: None,
         }
     }
@@ -167,16 +184,11 @@ impl Peer {
         let activity = &self.link.activity;
         let (sent, heard) = (activity.sent.get(), activity.heard.get());
         let (sent_data, heard_data) = (activity.sent_data.get(), activity.heard_data.get());
-        if self.unanswered.is_some_and(|since| heard >= since) {
-            self.unanswered = None;
-        }
-        if self.unanswered.is_none() && sent_data > heard {
-            self.unanswered = Some(sent_data);
-        }
-        let suspect = self
-            .unanswered
-            .is_some_and(|since| now.since(since) >= SUSPECT_AFTER);
-        let passive = heard_data > sent && now.since(heard_data) >= KEEPALIVE_PASSIVE;
+        self.debts.theirs = debt(self.debts.theirs, sent_data, heard);
+        self.debts.ours = debt(self.debts.ours, heard_data, sent);
+        let lasts = |since: Option<Instant>, limit| since.is_some_and(|s| now.since(s) >= limit);
+        let suspect = lasts(self.debts.theirs, SUSPECT_AFTER);
+        let passive = lasts(self.debts.ours, KEEPALIVE_PASSIVE);
         let persistent = self
             .settings
             .keepalive

@@ -4,7 +4,7 @@ use super::plane::Note;
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::Unheard;
+use crate::mesh::peer::{Debts, Unheard};
 use crate::noise::keyring::Session;
 use crate::noise::schedule::ladder;
 use crate::place::{PeerId, Place};
@@ -84,7 +84,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        peer.unanswered = None;
+        peer.debts = Debts::default();
         peer.retry_at = None;
         peer.link.activity.heard.mark(now);
         let moved = peer.path.prove(from);
@@ -225,7 +225,7 @@ impl Node {
         let retired = peer.keyring.clear();
         peer.up_since = None;
         peer.unheard = None;
-        peer.unanswered = None;
+        peer.debts = Debts::default();
         publish_route(peer);
         self.plane.remove_inlets(&retired);
         self.plane.switch.table.forget(Place::Peer(id));

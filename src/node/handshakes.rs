@@ -22,7 +22,7 @@ use crate::wire::datagram::{
 use crate::wire::offer::{self, Offer, STAMP_LEN, Stamp};
 
 /// Bytes of the initiation's payload. It is padded to this, so that no response is ever longer than its initiation.
-const FIRST_PAYLOAD_LEN: usize = 240;
+const FIRST_PAYLOAD_LEN: usize = 256;
 /// Type of the element that pads.
 const PADDING: u8 = 0;
 
@@ -180,10 +180,12 @@ impl Node {
     ) -> Result<Vec<u8>, DropReason> {
         let failed = |_| DropReason::HandshakeFailed;
         let local = self.fresh_index();
-        let payload = self.offer(suite.answer()).write();
+        let mut ours = self.offer(suite.answer());
         let peer = self.peers.get_mut(id.0 as usize).ok_or(DropReason::Stranger)?;
         let psk = handshake_psk(peer.settings.psk.as_ref());
         let crossed = peer.attempt.is_some();
+        ours.crossing = crossed;
+        let payload = ours.write();
         if let Some(attempt) = &mut peer.attempt {
             attempt.crossed = true;
         }
@@ -222,6 +224,7 @@ impl Node {
             suite: agreed.suite,
             born: now,
             crossed: agreed.crossed,
+            boot: agreed.offer.boot,
             segments: agreed.offer.segments,
         })
     }
@@ -270,7 +273,7 @@ impl Node {
             role: Role::Initiator,
             local: message.receiver,
             remote: message.sender,
-            crossed,
+            crossed: crossed || offer.crossing,
             offer,
         };
         let session = self

@@ -16,7 +16,7 @@ use crate::wire::segment::SegmentId;
 
 const MAX_PENDING: usize = 2;
 /// Two sessions that began within this time of each other may be one crossing.
-const CROSSING: Duration = Duration::from_secs(5);
+const CROSSING: Duration = Duration::from_secs(1);
 
 /// One session as the control side sees it; the receiving half lives in the table of receiver indices.
 pub struct Session {
@@ -32,6 +32,8 @@ pub struct Session {
     pub born: Instant,
     /// Whether the peer's initiation and ours crossed.
     pub crossed: bool,
+    /// What the peer drew when it started: sessions of two starts never compete.
+    pub boot: [u8; 8],
     /// The segments that the peer announced in the handshake.
     pub segments: Vec<SegmentId>,
 }
@@ -168,6 +170,7 @@ impl Keyring {
 fn loses_to(new: &Session, current: &Session, our_key_is_smaller: bool) -> bool {
     let crossing = (new.crossed || current.crossed)
         && new.role != current.role
+        && new.boot == current.boot
         && new.born.since(current.born) < CROSSING;
     let winner = if our_key_is_smaller {
         Role::Initiator

@@ -1,7 +1,10 @@
 //! What the two ends tell each other inside the handshake: freshness, suites, segments.
 //!
 //! Payload of message 1: `stamp 12` and elements; payload of message 2: elements only. Elements are
-//! `type 1 · length 2 · value`: 1 suites (a bitmap in an offer, one bit in an answer), 2 segments (three bytes each).
+//! `type 1 · length 2 · value`: 1 suites (a bitmap in an offer, one bit in an answer), 2 segments (three bytes each),
+//! 3 boot (eight random bytes since the member's start), 4 crossing (empty: the answering end has an initiation of its
+//! own on the way). Elements 3 and 4 let both ends settle on one session after a crossing, without taking a restart for
+//! one.
 //! Types 16 to 31 are kept for post-quantum keys and member records. Unknown elements are skipped.
 
 use super::control::{read_segments, tlv, write_segments};
@@ -13,6 +16,8 @@ pub const STAMP_LEN: usize = 12;
 
 const SUITES: u8 = 1;
 const SEGMENTS: u8 = 2;
+const BOOT: u8 = 3;
+const CROSSING: u8 = 4;
 
 /// When an initiation was made, comparable with others of the same sender.
 pub type Stamp = [u8; STAMP_LEN];
@@ -24,6 +29,10 @@ pub struct Offer {
     pub suites: u8,
     /// The segments in which this end has ports.
     pub segments: Vec<SegmentId>,
+    /// Drawn at random when this end started.
+    pub boot: [u8; 8],
+    /// Whether the end that answers has an initiation of its own on the way.
+    pub crossing: bool,
 }
 
 impl Offer {
@@ -35,24 +44,33 @@ impl Offer {
         let len = u16::try_from(segments.len()).unwrap_or(0);
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&segments);
+        out.extend_from_slice(&[BOOT, 8, 0]);
+        out.extend_from_slice(&self.boot);
+        if self.crossing {
+            out.extend_from_slice(&[CROSSING, 0, 0]);
+        }
         out
     }
 
     /// Reads the elements; `None` when one is malformed, stands twice, or the suites are missing.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(payload);
-        let (mut suites, mut segments) = (None, None);
+        let (mut suites, mut segments, mut boot, mut crossing) = (None, None, None, false);
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
                 (SEGMENTS, value) if segments.is_none() => segments = Some(read_segments(value)?),
-                (SUITES | SEGMENTS, _) => return None,
+                (BOOT, value) if boot.is_none() => boot = Some(value.try_into().ok()?),
+                (CROSSING, []) => crossing = true,
+                (SUITES | SEGMENTS | BOOT | CROSSING, _) => return None,
                 _ => {}
             }
         }
         Some(Offer {
             suites: suites?,
             segments: segments.unwrap_or_default(),
+            boot: boot.unwrap_or_default(),
+            crossing,
         })
     }
 }
@@ -72,6 +90,8 @@ mod tests {
         let offer = Offer {
             suites: 0b110,
             segments: vec![SegmentId::new(1).unwrap(), SegmentId::new(0xff_ffff).unwrap()],
+            boot: [7; 8],
+            crossing: true,
         };
         assert_eq!(Offer::read(&offer.write()), Some(offer.clone()));
         let mut payload = [9u8; STAMP_LEN].to_vec();

@@ -1,0 +1,580 @@
+//! Stories of members in virtual time: what users and attackers do, without a socket or a clock.
+
+#[path = "support/simulator.rs"]
+mod simulator;
+
+use l2vpn::drops::DropReason;
+use l2vpn::node::{Event, Gone};
+use l2vpn::place::{PeerId, Place, PortId};
+use l2vpn::switch::port::PortRule;
+use l2vpn::time::Duration;
+use l2vpn::wire::ethernet::Mac;
+use l2vpn::wire::vlan::Vid;
+use simulator::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Two members of which the first knows where the second is, connected.
+fn connected(seed: u64) -> Network {
+    let mut net = Network::new(2, seed);
+    net.introduce(0, 1);
+    net.run_for(millis(20));
+    assert!(net.all_up());
+    net
+}
+
+fn greeting(from: usize, to: usize) -> Vec<u8> {
+    frame(host(to), host(from), None, format!("{from} to {to}").as_bytes())
+}
+
+fn broadcast(from: usize) -> Vec<u8> {
+    frame(Mac::BROADCAST, host(from), None, b"who has")
+}
+
+#[test]
+fn two_members_learn_each_other_and_stop_flooding() {
+    let mut net = connected(1);
+    net.send(0, 0, &broadcast(0));
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames(), [broadcast(0)]);
+    net.send(1, 0, &greeting(1, 0));
+    net.run_for(millis(5));
+    assert_eq!(net.member(0).frames(), [greeting(1, 0)]);
+    let entries = |net: &mut Network, n: usize| {
+        let now = net.now;
+        net.member(n).plane.switch.table.entries(now)
+    };
+    let at_0 = entries(&mut net, 0);
+    assert_eq!(at_0.len(), 2);
+    assert!(at_0.iter().any(|l| l.key.mac() == host(1) && l.place == Place::Peer(PeerId(0))));
+    assert!(at_0.iter().any(|l| l.key.mac() == host(0) && l.place == Place::Port(PortId(0))));
+}
+
+#[test]
+fn the_first_frame_arrives_after_one_and_a_half_round_trips() {
+    let mut net = Network::new(2, 2);
+    net.weather.delay = millis(10);
+    net.introduce(0, 1);
+    net.send(0, 0, &broadcast(0));
+    // The frame's segment has no peer yet, so it goes nowhere; one for a staged peer waits.
+    net.run_for(millis(29));
+    assert!(!net.is_up(1, 0));
+    net.run_for(millis(2));
+    assert!(net.all_up(), "initiation, response, first packet: 30 ms");
+}
+
+#[test]
+fn five_members_flood_to_all_and_never_on() {
+    let mut net = Network::new(5, 3);
+    net.introduce_all();
+    net.run_for(SECOND);
+    assert!(net.all_up());
+    net.send(2, 0, &broadcast(2));
+    net.run_for(millis(50));
+    for n in 0..5 {
+        let expected = usize::from(n != 2);
+        assert_eq!(net.member(n).frames().len(), expected, "member {n}");
+    }
+    net.send(4, 0, &greeting(4, 2));
+    net.run_for(millis(50));
+    assert_eq!(net.member(2).frames(), [greeting(4, 2)]);
+    assert_eq!(net.member(0).frames().len(), 1, "a known destination is not flooded");
+}
+
+#[test]
+fn simultaneous_starts_settle_on_one_session() {
+    for seed in 0..300 {
+        let mut net = Network::new(2, seed);
+        net.weather.jitter = millis(seed % 5);
+        net.introduce_all();
+        net.run_for(SECOND);
+        assert!(net.all_up());
+        let role = |net: &mut Network, n: usize| {
+            let keyring = &net.member(n).node.peers()[0].keyring;
+            keyring.current().expect("a session").role
+        };
+        let roles = (role(&mut net, 0), role(&mut net, 1));
+        assert_ne!(roles.0, roles.1, "seed {seed}: each sends on another session");
+        net.send(0, 0, &greeting(0, 1));
+        net.send(1, 0, &greeting(1, 0));
+        net.run_for(millis(20));
+        assert_eq!(net.member(1).frames(), [greeting(0, 1)]);
+        assert_eq!(net.member(0).frames(), [greeting(1, 0)]);
+    }
+}
+
+#[test]
+fn rekeying_loses_no_frame_in_an_hour() {
+    let mut net = connected(5);
+    net.weather.jitter = millis(4);
+    let mut sent = 0usize;
+    while sent < 3600 * 4 {
+        let bytes = frame(host(1), host(0), None, &(sent as u32).to_be_bytes());
+        net.send(0, 0, &bytes);
+        let back = frame(host(0), host(1), None, &(sent as u32).to_be_bytes());
+        net.send(1, 0, &back);
+        sent += 1;
+        net.run_for(millis(250));
+    }
+    net.run_for(SECOND);
+    assert_eq!(net.member(0).delivered.len(), sent);
+    assert_eq!(net.member(1).delivered.len(), sent);
+    let now = net.now;
+    let born = net.member(0).node.peers()[0].keyring.current().unwrap().age(now);
+    assert!(born <= Duration::from_secs(130), "{born:?}");
+    let downs = net.member(0).events.iter().filter(|(_, e)| matches!(e, Event::Down(..)));
+    assert_eq!(downs.count(), 0);
+}
+
+#[test]
+fn an_idle_pair_stays_connected_for_a_day_and_says_little() {
+    let mut net = connected(6);
+    net.recording.clear();
+    net.run_for(Duration::from_secs(86_400));
+    assert!(net.all_up());
+    let packets = net.recording.len() as u64;
+    // One handshake in two minutes: initiation, response, two first packets.
+    assert!((86_400 / 120 * 3..86_400 / 120 * 5).contains(&packets), "{packets}");
+}
+
+#[test]
+fn a_lossy_wire_connects_and_delivers_each_frame_at_most_once() {
+    for seed in 0..20 {
+        let mut net = Network::new(2, seed);
+        net.weather = Weather {
+            loss: 30,
+            duplicate: 20,
+            delay: millis(10),
+            jitter: millis(30),
+        };
+        net.introduce_all();
+        let end = net.now + Duration::from_secs(60);
+        assert!(net.run_until(end, Network::all_up), "seed {seed}");
+        net.run_for(SECOND * 10);
+        for i in 0..1000u32 {
+            net.send(0, 0, &frame(host(1), host(0), None, &i.to_be_bytes()));
+            net.run_for(millis(1));
+        }
+        net.run_for(SECOND);
+        let got = net.member(1).frames();
+        let distinct: std::collections::BTreeSet<_> = got.iter().collect();
+        assert_eq!(distinct.len(), got.len(), "seed {seed}: delivered twice");
+        assert!((600..=800).contains(&got.len()), "seed {seed}: {}", got.len());
+        assert!(net.member(1).drops(DropReason::Replay) > 0);
+    }
+}
+
+#[test]
+fn reordering_within_the_window_loses_nothing() {
+    let mut net = connected(7);
+    net.weather.jitter = millis(200);
+    for i in 0..2000u32 {
+        net.send(0, 0, &frame(host(1), host(0), None, &i.to_be_bytes()));
+        net.run_for(Duration::from_micros(100));
+    }
+    net.run_for(SECOND);
+    assert_eq!(net.member(1).delivered.len(), 2000);
+}
+
+#[test]
+fn big_frames_cross_small_paths_whole() {
+    for mtu in [1280, 1400, 1500] {
+        let mut net = Network::of(vec![Recipe::new(0), Recipe::new(1)], 8);
+        net.mtu = mtu;
+        (0..2).for_each(|n| net.rebuild(n));
+        net.introduce(0, 1);
+        net.run_for(millis(20));
+        for len in [46, 1186, 1200, 1430, 1436, 1437, 1500, 4000, 9000, 60_000] {
+            let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let bytes = frame(host(1), host(0), Some([0x81, 0, 0xe0, 20]), &payload);
+            net.send(0, 0, &bytes);
+            net.run_for(millis(10));
+            assert_eq!(net.member(1).frames().last(), Some(&bytes), "mtu {mtu} length {len}");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_moves_is_followed_after_it_answered_a_challenge() {
+    let mut net = connected(9);
+    let elsewhere = "10.9.9.9:1234".parse().unwrap();
+    net.member(0).address = elsewhere;
+    net.send(0, 0, &greeting(0, 1));
+    net.run_for(millis(10));
+    assert_eq!(net.member(1).frames(), [greeting(0, 1)]);
+    let moved = Event::Moved(PeerId(0), elsewhere);
+    assert!(net.member(1).events.iter().any(|(_, e)| *e == moved));
+    net.send(1, 0, &greeting(1, 0));
+    net.run_for(millis(10));
+    assert_eq!(net.member(0).frames(), [greeting(1, 0)]);
+}
+
+#[test]
+fn copies_from_another_address_divert_nothing() {
+    let mut net = connected(10);
+    let attacker = "10.66.6.6:666".parse().unwrap();
+    // The attacker is faster: its copy arrives before the original.
+    for i in 0..50u32 {
+        let now = net.now;
+        let bytes = frame(host(1), host(0), None, &i.to_be_bytes());
+        net.recording.clear();
+        net.weather.delay = millis(5);
+        net.send(0, 0, &bytes);
+        let copy = net.recording[0].bytes.clone();
+        net.inject(1, attacker, &copy);
+        net.send(1, 0, &greeting(1, 0));
+        net.run_for(millis(100));
+        assert!(net.now > now);
+    }
+    let diverted: Vec<_> = net.recording.iter().filter(|p| p.to == attacker).collect();
+    assert!(diverted.len() <= 2, "only challenges: {}", diverted.len());
+    assert_eq!(net.member(0).frames().len(), 50, "all frames went the old way");
+}
+
+#[test]
+fn a_restarted_member_is_back_at_once() {
+    let mut net = Network::new(2, 11);
+    net.introduce_all();
+    net.run_for(SECOND);
+    for round in 0..3 {
+        // Killed without a goodbye, and up again within the second.
+        net.rebuild(0);
+        net.introduce(0, 1);
+        net.run_for(millis(20));
+        assert!(net.all_up(), "round {round}");
+        net.send(1, 0, &greeting(1, 0));
+        net.run_for(millis(5));
+        assert_eq!(net.member(0).frames(), [greeting(1, 0)], "round {round}");
+        net.run_for(SECOND);
+    }
+}
+
+#[test]
+fn a_member_whose_clock_went_back_is_let_in() {
+    let mut net = Network::new(2, 12);
+    net.introduce(0, 1);
+    net.run_for(SECOND);
+    net.recipes[0].wall = 5;
+    net.rebuild(0);
+    net.introduce(0, 1);
+    net.run_for(SECOND * 2);
+    assert!(net.is_up(0, 1), "proves its address with a cookie");
+    assert!(net.member(1).drops(DropReason::Stale) >= 1);
+}
+
+#[test]
+fn a_goodbye_takes_the_peer_and_its_macs_down_at_once() {
+    let mut net = connected(13);
+    net.send(0, 0, &broadcast(0));
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).plane.switch.table.len(), 1);
+    let now = net.now;
+    net.member(0).node.close(now);
+    net.collect(0);
+    net.members[0] = None;
+    net.run_for(millis(5));
+    let gone = Event::Down(PeerId(0), Gone::Closed);
+    assert!(net.member(1).events.iter().any(|(_, e)| *e == gone));
+    assert!(net.member(1).plane.switch.table.is_empty());
+    let carrier = Event::Carrier(segment(1), 0);
+    assert!(net.member(1).events.iter().any(|(_, e)| *e == carrier));
+    assert_eq!(net.member(1).node.indices_in_use(), 0);
+}
+
+#[test]
+fn a_peer_that_falls_silent_under_traffic_is_noticed() {
+    let mut net = connected(14);
+    net.members[0] = None;
+    for _ in 0..40 {
+        net.send(1, 0, &greeting(1, 0));
+        net.run_for(SECOND);
+    }
+    let gone = Event::Down(PeerId(0), Gone::Silent);
+    let at = net.member(1).events.iter().find(|(_, e)| *e == gone).map(|(at, _)| *at);
+    let after = at.expect("noticed").since(l2vpn::time::Instant::from_micros(1_000_000));
+    assert!(after < Duration::from_secs(25), "{after:?}");
+}
+
+#[test]
+fn wrong_pre_shared_keys_never_connect_and_right_ones_do() {
+    let mut net = Network::new(2, 15);
+    net.set_psk(0, 1, [1; 32]);
+    net.set_psk(1, 0, [2; 32]);
+    (0..2).for_each(|n| net.rebuild(n));
+    net.introduce_all();
+    net.run_for(Duration::from_secs(300));
+    assert!(!net.is_up(0, 1) && !net.is_up(1, 0));
+    assert!(net.member(0).drops(DropReason::HandshakeFailed) > 0);
+    let mut net = Network::new(2, 15);
+    net.set_psk(0, 1, [1; 32]);
+    net.set_psk(1, 0, [1; 32]);
+    (0..2).for_each(|n| net.rebuild(n));
+    net.introduce_all();
+    net.run_for(SECOND);
+    assert!(net.all_up());
+}
+
+#[test]
+fn a_stranger_hears_nothing() {
+    let mut net = Network::new(2, 16);
+    let stranger = Recipe::new(77);
+    let target = net.recipes[0].public();
+    let mut outside = Member::new(&stranger, "10.5.5.5:5".parse().unwrap(), 3, net.now);
+    let settings = |key| l2vpn::mesh::peer::PeerSettings {
+        name: "target".into(),
+        key,
+        psk: None,
+        keepalive: None,
+        mtu: None,
+        segments: None,
+    };
+    let id = outside.node.add_peer(settings(target));
+    let now = net.now;
+    outside.node.set_endpoints(id, vec![address(0)], now);
+    let datagrams: Vec<_> = outside.node.outgoing().iter().map(|(_, b)| b.to_vec()).collect();
+    assert!(!datagrams.is_empty());
+    for bytes in datagrams {
+        net.recording.clear();
+        net.inject(0, outside.address, &bytes);
+        assert!(net.recording.is_empty(), "an answer to a stranger");
+    }
+    assert_eq!(net.member(0).drops(DropReason::Stranger), 1);
+    assert_eq!(net.member(0).node.indices_in_use(), 0);
+}
+
+#[test]
+fn junk_of_every_kind_and_length_gets_no_answer() {
+    let mut net = connected(17);
+    let mut dice = Dice(99);
+    net.recording.clear();
+    for kind in 0..=255u8 {
+        for len in (0..200).chain([400, 1232, 1233, 1472, 65_507]) {
+            let mut bytes = vec![0; len];
+            l2vpn::keys::Entropy::fill(&mut dice, &mut bytes);
+            if let Some(first) = bytes.first_mut() {
+                *first = kind;
+            }
+            if let Some(header) = bytes.get_mut(1..4)
+                && kind % 2 == 0
+            {
+                header.copy_from_slice(&[1, 0, 0]);
+            }
+            net.inject(1, address(0), &bytes);
+        }
+    }
+    assert!(net.recording.is_empty());
+    net.send(0, 0, &greeting(0, 1));
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames(), [greeting(0, 1)], "the session lives");
+}
+
+#[test]
+fn a_replayed_capture_changes_nothing() {
+    let mut net = Network::new(2, 18);
+    net.introduce_all();
+    net.run_for(SECOND);
+    for i in 0..100u32 {
+        net.send(0, 0, &frame(host(1), host(0), None, &i.to_be_bytes()));
+        net.run_for(millis(1));
+    }
+    net.run_for(SECOND);
+    let capture = net.recording.clone();
+    let before = net.member(1).delivered.len();
+    let sessions = net.member(1).node.indices_in_use();
+    let attacker = "10.66.6.6:666".parse().unwrap();
+    for pause in [0, 1, 1000, 10_000] {
+        net.run_for(millis(pause));
+        net.recording.clear();
+        for packet in capture.iter().filter(|p| p.to == address(1)) {
+            net.inject(1, attacker, &packet.bytes);
+        }
+        let (asked, answered) = (
+            capture.iter().map(|p| p.bytes.len()).sum::<usize>(),
+            net.recording.iter().map(|p| p.bytes.len()).sum::<usize>(),
+        );
+        assert!(answered <= asked, "amplified");
+        assert_eq!(net.member(1).delivered.len(), before);
+        assert_eq!(net.member(1).node.indices_in_use(), sessions);
+    }
+    net.send(1, 0, &greeting(1, 0));
+    net.run_for(millis(5));
+    assert_eq!(net.member(0).frames(), [greeting(1, 0)], "the path did not move");
+}
+
+#[test]
+fn no_answer_is_longer_than_what_it_answers() {
+    let many: Vec<_> = (1..=64).map(|s| (segment(s), PortRule::TRANSPARENT)).collect();
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    recipes[1].ports = many;
+    let mut net = Network::of(recipes, 19);
+    net.introduce(0, 1);
+    net.run_for(millis(20));
+    assert!(net.all_up());
+    let initiation = net.recording.iter().find(|p| p.bytes[0] == 8).unwrap();
+    let response = net.recording.iter().find(|p| p.bytes[0] == 9).unwrap();
+    assert!(response.bytes.len() <= initiation.bytes.len());
+    assert!(initiation.bytes.len() + 48 <= 1280);
+}
+
+#[test]
+fn under_load_only_proven_addresses_get_through() {
+    let mut net = Network::new(2, 20);
+    let key = net.recipes[1].public();
+    // Initiations with a valid mac1 from many addresses, as somebody who knows the public key can make them.
+    let mut asked = 0;
+    for n in 0..300u32 {
+        let mut flooder = Member::new(&Recipe::new(100), "10.7.0.1:1".parse().unwrap(), u64::from(n), net.now);
+        let id = flooder.node.add_peer(l2vpn::mesh::peer::PeerSettings {
+            name: String::new(),
+            key,
+            psk: None,
+            keepalive: None,
+            mtu: None,
+            segments: None,
+        });
+        let now = net.now;
+        flooder.node.set_endpoints(id, vec![address(1)], now);
+        let bytes = flooder.node.outgoing().iter().next().unwrap().1.to_vec();
+        asked += bytes.len();
+        let from = std::net::SocketAddr::from(([10, 8, (n / 200) as u8, (n % 200) as u8], 9));
+        net.inject(1, from, &bytes);
+    }
+    assert!(net.member(1).drops(DropReason::AddressUnproven) >= 150);
+    let answered: usize = net.recording.iter().map(|p| p.bytes.len()).sum();
+    assert!(net.recording.iter().all(|p| p.bytes[0] == 10), "only cookies");
+    assert!(answered < asked / 2);
+    net.introduce(0, 1);
+    net.run_for(SECOND);
+    assert!(net.is_up(0, 1), "an honest peer proves its address and gets in");
+}
+
+#[test]
+fn nothing_is_delivered_before_the_initiator_proved_itself() {
+    let mut net = Network::new(2, 21);
+    net.introduce(0, 1);
+    net.run_for(millis(1));
+    // Member 1 has answered; nobody has proven anything to it yet.
+    assert!(!net.is_up(1, 0));
+    let initiation = net.recording[0].bytes.clone();
+    for n in 0..1000u32 {
+        let from = std::net::SocketAddr::from(([10, 8, (n / 200) as u8, (n % 200) as u8], 9));
+        net.inject(1, from, &initiation);
+    }
+    assert!(net.member(1).node.indices_in_use() <= 2);
+    assert!(net.member(1).node.peers()[0].path.endpoint().is_none());
+    assert!(net.member(1).frames().is_empty());
+}
+
+#[test]
+fn segments_with_equal_macs_do_not_meet() {
+    let both = vec![
+        (segment(1), PortRule::TRANSPARENT),
+        (segment(2), PortRule::TRANSPARENT),
+    ];
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    recipes.iter_mut().for_each(|r| r.ports = both.clone());
+    let mut net = Network::of(recipes, 22);
+    net.introduce(0, 1);
+    net.run_for(millis(20));
+    net.send(0, 0, &broadcast(0));
+    net.send(0, 1, &greeting(0, 1));
+    net.run_for(millis(5));
+    let got: Vec<_> = net.member(1).delivered.iter().map(|(_, p, f)| (p.0, f.clone())).collect();
+    assert_eq!(got, [(0, broadcast(0)), (1, greeting(0, 1))]);
+}
+
+#[test]
+fn floods_go_only_to_members_of_the_segment() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1), Recipe::new(2)];
+    recipes[2].ports = vec![(segment(9), PortRule::TRANSPARENT)];
+    let mut net = Network::of(recipes, 23);
+    net.introduce_all();
+    net.run_for(SECOND);
+    net.recording.clear();
+    net.send(0, 0, &broadcast(0));
+    net.run_for(millis(5));
+    assert_eq!(net.recording.len(), 1);
+    assert_eq!(net.recording[0].to, address(1));
+}
+
+#[test]
+fn an_access_port_meets_a_trunk() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    let vid = Vid::new(20).unwrap();
+    recipes[0].ports = vec![(segment(1), PortRule::Access(vid))];
+    let mut net = Network::of(recipes, 24);
+    net.introduce(0, 1);
+    net.run_for(millis(20));
+    net.send(0, 0, &broadcast(0));
+    net.run_for(millis(5));
+    let tagged = frame(Mac::BROADCAST, host(0), Some([0x81, 0, 0, 20]), b"who has");
+    assert_eq!(net.member(1).frames(), [tagged]);
+    let answer = frame(host(0), host(1), Some([0x81, 0, 0x60, 20]), b"me");
+    net.send(1, 0, &answer);
+    net.send(1, 0, &frame(Mac::BROADCAST, host(1), Some([0x81, 0, 0, 30]), b"other VLAN"));
+    net.run_for(millis(5));
+    assert_eq!(net.member(0).frames(), [frame(host(0), host(1), None, b"me")]);
+    assert_eq!(net.member(0).drops(DropReason::VlanNotAllowed), 1);
+}
+
+#[test]
+fn a_hardware_difference_chooses_the_suite_that_both_have() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    recipes[1].suites = l2vpn::noise::aead::Suite::offered(false);
+    let mut net = Network::of(recipes, 25);
+    net.introduce(0, 1);
+    net.run_for(millis(20));
+    for n in 0..2 {
+        let suite = net.member(n).node.peers()[0].keyring.current().unwrap().suite;
+        assert_eq!(suite, l2vpn::noise::aead::Suite::ChaCha20Poly1305);
+    }
+}
+
+#[test]
+fn a_quiet_receiver_keeps_the_sender_calm() {
+    let mut net = connected(26);
+    for _ in 0..100 {
+        net.send(0, 0, &greeting(0, 1));
+        net.run_for(SECOND);
+    }
+    let downs = net.member(0).events.iter().filter(|(_, e)| matches!(e, Event::Down(..)));
+    assert_eq!(downs.count(), 0);
+    let now = net.now;
+    let age = net.member(0).node.peers()[0].keyring.current().unwrap().age(now);
+    assert!(age > Duration::from_secs(90), "no needless handshake: {age:?}");
+}
+
+#[test]
+fn a_hidden_host_that_moves_is_followed_by_its_first_frame() {
+    let mut net = Network::new(3, 27);
+    net.introduce_all();
+    net.run_for(SECOND);
+    let roamer = Mac([2, 0, 0, 0, 9, 9]);
+    let says = |text: &[u8]| frame(Mac::BROADCAST, roamer, None, text);
+    net.send(0, 0, &says(b"here"));
+    net.run_for(millis(5));
+    net.send(1, 0, &says(b"now here"));
+    net.run_for(millis(5));
+    net.member(1).delivered.clear();
+    let to_roamer = frame(roamer, host(2), None, b"found you");
+    net.send(2, 0, &to_roamer);
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames(), [to_roamer]);
+    assert_eq!(net.member(2).plane.switch.table.moves_and_evictions().0, 1);
+}
+
+#[test]
+fn an_echo_is_answered_by_the_far_daemon() {
+    let mut net = connected(28);
+    let now = net.now;
+    net.member(0).node.echo(PeerId(0), 7, b"are you there", now).unwrap();
+    net.collect(0);
+    net.run_for(millis(5));
+    let echo = Event::Echo(PeerId(0), 7, b"are you there".to_vec());
+    assert!(net.member(0).events.iter().any(|(_, e)| *e == echo));
+    assert!(net.member(1).frames().is_empty(), "hosts see nothing of it");
+}

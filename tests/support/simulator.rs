@@ -1,0 +1,452 @@
+//! A network of members in one thread and virtual time: same seed, same story.
+//!
+//! Members are the product's own node, encap and decap; the wire between them loses, delays, reorders and duplicates
+//! as told. Every datagram can be recorded, for replays and for counting.
+
+#![allow(dead_code)]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use l2vpn::dataplane::Exits;
+use l2vpn::dataplane::decap::Decap;
+use l2vpn::dataplane::encap::Encap;
+use l2vpn::drops::DropReason;
+use l2vpn::keys::{Entropy, PrivateKey, Psk, PublicKey};
+use l2vpn::mesh::outgoing::Outgoing;
+use l2vpn::mesh::path::Endpoint;
+use l2vpn::mesh::peer::PeerSettings;
+use l2vpn::node::plane::{Note, Plane};
+use l2vpn::node::{Event, Node, NodeSettings, WallClock};
+use l2vpn::place::{PeerId, PortId};
+use l2vpn::switch::decide::Switch;
+use l2vpn::switch::layout::{Layout, Port};
+use l2vpn::switch::port::PortRule;
+use l2vpn::switch::table::{ForwardingTable, Limits};
+use l2vpn::time::{Duration, Instant};
+use l2vpn::wire::ethernet::{Mac, Parts};
+use l2vpn::wire::segment::SegmentId;
+
+/// A seeded generator: SplitMix64. Good dice for a simulation and for nothing else.
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// True in `percent` of all throws.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+}
+
+impl Entropy for Dice {
+    fn fill(&mut self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            let bytes = self.next().to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+    }
+}
+
+/// What the wire does to datagrams.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    pub loss: u64,
+    pub duplicate: u64,
+    pub delay: Duration,
+    /// Up to this much more, which reorders.
+    pub jitter: Duration,
+}
+
+pub const CALM: Weather = Weather {
+    loss: 0,
+    duplicate: 0,
+    delay: Duration::from_millis(1),
+    jitter: Duration::ZERO,
+};
+
+/// What a member of the simulation is made of.
+#[derive(Clone)]
+pub struct Recipe {
+    pub key: [u8; 32],
+    pub suites: u8,
+    pub ports: Vec<(SegmentId, PortRule)>,
+    pub keepalive: Option<Duration>,
+    /// Seconds since 1970 at the simulation's start.
+    pub wall: u64,
+    pub mark: u64,
+}
+
+impl Recipe {
+    pub fn new(n: u8) -> Self {
+        let mut dice = Dice(u64::from(n) + 1);
+        let mut key = [0; 32];
+        dice.fill(&mut key);
+        Recipe {
+            key,
+            suites: l2vpn::noise::aead::Suite::offered(true),
+            ports: vec![(segment(1), PortRule::TRANSPARENT)],
+            keepalive: None,
+            wall: 1_800_000_000,
+            mark: 0,
+        }
+    }
+
+    pub fn public(&self) -> PublicKey {
+        PrivateKey::from_bytes(self.key).public()
+    }
+}
+
+pub fn segment(n: u32) -> SegmentId {
+    SegmentId::new(n).unwrap()
+}
+
+/// What came out of a member's frame path.
+#[derive(Default)]
+pub struct Captured {
+    pub delivered: Vec<(PortId, Vec<u8>)>,
+    pub outgoing: Outgoing,
+    pub notes: Vec<Note>,
+}
+
+impl Exits for Captured {
+    fn deliver(&mut self, port: PortId, frame: &Parts<'_>) {
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes);
+        self.delivered.push((port, bytes));
+    }
+
+    fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
+    }
+
+    fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+}
+
+/// One member.
+pub struct Member {
+    pub node: Node,
+    pub plane: Arc<Plane>,
+    pub address: SocketAddr,
+    pub events: Vec<(Instant, Event)>,
+    pub delivered: Vec<(Instant, PortId, Vec<u8>)>,
+    encap: Encap,
+    decap: Decap,
+    captured: Captured,
+}
+
+impl Member {
+    pub fn new(recipe: &Recipe, address: SocketAddr, seed: u64, now: Instant) -> Self {
+        let mut dice = Dice(seed);
+        let ports = recipe.ports.iter().enumerate().map(|(i, (segment, rule))| Port {
+            id: PortId(i as u16),
+            segment: *segment,
+            rule: rule.clone(),
+            mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
+        });
+        let layout = Layout::new(ports.collect());
+        let table = ForwardingTable::new(Limits::default(), (dice.next(), dice.next()));
+        let plane = Arc::new(Plane::new(Switch::new(table, layout)));
+        let settings = NodeSettings {
+            key: PrivateKey::from_bytes(recipe.key),
+            suites: recipe.suites,
+            wall: WallClock::new(Duration::from_secs(recipe.wall) + now.since(Instant::ZERO), now, recipe.mark),
+        };
+        Member {
+            node: Node::new(settings, plane.clone(), Box::new(dice), now),
+            encap: Encap::new(plane.clone()),
+            decap: Decap::new(plane.clone()),
+            plane,
+            address,
+            events: Vec::new(),
+            delivered: Vec::new(),
+            captured: Captured::default(),
+        }
+    }
+
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.plane.drops.get(reason)
+    }
+
+    pub fn is_up(&self, peer: u32) -> bool {
+        self.node.peers()[peer as usize].up_since.is_some()
+    }
+
+    pub fn frames(&self) -> Vec<Vec<u8>> {
+        self.delivered.iter().map(|(_, _, f)| f.clone()).collect()
+    }
+
+    /// Hands notes to the node until there are none, and keeps what came out.
+    fn settle(&mut self, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+        while !self.captured.notes.is_empty() {
+            for note in std::mem::take(&mut self.captured.notes) {
+                self.node.handle_note(note, now);
+            }
+        }
+        while let Some(event) = self.node.poll_event() {
+            self.events.push((now, event));
+        }
+        for (port, frame) in self.captured.delivered.drain(..) {
+            self.delivered.push((now, port, frame));
+        }
+        let mut sent: Vec<_> = Vec::new();
+        for out in [&mut self.captured.outgoing, self.node.outgoing()] {
+            sent.extend(out.iter().map(|(to, b)| (to.remote, b.to_vec())));
+            out.clear();
+        }
+        sent
+    }
+}
+
+/// A datagram on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Packet {
+    pub at: Instant,
+    pub seq: u64,
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+/// The network.
+pub struct Network {
+    pub now: Instant,
+    pub weather: Weather,
+    pub members: Vec<Option<Member>>,
+    pub recipes: Vec<Recipe>,
+    pub recording: Vec<Packet>,
+    pub mtu: u16,
+    psks: Vec<((usize, usize), Psk)>,
+    wire: BinaryHeap<Reverse<Packet>>,
+    seq: u64,
+    pub dice: Dice,
+    /// Whether datagrams from the first to the second are thrown away.
+    pub blocked: Vec<(usize, usize)>,
+}
+
+pub fn address(n: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 7656))
+}
+
+impl Network {
+    pub fn new(members: usize, seed: u64) -> Self {
+        Network::of((0..members).map(|n| Recipe::new(n as u8)).collect(), seed)
+    }
+
+    pub fn of(recipes: Vec<Recipe>, seed: u64) -> Self {
+        let mut net = Network {
+            now: Instant::from_micros(1_000_000),
+            weather: CALM,
+            members: Vec::new(),
+            recording: Vec::new(),
+            mtu: 1500,
+            psks: Vec::new(),
+            wire: BinaryHeap::new(),
+            seq: 0,
+            dice: Dice(seed),
+            blocked: Vec::new(),
+            recipes,
+        };
+        for n in 0..net.recipes.len() {
+            let member = net.build(n);
+            net.members.push(Some(member));
+        }
+        net
+    }
+
+    fn build(&mut self, n: usize) -> Member {
+        let seed = self.dice.next();
+        let mut member = Member::new(&self.recipes[n], address(n), seed, self.now);
+        for (other, recipe) in self.recipes.iter().enumerate().filter(|(o, _)| *o != n) {
+            let psk = self.psks.iter().find(|(pair, _)| *pair == (n, other));
+            member.node.add_peer(PeerSettings {
+                name: format!("m{other}"),
+                key: recipe.public(),
+                psk: psk.map(|(_, psk)| psk.clone()),
+                keepalive: self.recipes[n].keepalive,
+                mtu: Some(self.mtu),
+                segments: None,
+            });
+        }
+        member
+    }
+
+    /// `n` uses this key towards `other` from its next start on.
+    pub fn set_psk(&mut self, n: usize, other: usize, psk: [u8; 32]) {
+        self.psks.push(((n, other), Psk::from_bytes(psk)));
+    }
+
+    pub fn rebuild(&mut self, n: usize) {
+        let member = self.build(n);
+        self.members[n] = Some(member);
+    }
+
+    /// The number that `n` gives to `other`.
+    pub fn peer_of(n: usize, other: usize) -> u32 {
+        (if other > n { other - 1 } else { other }) as u32
+    }
+
+    pub fn member(&mut self, n: usize) -> &mut Member {
+        self.members[n].as_mut().expect("a living member")
+    }
+
+    /// Tells `n` where `other` is, which makes it connect.
+    pub fn introduce(&mut self, n: usize, other: usize) {
+        let (now, to) = (self.now, address(other));
+        let to = self.members[other].as_ref().map_or(to, |m| m.address);
+        let peer = PeerId(Network::peer_of(n, other));
+        self.member(n).node.set_endpoints(peer, vec![to], now);
+        self.collect(n);
+    }
+
+    pub fn introduce_all(&mut self) {
+        for n in 0..self.members.len() {
+            for other in (0..self.members.len()).filter(|o| *o != n) {
+                self.introduce(n, other);
+            }
+        }
+    }
+
+    pub fn is_up(&self, n: usize, other: usize) -> bool {
+        self.members[n]
+            .as_ref()
+            .is_some_and(|m| m.is_up(Network::peer_of(n, other)))
+    }
+
+    pub fn all_up(&self) -> bool {
+        let n = self.members.len();
+        (0..n).all(|a| (0..n).all(|b| a == b || self.is_up(a, b)))
+    }
+
+    /// A host behind a port of `n` sends a frame.
+    pub fn send(&mut self, n: usize, port: u16, frame: &[u8]) {
+        let now = self.now;
+        let m = self.member(n);
+        m.encap.frame(PortId(port), frame, now, &mut m.captured);
+        self.collect(n);
+    }
+
+    /// Somebody puts a datagram on the wire to `n`.
+    pub fn inject(&mut self, n: usize, from: SocketAddr, bytes: &[u8]) {
+        let now = self.now;
+        let m = self.member(n);
+        let mut bytes = bytes.to_vec();
+        m.decap.datagram(Endpoint::to(from), &mut bytes, now, &mut m.captured);
+        self.collect(n);
+    }
+
+    /// What `n` wants to send now, without putting it on the wire.
+    pub fn harvest(&mut self, n: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+        let now = self.now;
+        self.member(n).settle(now)
+    }
+
+    pub fn collect(&mut self, n: usize) {
+        let now = self.now;
+        let m = self.member(n);
+        let from = m.address;
+        for (to, bytes) in m.settle(now) {
+            self.put(n, from, to, bytes);
+        }
+    }
+
+    fn put(&mut self, n: usize, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        let target = self.at(to);
+        assert!(bytes.len() + 28 <= usize::from(self.mtu.max(1280)), "a datagram exceeds the path");
+        let copies = 1 + u64::from(self.dice.chance(self.weather.duplicate));
+        for _ in 0..copies {
+            let jitter = self.weather.jitter.as_micros() as u64;
+            let extra = self.dice.next().checked_rem(jitter).unwrap_or(0);
+            self.seq += 1;
+            let packet = Packet {
+                at: self.now + self.weather.delay + Duration::from_micros(extra),
+                seq: self.seq,
+                from,
+                to,
+                bytes: bytes.clone(),
+            };
+            self.recording.push(packet.clone());
+            let lost = self.dice.chance(self.weather.loss);
+            let blocked = target.is_some_and(|t| self.blocked.contains(&(n, t)));
+            if !lost && !blocked {
+                self.wire.push(Reverse(packet));
+            }
+        }
+    }
+
+    fn at(&self, address: SocketAddr) -> Option<usize> {
+        self.members
+            .iter()
+            .position(|m| m.as_ref().is_some_and(|m| m.address == address))
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        let timers = self.members.iter().flatten().map(|m| m.node.deadline());
+        timers.chain(self.wire.peek().map(|p| p.0.at)).min()
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.run_until(end, |_| false);
+    }
+
+    /// Lets time pass until the end or until something is true; gives whether it was.
+    pub fn run_until(&mut self, end: Instant, done: impl Fn(&Network) -> bool) -> bool {
+        loop {
+            if done(self) {
+                return true;
+            }
+            let Some(next) = self.next_time().filter(|t| *t <= end) else {
+                self.now = end;
+                return done(self);
+            };
+            self.now = self.now.max(next);
+            self.deliver_due();
+            for n in 0..self.members.len() {
+                let now = self.now;
+                if let Some(m) = &mut self.members[n]
+                    && m.node.deadline() <= now
+                {
+                    m.node.handle_timeout(now);
+                    self.collect(n);
+                }
+            }
+        }
+    }
+
+    fn deliver_due(&mut self) {
+        while self.wire.peek().is_some_and(|p| p.0.at <= self.now) {
+            let Some(Reverse(packet)) = self.wire.pop() else { return };
+            if let Some(n) = self.at(packet.to) {
+                self.inject(n, packet.from, &packet.bytes);
+            }
+        }
+    }
+}
+
+/// An Ethernet frame of EtherType 0x88b5 (local experimental) with this much payload.
+pub fn frame(destination: Mac, source: Mac, tag: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
+    let mut f = destination.0.to_vec();
+    f.extend_from_slice(&source.0);
+    f.extend_from_slice(&tag.unwrap_or_default()[..if tag.is_some() { 4 } else { 0 }]);
+    f.extend_from_slice(&[0x88, 0xb5]);
+    f.extend_from_slice(payload);
+    f
+}
+
+/// The MAC of a host behind member `n`.
+pub fn host(n: usize) -> Mac {
+    Mac([0x02, 0, 0, 0, 0x01, n as u8])
+}
