@@ -1,6 +1,9 @@
 //! x
 pub mod drops;
+pub mod api;
+pub mod config;
 pub mod dataplane;
+pub mod io;
 pub mod keys;
 pub mod mesh;
 pub mod node;

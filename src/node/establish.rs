@@ -4,7 +4,7 @@ use super::plane::Note;
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Debts, Unheard};
+use crate::mesh::peer::{Debts, Peer, Unheard};
 use crate::noise::keyring::Session;
 use crate::noise::schedule::ladder;
 use crate::place::{PeerId, Place};
@@ -25,6 +25,12 @@ impl Node {
             Note::Moved { peer, from } => self.moved(peer, from, now),
             Note::Control { peer, from, body } => self.control(peer, from, &body, now),
             Note::Close { peer, index } => self.closed(peer, index, now),
+            Note::TooLarge(remote) => {
+                let there = |p: &&Peer| p.path.endpoint().is_some_and(|e| e.remote == remote);
+                let affected = self.peers.iter().filter(there);
+                self.events
+                    .extend(affected.map(|p| Event::RouteWanted(p.id, remote)));
+            }
             Note::Wanted {
                 peer,
                 segment,

@@ -141,6 +141,8 @@ pub enum Note {
         /// The session's index.
         index: u32,
     },
+    /// The underlay refused a datagram to this address because of its size.
+    TooLarge(std::net::SocketAddr),
     /// A frame waits for a session with a peer.
     Wanted {
         /// Which peer.

@@ -1,0 +1,218 @@
+//! CONTROL: what the daemon and the command line tell each other, one JSON object a line over a unix socket.
+//!
+//! Objects only grow: a field is never removed or given another meaning within a version. `l2vpn show --json` prints a
+//! [`Snapshot`] as it stands here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of these objects.
+pub const VERSION: u32 = 1;
+/// The longest line either side reads, in bytes.
+pub const MAX_LINE: u64 = 16 << 20;
+
+/// What the command line asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`] of who asks.
+    pub version: u32,
+    /// What it wants.
+    pub verb: Verb,
+}
+
+/// A question or an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// How is it?
+    Show,
+    /// Which MACs were learned?
+    Macs,
+    /// Send an echo to a member.
+    Ping {
+        /// A peer's name, public key, or a MAC behind it.
+        target: String,
+        /// Bytes of payload.
+        size: usize,
+        /// How long to wait, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Say goodbye and end.
+    Down,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Verb::Show`].
+    Snapshot(Box<Snapshot>),
+    /// To [`Verb::Macs`].
+    Macs(Vec<MacView>),
+    /// To [`Verb::Ping`].
+    Pong(Pong),
+    /// To [`Verb::Down`]: it is ending.
+    Ending,
+    /// The request cannot be met, and why.
+    Error(String),
+}
+
+/// The answer to an echo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// Which peer answered.
+    pub peer: String,
+    /// Its address.
+    pub endpoint: String,
+    /// The round trip, in microseconds; `None` when no answer came in time.
+    pub rtt_us: Option<u64>,
+    /// Bytes of payload that came back.
+    pub size: usize,
+}
+
+/// A running member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The program's version.
+    pub program: String,
+    /// What the member is called.
+    pub name: String,
+    /// Its public key.
+    pub public_key: String,
+    /// Its process id.
+    pub pid: u32,
+    /// For how long it has run, in seconds.
+    pub uptime_s: u64,
+    /// The address that it listens on.
+    pub listen: String,
+    /// Its ports.
+    pub ports: Vec<PortView>,
+    /// Its peers.
+    pub peers: Vec<PeerView>,
+    /// The forwarding table.
+    pub table: TableView,
+    /// Dropped frames and datagrams by reason; only reasons that were met.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// The forwarding table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableView {
+    /// MACs that are known now.
+    pub entries: usize,
+    /// The most that may be.
+    pub limit: usize,
+    /// How often a MAC has moved.
+    pub moves: u64,
+    /// How often one was forgotten because its place had too many.
+    pub evictions: u64,
+}
+
+/// A port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortView {
+    /// The TAP.
+    pub tap: String,
+    /// The segment's name.
+    pub segment: String,
+    /// The segment's number.
+    pub segment_id: u32,
+    /// `trunk`, or `access`.
+    pub mode: String,
+    /// The VLANs it carries; empty for all.
+    pub vlans: String,
+    /// The VLAN of untagged frames.
+    pub native: Option<u16>,
+    /// Bytes of the largest IP packet.
+    pub mtu: u16,
+    /// Its MAC.
+    pub mac: String,
+    /// The bridge that it joined.
+    pub bridge: Option<String>,
+    /// Whether a peer of the segment is connected.
+    pub carrier: bool,
+}
+
+/// A peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its name here.
+    pub name: String,
+    /// Its public key.
+    pub public_key: String,
+    /// `up`, `connecting`, or `down`.
+    pub state: String,
+    /// Where it is, or was last.
+    pub endpoint: Option<String>,
+    /// Addresses at which it is looked for.
+    pub known: Vec<String>,
+    /// The session's cipher.
+    pub suite: Option<String>,
+    /// For how long it has been connected, in seconds.
+    pub up_s: Option<u64>,
+    /// How long ago the session began, in seconds.
+    pub handshake_s: Option<u64>,
+    /// How long ago anything authentic was heard, in seconds.
+    pub heard_s: Option<u64>,
+    /// The path's MTU, in bytes of an IP packet.
+    pub mtu: u16,
+    /// The segments that it takes part in, by name, or number where it has none here.
+    pub segments: Vec<String>,
+    /// MACs that were learned behind it.
+    pub macs: usize,
+    /// Frames from it.
+    pub rx_frames: u64,
+    /// Bytes of these frames.
+    pub rx_bytes: u64,
+    /// Frames to it.
+    pub tx_frames: u64,
+    /// Bytes of these frames.
+    pub tx_bytes: u64,
+}
+
+/// A learned MAC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MacView {
+    /// The segment's name.
+    pub segment: String,
+    /// The VLAN, `-` for untagged frames.
+    pub vlan: String,
+    /// The MAC.
+    pub mac: String,
+    /// `port` or `peer`.
+    pub kind: String,
+    /// The port's TAP or the peer's name.
+    pub place: String,
+    /// How long ago it was heard, in seconds.
+    pub idle_s: u64,
+    /// How often it has moved.
+    pub moves: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_keep_their_form() {
+        let ping = Request {
+            version: VERSION,
+            verb: Verb::Ping {
+                target: "b".into(),
+                size: 56,
+                timeout_ms: 1000,
+            },
+        };
+        let text = r#"{"version":1,"verb":{"ping":{"target":"b","size":56,"timeout_ms":1000}}}"#;
+        assert_eq!(serde_json::to_string(&ping).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Request>(text).unwrap(), ping);
+        let show = r#"{"version":1,"verb":"show"}"#;
+        assert_eq!(
+            serde_json::from_str::<Request>(show).unwrap().verb,
+            Verb::Show
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! What is wrong with a file: each thing with its place, a sentence, and what to do.
+
+use std::fmt;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The longest configuration that is read, in bytes.
+pub const MAX_FILE_LEN: u64 = 1 << 20;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Legal, but probably not what was meant.
+    Warning,
+    /// Nothing starts with it.
+    Error,
+}
+
+/// One thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Line and column, from 1; `None` when it concerns the whole file.
+    pub place: Option<(usize, usize)>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// All findings of one file, in the order of their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which file.
+    pub path: PathBuf,
+    /// The findings.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether something in it keeps the daemon from starting.
+    pub fn has_errors(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|f| f.severity == Severity::Error)
+    }
+
+    /// A report of a file that could not be read.
+    fn unreadable(path: &Path, message: String, hint: &str) -> Self {
+        Report {
+            path: path.into(),
+            findings: vec![Finding {
+                place: None,
+                severity: Severity::Error,
+                message,
+                hint: Some(hint.into()),
+            }],
+        }
+    }
+}
+
+/// `file:line:column: error: text`, one finding a line, each followed by its hint.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            write!(f, "{}:", self.path.display())?;
+            if let Some((line, column)) = finding.place {
+                write!(f, "{line}:{column}:")?;
+            }
+            let severity = match finding.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            writeln!(f, " {severity}: {}", finding.message)?;
+            if let Some(hint) = &finding.hint {
+                writeln!(f, "  hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Collects findings while a text is checked.
+pub(super) struct Findings<'t> {
+    text: &'t str,
+    found: Vec<(usize, Finding)>,
+}
+
+impl<'t> Findings<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Findings {
+            text,
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn error(&mut self, at: &Range<usize>, message: impl Into<String>) -> &mut Finding {
+        self.add(Severity::Error, at, message.into())
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        at: &Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        self.add(Severity::Warning, at, message.into())
+    }
+
+    fn add(&mut self, severity: Severity, at: &Range<usize>, message: String) -> &mut Finding {
+        let finding = Finding {
+            place: Some(line_and_column(self.text, at.start)),
+            severity,
+            message,
+            hint: None,
+        };
+        self.found.push((at.start, finding));
+        let last = self.found.len() - 1;
+        &mut self.found[last].1
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.found
+            .iter()
+            .any(|(_, f)| f.severity == Severity::Error)
+    }
+
+    pub(super) fn into_report(mut self, path: &Path) -> Report {
+        self.found.sort_by_key(|(at, _)| *at);
+        Report {
+            path: path.into(),
+            findings: self.found.into_iter().map(|(_, f)| f).collect(),
+        }
+    }
+}
+
+impl Finding {
+    /// Says what to do.
+    pub(super) fn hint(&mut self, hint: impl Into<String>) {
+        self.hint = Some(hint.into());
+    }
+}
+
+/// Line and column of a byte offset, both from 1, columns in characters.
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .get(line_start..)
+        .map_or(1, |l| l.chars().count() + 1);
+    (line, column)
+}
+
+/// Reads a text file of bounded length.
+pub(super) fn read(path: &Path) -> Result<String, Report> {
+    let fail = |e: std::io::Error| {
+        Report::unreadable(
+            path,
+            format!("cannot be read: {e}"),
+            "write a first one with `l2vpn init`",
+        )
+    };
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_LEN + 1)
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
+    if bytes.len() as u64 > MAX_FILE_LEN {
+        let message = format!("is longer than {MAX_FILE_LEN} bytes");
+        return Err(Report::unreadable(path, message, "is it the right file?"));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(e.as_bytes().get(..valid).unwrap_or_default());
+        let (line, column) = line_and_column(&text, valid);
+        let message = format!("is not UTF-8 text from line {line}, column {column} on");
+        Report::unreadable(path, message, "save it as UTF-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_from_one_and_in_characters() {
+        let text = "a\nüb = 1\n";
+        assert_eq!(line_and_column(text, 0), (1, 1));
+        assert_eq!(line_and_column(text, 2), (2, 1));
+        assert_eq!(line_and_column(text, 4), (2, 2));
+        assert_eq!(line_and_column(text, 999), (3, 1));
+    }
+}

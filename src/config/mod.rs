@@ -1,0 +1,120 @@
+//! WISHES: from a TOML text to a checked configuration, or to everything that is wrong with it.
+//!
+//! # Why
+//! Three steps with a type each. [`raw::RawConfig`] is what was written: every value keeps its place in the file, and a
+//! value of the wrong type is a value too, so that one mistake does not hide the next. [`check::check`] turns it into a
+//! [`Config`] or into a list of [`finding::Finding`]s with line and column. Only a `Config` reaches the daemon, so the
+//! daemon never asks whether a wish makes sense. Relative paths are resolved from the file that names them.
+
+pub mod check;
+mod endpoint;
+pub mod finding;
+pub mod paths;
+mod peers;
+mod ports;
+pub mod raw;
+pub mod template;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::keys::{PrivateKey, Psk, PublicKey};
+use crate::switch::port::PortRule;
+use crate::switch::table::Limits;
+use crate::time::Duration;
+use crate::wire::ethernet::Mac;
+use crate::wire::segment::SegmentId;
+pub use endpoint::EndpointName;
+use finding::Report;
+
+/// The port that members listen on by default.
+pub const DEFAULT_PORT: u16 = 7656;
+
+/// A configuration that makes sense.
+pub struct Config {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// What this member is called, by default after the file.
+    pub name: String,
+    /// Who we are.
+    pub key: PrivateKey,
+    /// Where peers reach us.
+    pub listen: SocketAddr,
+    /// The segments.
+    pub segments: Vec<SegmentConfig>,
+    /// The ports.
+    pub ports: Vec<PortConfig>,
+    /// The peers.
+    pub peers: Vec<PeerConfig>,
+    /// The forwarding table's limits.
+    pub table: Limits,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Where the member keeps what must survive a restart.
+    pub state_dir: PathBuf,
+}
+
+/// A segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentConfig {
+    /// Its name here.
+    pub name: String,
+    /// Its number everywhere.
+    pub id: SegmentId,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// The TAP's name.
+    pub tap: String,
+    /// Its segment.
+    pub segment: SegmentId,
+    /// The largest IP packet on it, in bytes.
+    pub mtu: u16,
+    /// Its MAC; `None` derives one from key and name.
+    pub mac: Option<Mac>,
+    /// Addresses for it: address and prefix length in bits.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The bridge that it joins.
+    pub bridge: Option<String>,
+    /// What it does with VLAN tags.
+    pub rule: PortRule,
+}
+
+/// A peer.
+pub struct PeerConfig {
+    /// Its name here.
+    pub name: String,
+    /// Who it is.
+    pub key: PublicKey,
+    /// The pre-shared key.
+    pub psk: Option<Psk>,
+    /// Where it may be found.
+    pub endpoints: Vec<EndpointName>,
+    /// Send something at least this often.
+    pub keepalive: Option<Duration>,
+    /// The path MTU, when not to be taken from the route.
+    pub mtu: Option<u16>,
+    /// The segments that it may take part in.
+    pub segments: Option<Vec<SegmentId>>,
+}
+
+/// Whether the published key pairs may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DemoKeys {
+    /// They are an error.
+    Refuse,
+    /// They are a warning.
+    Allow,
+}
+
+/// Reads and checks a file.
+///
+/// The report may hold warnings when there is a configuration, and holds at least one error when there is none.
+pub fn load(path: &Path, demo: DemoKeys) -> (Option<Config>, Report) {
+    match finding::read(path) {
+        Ok(text) => check::check(path, &text, demo),
+        Err(report) => (None, report),
+    }
+}

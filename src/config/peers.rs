@@ -1,0 +1,171 @@
+//! `[[peer]]`: who the others are and where.
+
+use std::ops::Range;
+
+use super::check::Checker;
+use super::paths::resolve;
+use super::ports::named_segment;
+use super::raw::{Field, RawPeer, Sections};
+use super::{EndpointName, PeerConfig};
+use crate::keys::{self, Psk, PublicKey, is_demo};
+use crate::time::Duration;
+use crate::wire::segment::SegmentId;
+
+/// Keeps the mapping of a NAT: Linux forgets a fresh UDP flow after 30 s.
+const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(25);
+const MAX_ENDPOINTS: usize = 16;
+
+pub(super) fn check(
+    checker: &mut Checker<'_>,
+    raw: Option<Sections<RawPeer>>,
+    own: Option<PublicKey>,
+) -> Vec<PeerConfig> {
+    let raw = checker.sections(raw, "peer");
+    if raw.is_empty() {
+        checker
+            .findings
+            .warning(&(0..0), "there is no [[peer]]: this member is alone");
+    }
+    let mut peers: Vec<PeerConfig> = Vec::new();
+    for (peer, at) in raw {
+        if let Some(peer) = one(checker, peer, &at, (own, &peers)) {
+            peers.push(peer);
+        }
+    }
+    peers
+}
+
+fn one(
+    checker: &mut Checker<'_>,
+    raw: RawPeer,
+    at: &Range<usize>,
+    (own, others): (Option<PublicKey>, &[PeerConfig]),
+) -> Option<PeerConfig> {
+    let key = public_key(checker, raw.public_key, at, (own, others));
+    let psk = raw.psk_file.and_then(|f| psk(checker, f));
+    let endpoints = checker
+        .take(raw.endpoints)
+        .map(|(list, at)| endpoints(checker, list, &at))
+        .unwrap_or_default();
+    let keepalive = keepalive(checker, raw.keepalive);
+    let mtu = checker.number(raw.mtu, "mtu", 1280..=65_535);
+    let segments = checker
+        .take(raw.segments)
+        .map(|(list, at)| segments(checker, list, &at));
+    let name = checker.take(raw.name);
+    let key = key?;
+    let name = match name {
+        Some((name, at)) => {
+            if checker.name(&name, &at) && others.iter().any(|p| p.name == name) {
+                checker
+                    .findings
+                    .error(&at, format!("peer \"{name}\" stands twice"))
+                    .hint("give each peer a name of its own");
+            }
+            name
+        }
+        None => key.short(),
+    };
+    Some(PeerConfig {
+        name,
+        key,
+        psk,
+        endpoints,
+        keepalive,
+        mtu,
+        segments,
+    })
+}
+
+fn public_key(
+    checker: &mut Checker<'_>,
+    field: Option<Field<String>>,
+    at: &Range<usize>,
+    (own, others): (Option<PublicKey>, &[PeerConfig]),
+) -> Option<PublicKey> {
+    if field.is_none() {
+        checker
+            .findings
+            .error(at, "a peer needs a public_key")
+            .hint("on the peer: `l2vpn key public its.key` prints it");
+    }
+    let (text, at) = checker.take(field)?;
+    let key = match text.parse::<PublicKey>() {
+        Ok(key) => key,
+        Err(error) => {
+            checker
+                .findings
+                .error(&at, format!("not a public key: {error}"))
+                .hint("`l2vpn key public FILE` prints one: 44 characters, the last is '='");
+            return None;
+        }
+    };
+    if own == Some(key) {
+        checker
+            .findings
+            .error(&at, "this is this member's own public key")
+            .hint("a peer has the key of another member");
+    }
+    if let Some(other) = others.iter().find(|p| p.key == key) {
+        let message = format!("this key is that of peer \"{}\" already", other.name);
+        checker
+            .findings
+            .error(&at, message)
+            .hint("one [[peer]] for each member; list all its endpoints there");
+    }
+    if is_demo(&key) {
+        checker.demo_key(&at, "the private key of this public key is published");
+    }
+    Some(key)
+}
+
+fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk> {
+    let (file, at) = checker.take(Some(field))?;
+    match keys::read_psk(&resolve(checker.path, &file)) {
+        Ok(psk) => Some(psk),
+        Err(error) => checker.key_file_error(&error, &at),
+    }
+}
+
+fn endpoints(checker: &mut Checker<'_>, list: Vec<String>, at: &Range<usize>) -> Vec<EndpointName> {
+    if list.len() > MAX_ENDPOINTS {
+        checker
+            .findings
+            .error(at, format!("more than {MAX_ENDPOINTS} endpoints"));
+    }
+    let mut good = Vec::new();
+    for text in list {
+        match text.parse::<EndpointName>() {
+            Ok(endpoint) if good.contains(&endpoint) => {
+                checker
+                    .findings
+                    .warning(at, format!("endpoint \"{text}\" stands twice"));
+            }
+            Ok(endpoint) => good.push(endpoint),
+            Err(error) => checker
+                .findings
+                .error(at, format!("endpoint {error}"))
+                .hint("\"192.0.2.1:7656\", \"[2001:db8::1]:7656\" or \"a.example.net:7656\""),
+        }
+    }
+    good
+}
+
+fn keepalive(checker: &mut Checker<'_>, field: Option<Field<String>>) -> Option<Duration> {
+    let off = field
+        .as_ref()
+        .is_some_and(|f| f.value.as_deref() == Ok("off"));
+    if off {
+        return None;
+    }
+    let range = (Duration::from_secs(1), Duration::from_secs(3600));
+    checker
+        .duration(field, "keepalive", range)
+        .or(Some(DEFAULT_KEEPALIVE))
+}
+
+fn segments(checker: &mut Checker<'_>, list: Vec<String>, at: &Range<usize>) -> Vec<SegmentId> {
+    list.iter()
+        .filter_map(|name| named_segment(checker, name, at))
+        .collect()
+}

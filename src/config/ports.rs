@@ -1,0 +1,316 @@
+//! `[[port]]`: TAPs, their addresses and what they do with VLANs.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::check::Checker;
+use super::raw::{Field, RawPort, Sections};
+use super::{PortConfig, SegmentConfig};
+use crate::switch::port::{PortRule, VidSet};
+use crate::wire::ethernet::Mac;
+use crate::wire::segment::SegmentId;
+use crate::wire::vlan::Vid;
+
+/// The longest interface name, in bytes (IFNAMSIZ less its NUL).
+const MAX_NAME: usize = 15;
+const DEFAULT_MTU: u16 = 1500;
+/// From IPv4's smallest to what a frame's 16-bit length leaves beside header and two tags.
+const MTU_RANGE: std::ops::RangeInclusive<i64> = 576..=65_500;
+const MAX_PORTS: usize = 256;
+
+pub(super) fn check(
+    checker: &mut Checker<'_>,
+    raw: Option<Sections<RawPort>>,
+    segments: &[SegmentConfig],
+) -> Vec<PortConfig> {
+    let raw = checker.sections(raw, "port");
+    if raw.len() > MAX_PORTS
+        && let Some((_, at)) = raw.last()
+    {
+        checker
+            .findings
+            .error(at, format!("more than {MAX_PORTS} ports"));
+    }
+    if raw.is_empty() {
+        checker
+            .findings
+            .warning(&(0..0), "there is no [[port]]: this member carries no frames");
+    }
+    let mut ports: Vec<PortConfig> = Vec::new();
+    for (port, at) in raw {
+        if let Some(port) = one(checker, port, &at, (segments, &ports)) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+fn one(
+    checker: &mut Checker<'_>,
+    raw: RawPort,
+    at: &Range<usize>,
+    (segments, others): (&[SegmentConfig], &[PortConfig]),
+) -> Option<PortConfig> {
+    let rule = vlan_rule(checker, raw.mode, (raw.vlan, raw.vlans, raw.native), at);
+    let mtu = checker.number(raw.mtu, "mtu", MTU_RANGE);
+    let mac = checker.take(raw.mac).and_then(|m| port_mac(checker, m));
+    let addresses = checker
+        .take(raw.addresses)
+        .map(|(list, at)| addresses(checker, list, &at))
+        .unwrap_or_default();
+    let segment = segment(checker, raw.segment, segments, at);
+    let bridge = checker
+        .take(raw.bridge)
+        .filter(|(name, at)| interface_name(checker, name, at));
+    if let (Some((_, at)), false) = (&bridge, addresses.is_empty()) {
+        checker
+            .findings
+            .warning(at, "addresses on a port that joins a bridge have no effect")
+            .hint("give them to the bridge instead");
+    }
+    let no_tap = raw.tap.is_none();
+    let tap = checker.take(raw.tap);
+    if no_tap {
+        checker
+            .findings
+            .error(at, "a port needs the name of its TAP")
+            .hint("tap = \"l2lan\"");
+    }
+    let (tap, tap_at) = tap.filter(|(name, at)| interface_name(checker, name, at))?;
+    if others.iter().any(|p| p.tap == tap) {
+        checker
+            .findings
+            .error(&tap_at, format!("TAP \"{tap}\" stands twice"));
+    }
+    if bridge.as_ref().is_some_and(|(b, _)| *b == tap) {
+        checker
+            .findings
+            .error(&tap_at, "a TAP and its bridge cannot have one name");
+    }
+    Some(PortConfig {
+        tap,
+        segment: segment?,
+        mtu: mtu.unwrap_or(DEFAULT_MTU),
+        mac,
+        addresses,
+        bridge: bridge.map(|(name, _)| name),
+        rule: rule?,
+    })
+}
+
+fn segment(
+    checker: &mut Checker<'_>,
+    field: Option<Field<String>>,
+    segments: &[SegmentConfig],
+    at: &Range<usize>,
+) -> Option<SegmentId> {
+    let given = field.is_some();
+    if let Some((name, at)) = checker.take(field) {
+        return named_segment(checker, &name, &at);
+    }
+    match segments {
+        [only] => Some(only.id),
+        _ if given => None,
+        [] => {
+            checker
+                .findings
+                .error(at, "the port is in no segment")
+                .hint("write a [[segment]] with name and id");
+            None
+        }
+        _ => {
+            checker
+                .findings
+                .error(at, "the port does not say in which segment it is")
+                .hint("segment = \"name\", since there are several");
+            None
+        }
+    }
+}
+
+/// The number of a segment that was named, or a finding.
+pub(super) fn named_segment(
+    checker: &mut Checker<'_>,
+    name: &str,
+    at: &Range<usize>,
+) -> Option<SegmentId> {
+    let id = checker.segments.get(name).copied();
+    if id.is_none() {
+        let known: Vec<&str> = checker.segments.keys().map(String::as_str).collect();
+        let hint = match known.as_slice() {
+            [] => "write a [[segment]] with name and id".to_string(),
+            known => format!("there are: {}", known.join(", ")),
+        };
+        checker
+            .findings
+            .error(at, format!("there is no segment \"{}\"", name.escape_debug()))
+            .hint(hint);
+    }
+    id
+}
+
+/// The kernel cuts long names silently in the old TAP interface, so they are refused here.
+fn interface_name(checker: &mut Checker<'_>, name: &str, at: &Range<usize>) -> bool {
+    let valid = |b: u8| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%');
+    let good = (1..=MAX_NAME).contains(&name.len())
+        && name.bytes().all(valid)
+        && name != "."
+        && name != "..";
+    if !good {
+        let shown = name.escape_debug();
+        checker
+            .findings
+            .error(at, format!("\"{shown}\" is not an interface name"))
+            .hint("use 1 to 15 letters, digits, '-', '_' and '.'");
+    }
+    good
+}
+
+fn port_mac(checker: &mut Checker<'_>, (text, at): (String, Range<usize>)) -> Option<Mac> {
+    match text.parse::<Mac>() {
+        Ok(mac) if mac.is_group() || mac == Mac::ZERO => {
+            checker
+                .findings
+                .error(&at, format!("{mac} cannot be the MAC of one port"))
+                .hint("the first byte is even and not all bytes are zero");
+            None
+        }
+        Ok(mac) => Some(mac),
+        Err(error) => {
+            checker.findings.error(&at, format!("\"{text}\" is {error}"));
+            None
+        }
+    }
+}
+
+fn addresses(checker: &mut Checker<'_>, list: Vec<String>, at: &Range<usize>) -> Vec<(IpAddr, u8)> {
+    let mut good = Vec::new();
+    for text in list {
+        match parse_address(&text) {
+            Some(address) if good.contains(&address) => {
+                checker
+                    .findings
+                    .error(at, format!("address \"{text}\" stands twice"));
+            }
+            Some(address) => good.push(address),
+            None => checker
+                .findings
+                .error(at, format!("\"{text}\" is not an address with a prefix length"))
+                .hint("\"10.77.0.1/24\" or \"fd00::1/64\""),
+        }
+    }
+    good
+}
+
+fn parse_address(text: &str) -> Option<(IpAddr, u8)> {
+    let (ip, prefix) = text.split_once('/')?;
+    let ip: IpAddr = ip.parse().ok()?;
+    let prefix: u8 = prefix.parse().ok()?;
+    let bits = if ip.is_ipv4() { 32 } else { 128 };
+    let usable = !ip.is_unspecified() && !ip.is_multicast();
+    (usable && (1..=bits).contains(&prefix)).then_some((ip, prefix))
+}
+
+type VlanFields = (
+    Option<Field<i64>>,
+    Option<Field<Vec<toml::Value>>>,
+    Option<Field<i64>>,
+);
+
+fn vlan_rule(
+    checker: &mut Checker<'_>,
+    mode: Option<Field<String>>,
+    (vlan, vlans, native): VlanFields,
+    at: &Range<usize>,
+) -> Option<PortRule> {
+    let given = (vlan.is_some(), vlans.is_some(), native.is_some());
+    let wrong_type = mode.as_ref().is_some_and(|m| m.value.is_err());
+    let mode = checker.take(mode);
+    let vlan_at = vlan.as_ref().map_or(at.clone(), |f| f.span.clone());
+    let list_at = vlans.as_ref().map_or(at.clone(), |f| f.span.clone());
+    let native_at = native.as_ref().map_or(at.clone(), |f| f.span.clone());
+    let vid = |checker: &mut Checker<'_>, field, what| {
+        checker.number(field, what, 1..=4094).and_then(Vid::new)
+    };
+    let vlan = vid(checker, vlan, "vlan");
+    let native = vid(checker, native, "native VLAN");
+    let allowed = checker
+        .take(vlans)
+        .map(|(list, at)| vlan_list(checker, list, &at));
+    let misplaced = |checker: &mut Checker<'_>, at: &Range<usize>, key: &str, mode: &str| {
+        let other = if mode == "access" { "trunk" } else { "access" };
+        checker
+            .findings
+            .error(at, format!("\"{key}\" has no meaning on a port with mode \"{mode}\""))
+            .hint(format!("remove it, or write mode = \"{other}\""));
+    };
+    match mode.as_ref().map(|(m, _)| m.as_str()) {
+        Some("access") => {
+            if given.1 {
+                misplaced(checker, &list_at, "vlans", "access");
+            }
+            if given.2 {
+                misplaced(checker, &native_at, "native", "access");
+            }
+            if !given.0 {
+                checker
+                    .findings
+                    .error(at, "an access port needs its VLAN")
+                    .hint("vlan = 10");
+            }
+            vlan.map(PortRule::Access)
+        }
+        Some("trunk") | None => {
+            if given.0 {
+                misplaced(checker, &vlan_at, "vlan", "trunk");
+            }
+            (!wrong_type).then_some(PortRule::Trunk { allowed, native })
+        }
+        Some(other) => {
+            let at = mode.as_ref().map_or(at, |(_, at)| at);
+            checker
+                .findings
+                .error(at, format!("mode \"{other}\" is not known"))
+                .hint("\"access\" or \"trunk\"");
+            None
+        }
+    }
+}
+
+fn vlan_list(checker: &mut Checker<'_>, list: Vec<toml::Value>, at: &Range<usize>) -> VidSet {
+    let mut set = VidSet::default();
+    if list.is_empty() {
+        checker
+            .findings
+            .error(at, "an empty list of VLANs lets nothing pass")
+            .hint("leave \"vlans\" out to let everything pass");
+    }
+    for item in list {
+        match vlan_range(&item) {
+            Some((low, high)) => {
+                (low.get()..=high.get())
+                    .filter_map(Vid::new)
+                    .for_each(|v| set.insert(v));
+            }
+            None => checker
+                .findings
+                .error(at, format!("{item} is not a VLAN or a range of VLANs"))
+                .hint("numbers from 1 to 4094, ranges as \"30-39\""),
+        }
+    }
+    set
+}
+
+fn vlan_range(item: &toml::Value) -> Option<(Vid, Vid)> {
+    let vid = |n: i64| u16::try_from(n).ok().and_then(Vid::new);
+    match item {
+        toml::Value::Integer(n) => vid(*n).map(|v| (v, v)),
+        toml::Value::String(text) => {
+            let (low, high) = text.split_once('-').unwrap_or((text, text));
+            let low = vid(low.trim().parse().ok()?)?;
+            let high = vid(high.trim().parse().ok()?)?;
+            (low <= high).then_some((low, high))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,304 @@
+//! What was written, as serde reads it: every value with its place, right or wrong.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value and where it stands. A wrong type is kept as a message, so that the rest of the file is checked too.
+#[derive(Debug)]
+pub struct Field<T> {
+    /// Where it stands, in bytes.
+    pub span: Range<usize>,
+    /// The value, or what is wrong with it.
+    pub value: Result<T, String>,
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<toml::Value>::deserialize(deserializer)?;
+        Ok(Field {
+            span: spanned.span(),
+            value: spanned
+                .into_inner()
+                .try_into()
+                .map_err(|e: toml::de::Error| e.message().to_string()),
+        })
+    }
+}
+
+/// A table, or the name of what stands in its place.
+#[derive(Debug)]
+pub enum Shape<T> {
+    /// The expected shape.
+    Right(T),
+    /// Something else.
+    Wrong(&'static str),
+}
+
+/// A table with its place.
+pub type Section<T> = Spanned<Shape<T>>;
+/// An array of tables with its place.
+pub type Sections<T> = Spanned<Shape<Many<T>>>;
+
+/// The tables of an array.
+#[derive(Debug)]
+pub struct Many<T>(pub Vec<Section<T>>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shape<T>
+where
+    T: FromMapOrSeq<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShapeVisitor(PhantomData))
+    }
+}
+
+/// What a [`Shape`] is made from.
+pub trait FromMapOrSeq<'de>: Sized {
+    /// From a table, if it can be.
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Shape<Self>, A::Error>;
+    /// From an array, if it can be.
+    fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Shape<Self>, A::Error>;
+}
+
+struct ShapeVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromMapOrSeq<'de>> Visitor<'de> for ShapeVisitor<T> {
+    type Value = Shape<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::from_map(map)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        T::from_seq(seq)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Shape::Wrong("a string"))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Shape::Wrong("a number"))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Shape::Wrong("a number"))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Shape::Wrong("a boolean"))
+    }
+}
+
+impl<'de, T: Deserialize<'de> + FromMapOrSeq<'de>> FromMapOrSeq<'de> for Many<T> {
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Shape<Self>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Shape::Wrong("a single table"))
+    }
+
+    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Shape<Self>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(one) = seq.next_element()? {
+            all.push(one);
+        }
+        Ok(Shape::Right(Many(all)))
+    }
+}
+
+impl<'de, T: Deserialize<'de> + FromMapOrSeq<'de>> Deserialize<'de> for Many<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Many)
+    }
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Default, Deserialize)]
+            #[serde(default)]
+            pub struct $name { $($(#[$field_doc])* pub $field: Option<$type>,)* }
+
+            impl $name {
+                /// The keys that it knows.
+                pub const KEYS: &'static [&'static str] = &[$(stringify!($field),)*];
+            }
+
+            impl<'de> FromMapOrSeq<'de> for $name {
+                fn from_map<A: MapAccess<'de>>(map: A) -> Result<Shape<Self>, A::Error> {
+                    Self::deserialize(MapAccessDeserializer::new(map)).map(Shape::Right)
+                }
+
+                fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Shape<Self>, A::Error> {
+                    while seq.next_element::<IgnoredAny>()?.is_some() {}
+                    Ok(Shape::Wrong("an array"))
+                }
+            }
+        )*
+    };
+}
+
+tables! {
+    /// The whole file.
+    RawConfig {
+        /// The version of this format.
+        config_version: Field<i64>,
+        /// This member.
+        node: Section<RawNode>,
+        /// The segments.
+        segment: Sections<RawSegment>,
+        /// The ports.
+        port: Sections<RawPort>,
+        /// The peers.
+        peer: Sections<RawPeer>,
+        /// The switch.
+        switch: Section<RawSwitch>,
+        /// How the member is controlled.
+        control: Section<RawControl>,
+    }
+    /// `[node]`
+    RawNode {
+        /// What this member is called.
+        name: Field<String>,
+        /// The file of the private key.
+        key: Field<String>,
+        /// Address and port.
+        listen: Field<String>,
+    }
+    /// `[[segment]]`
+    RawSegment {
+        /// Its name.
+        name: Field<String>,
+        /// Its number.
+        id: Field<i64>,
+    }
+    /// `[[port]]`
+    RawPort {
+        /// The TAP's name.
+        tap: Field<String>,
+        /// The segment's name.
+        segment: Field<String>,
+        /// Bytes of the largest IP packet.
+        mtu: Field<i64>,
+        /// The TAP's MAC.
+        mac: Field<String>,
+        /// Addresses with prefix length.
+        addresses: Field<Vec<String>>,
+        /// The bridge to join.
+        bridge: Field<String>,
+        /// `access` or `trunk`.
+        mode: Field<String>,
+        /// The VLAN of an access port.
+        vlan: Field<i64>,
+        /// The VLANs of a trunk: numbers and ranges.
+        vlans: Field<Vec<toml::Value>>,
+        /// The VLAN of a trunk's untagged frames.
+        native: Field<i64>,
+    }
+    /// `[[peer]]`
+    RawPeer {
+        /// Its name.
+        name: Field<String>,
+        /// Its public key.
+        public_key: Field<String>,
+        /// The file of the pre-shared key.
+        psk_file: Field<String>,
+        /// Addresses or names, each with a port.
+        endpoints: Field<Vec<String>>,
+        /// A time, or `off`.
+        keepalive: Field<String>,
+        /// Bytes of the path's largest IP packet.
+        mtu: Field<i64>,
+        /// The segments that it may take part in.
+        segments: Field<Vec<String>>,
+    }
+    /// `[switch]`
+    RawSwitch {
+        /// How long a MAC is remembered.
+        mac_age: Field<String>,
+        /// How many MACs are remembered.
+        mac_limit: Field<i64>,
+        /// How many of one peer.
+        mac_limit_per_peer: Field<i64>,
+    }
+    /// `[control]`
+    RawControl {
+        /// The control socket.
+        socket: Field<String>,
+        /// The directory for what survives a restart.
+        state_dir: Field<String>,
+    }
+}
+
+/// One step to a key: a table's key or an array's index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A key.
+    Key(String),
+    /// An index.
+    Index(usize),
+}
+
+/// Reads a text; keys that no table knows are given as paths.
+///
+/// # Errors
+/// A syntax error: nothing can be said about the rest then.
+pub fn read(text: &str) -> Result<(RawConfig, Vec<Vec<Step>>), toml::de::Error> {
+    let mut unknown = Vec::new();
+    let deserializer = toml::Deserializer::parse(text)?;
+    let raw = serde_ignored::deserialize(deserializer, |path| {
+        unknown.extend(steps(&path));
+    })?;
+    Ok((raw, unknown))
+}
+
+/// The steps of a path; `None` when it leads into something that is no table of ours.
+fn steps(path: &serde_ignored::Path<'_>) -> Option<Vec<Step>> {
+    use serde_ignored::Path;
+    let (parent, step) = match path {
+        Path::Root => return Some(Vec::new()),
+        Path::Seq { parent, index } => (parent, Some(Step::Index(*index))),
+        Path::Map { parent, key } => (parent, Some(Step::Key(key.clone()))),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => (parent, None),
+    };
+    let mut steps = steps(parent)?;
+    // The reader of places asks for a value through keys of its own.
+    steps.extend(step.filter(|s| !matches!(s, Step::Key(k) if k.starts_with("$__"))));
+    Some(steps)
+}
+
+/// Where the key at the end of a path stands.
+pub fn place_of(text: &str, path: &[Step]) -> Option<Range<usize>> {
+    use toml::de::{DeTable, DeValue};
+    let table = DeTable::parse(text).ok()?;
+    let (last, parents) = path.split_last()?;
+    let mut here: &DeTable<'_> = table.get_ref();
+    let mut list: Option<&[Spanned<DeValue<'_>>]> = None;
+    for step in parents {
+        let value = match (step, list.take()) {
+            (Step::Key(key), None) => here.get(key.as_str())?.get_ref(),
+            (Step::Index(i), Some(items)) => items.get(*i)?.get_ref(),
+            _ => return None,
+        };
+        match value {
+            DeValue::Table(table) => here = table,
+            DeValue::Array(items) => list = Some(items),
+            _ => return None,
+        }
+    }
+    let Step::Key(last) = last else { return None };
+    let (key, _) = here.get_key_value(last.as_str())?;
+    Some(key.span())
+}

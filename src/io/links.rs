@@ -1,0 +1,307 @@
+//! The host's interfaces, by netlink: bring up, MTU, MAC, addresses, bridges, and for the laboratory veth pairs.
+
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, new_connection,
+};
+use tokio::task::JoinHandle;
+
+use crate::wire::ethernet::Mac;
+
+/// Why an interface was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// There is none of that name.
+    #[error("there is no interface \"{0}\"")]
+    Missing(String),
+    /// It is something else than asked for.
+    #[error("\"{0}\" is not a bridge")]
+    NotABridge(String),
+    /// The kernel refused.
+    #[error("cannot {what}: {source}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl LinkError {
+    /// Whether it is a matter of permission.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, LinkError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// A netlink socket in the network namespace of the thread that opened it.
+pub struct Links {
+    handle: Handle,
+    connection: JoinHandle<()>,
+}
+
+/// What an interface shall be.
+#[derive(Clone, Debug, Default)]
+pub struct LinkSettings {
+    /// Bytes of the largest IP packet.
+    pub mtu: Option<u16>,
+    /// The MAC.
+    pub mac: Option<Mac>,
+    /// Addresses and prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The bridge to join.
+    pub bridge: Option<String>,
+}
+
+impl Links {
+    /// Opens the socket; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn open() -> io::Result<Links> {
+        let (connection, handle, _) = new_connection()?;
+        Ok(Links {
+            handle,
+            connection: tokio::spawn(connection),
+        })
+    }
+
+    /// Sets an interface up as wished: MAC first, addresses last, up in between.
+    ///
+    /// # Errors
+    /// The first thing that could not be done.
+    pub async fn configure(&self, name: &str, settings: &LinkSettings) -> Result<(), LinkError> {
+        let index = self.index(name).await?;
+        if let Some(mac) = settings.mac {
+            // A MAC changes only while the interface is down.
+            let change = LinkUnspec::new_with_index(index).address(mac.0.to_vec());
+            self.set(change, || format!("give \"{name}\" the MAC {mac}"))
+                .await?;
+        }
+        if let Some(mtu) = settings.mtu {
+            let change = LinkUnspec::new_with_index(index).mtu(u32::from(mtu));
+            self.set(change, || format!("give \"{name}\" an MTU of {mtu}"))
+                .await?;
+        }
+        if let Some(bridge) = &settings.bridge {
+            self.join(index, name, bridge).await?;
+        }
+        let change = LinkUnspec::new_with_index(index).up();
+        self.set(change, || format!("bring \"{name}\" up")).await?;
+        for (ip, prefix) in &settings.addresses {
+            self.add_address(index, name, (*ip, *prefix)).await?;
+        }
+        Ok(())
+    }
+
+    async fn join(&self, index: u32, name: &str, bridge: &str) -> Result<(), LinkError> {
+        let link = self.find(bridge).await?;
+        if !is_bridge(&link) {
+            return Err(LinkError::NotABridge(bridge.to_string()));
+        }
+        let change = LinkUnspec::new_with_index(index).controller(link.header.index);
+        self.set(change, || format!("let \"{name}\" join bridge \"{bridge}\""))
+            .await
+    }
+
+    /// Checks that a bridge is there and is one.
+    ///
+    /// # Errors
+    /// [`LinkError::Missing`] or [`LinkError::NotABridge`].
+    pub async fn require_bridge(&self, name: &str) -> Result<(), LinkError> {
+        match is_bridge(&self.find(name).await?) {
+            true => Ok(()),
+            false => Err(LinkError::NotABridge(name.to_string())),
+        }
+    }
+
+    async fn add_address(
+        &self,
+        index: u32,
+        name: &str,
+        (ip, prefix): (IpAddr, u8),
+    ) -> Result<(), LinkError> {
+        let request = self.handle.address().add(index, ip, prefix).replace();
+        refused(request.execute().await, || {
+            format!("give \"{name}\" the address {ip}/{prefix}")
+        })
+    }
+
+    /// Takes addresses away again; those that are gone already are no trouble.
+    pub async fn remove_addresses(&self, name: &str, addresses: &[(IpAddr, u8)]) {
+        let Ok(index) = self.index(name).await else {
+            return;
+        };
+        let mut all = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(index)
+            .execute();
+        while let Ok(Some(message)) = all.try_next().await {
+            use rtnetlink::packet_route::address::AddressAttribute;
+            let ours = message.attributes.iter().any(|a| {
+                matches!(a, AddressAttribute::Address(ip)
+                    if addresses.contains(&(*ip, message.header.prefix_len)))
+            });
+            if ours {
+                let _ = self.handle.address().del(message).execute().await;
+            }
+        }
+    }
+
+    /// The index of an interface.
+    ///
+    /// # Errors
+    /// [`LinkError::Missing`].
+    pub async fn index(&self, name: &str) -> Result<u32, LinkError> {
+        self.find(name).await.map(|link| link.header.index)
+    }
+
+    /// The names of all interfaces.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn names(&self) -> Result<Vec<String>, LinkError> {
+        let links: Result<Vec<LinkMessage>, _> =
+            self.handle.link().get().execute().try_collect().await;
+        let links = links.map_err(|e| LinkError::Refused {
+            what: "list the interfaces".into(),
+            source: as_io(e),
+        })?;
+        Ok(links.iter().filter_map(name_of).collect())
+    }
+
+    /// Whether an interface has carrier; `None` when it is not there.
+    pub async fn carrier(&self, name: &str) -> Option<bool> {
+        let link = self.find(name).await.ok()?;
+        link.attributes.iter().find_map(|a| match a {
+            LinkAttribute::Carrier(up) => Some(*up != 0),
+            _ => None,
+        })
+    }
+
+    /// The MAC of an interface.
+    pub async fn mac(&self, name: &str) -> Option<Mac> {
+        let link = self.find(name).await.ok()?;
+        link.attributes.iter().find_map(|a| match a {
+            LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok().map(Mac),
+            _ => None,
+        })
+    }
+
+    /// Makes a pair of connected interfaces.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn add_veth(&self, name: &str, other: &str) -> Result<(), LinkError> {
+        let request = self.handle.link().add(LinkVeth::new(name, other).build());
+        refused(request.execute().await, || format!("make the veth pair \"{name}\""))
+    }
+
+    /// Makes a bridge that floods and learns at once.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn add_bridge(&self, name: &str) -> Result<(), LinkError> {
+        let request = self.handle.link().add(LinkBridge::new(name).build());
+        refused(request.execute().await, || format!("make the bridge \"{name}\""))
+    }
+
+    /// Moves an interface into the network namespace of a process.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn give_to(&self, name: &str, pid: u32) -> Result<(), LinkError> {
+        let index = self.index(name).await?;
+        let change = LinkUnspec::new_with_index(index).setns_by_pid(pid);
+        self.set(change, || format!("move \"{name}\" to process {pid}"))
+            .await
+    }
+
+    /// Takes an interface down.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn set_down(&self, name: &str) -> Result<(), LinkError> {
+        let index = self.index(name).await?;
+        let change = LinkUnspec::new_with_index(index).down();
+        self.set(change, || format!("take \"{name}\" down")).await
+    }
+
+    /// Removes an interface.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn remove(&self, name: &str) -> Result<(), LinkError> {
+        let index = self.index(name).await?;
+        let request = self.handle.link().del(index);
+        refused(request.execute().await, || format!("remove \"{name}\""))
+    }
+
+    async fn set(
+        &self,
+        change: LinkMessageBuilder<LinkUnspec>,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), LinkError> {
+        refused(self.handle.link().set(change.build()).execute().await, what)
+    }
+
+    async fn find(&self, name: &str) -> Result<LinkMessage, LinkError> {
+        let mut found = self
+            .handle
+            .link()
+            .get()
+            .match_name(name.to_string())
+            .execute();
+        match found.try_next().await {
+            Ok(Some(link)) => Ok(link),
+            _ => Err(LinkError::Missing(name.to_string())),
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+fn name_of(link: &LinkMessage) -> Option<String> {
+    debug_assert_eq!(link.header.interface_family, AddressFamily::Unspec);
+    link.attributes.iter().find_map(|a| match a {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+fn is_bridge(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|a| match a {
+        LinkAttribute::LinkInfo(infos) => infos
+            .iter()
+            .any(|i| matches!(i, LinkInfo::Kind(InfoKind::Bridge))),
+        _ => false,
+    })
+}
+
+fn as_io(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+fn refused(
+    result: Result<(), rtnetlink::Error>,
+    what: impl FnOnce() -> String,
+) -> Result<(), LinkError> {
+    result.map_err(|e| LinkError::Refused {
+        what: what(),
+        source: as_io(e),
+    })
+}

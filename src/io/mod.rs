@@ -1,0 +1,16 @@
+//! OUTSIDE: every system call, every socket, every line of `unsafe`.
+//!
+//! # Why
+//! The rest of the program is values and arithmetic; what can only be had from the kernel is asked for here and comes
+//! back as a value or an error that says what was asked. No file here knows what a peer is. Each `unsafe` block says
+//! why it is sound.
+
+pub mod clock;
+pub mod janitor;
+pub mod links;
+pub mod namespace;
+pub mod packet;
+pub mod process;
+pub mod tap;
+pub mod udp;
+pub mod wake;
