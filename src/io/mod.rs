@@ -6,6 +6,7 @@
 //! why it is sound.
 
 pub mod clock;
+pub mod icmp;
 pub mod janitor;
 pub mod links;
 pub mod namespace;

@@ -69,6 +69,26 @@ pub fn isolate(command: &mut Command, isolation: Isolation) -> io::Result<&mut C
     Ok(command)
 }
 
+/// Lets a command run in the network namespace of a process that we started.
+///
+/// # Errors
+/// When the process is gone.
+pub fn enter(command: &mut Command, pid: u32) -> io::Result<&mut Command> {
+    let file = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    // SAFETY: the closure runs between fork and exec and calls only setns, which is async-signal-safe, on a descriptor
+    // that the closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+            if libc::setns(fd, libc::CLONE_NEWNET) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    Ok(command)
+}
+
 /// Writes a short string to a file in one call; async-signal-safe.
 fn write_all(path: &std::ffi::CStr, text: &std::ffi::CStr) -> io::Result<()> {
     let bytes = text.to_bytes();

@@ -1,0 +1,188 @@
+//! What may be typed: the one source of parsing and help.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand};
+
+/// An encrypted Layer-2 overlay VPN: one Ethernet between many hosts.
+#[derive(Debug, Parser)]
+#[command(name = "l2vpn", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 permission, \
+                        5 no daemon, 6 degraded.")]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Write a first configuration and a key
+    Init(InitArgs),
+    /// Make and look at keys
+    Key(KeyArgs),
+    /// Start this member, in the foreground
+    Up(UpArgs),
+    /// Say goodbye to all peers and end the running member
+    Down(MemberArgs),
+    /// Check a configuration and tell everything that is wrong with it
+    Check(CheckArgs),
+    /// Show the running member: ports, peers, drops
+    Show(ShowArgs),
+    /// Show the MACs that were learned
+    Macs(ShowArgs),
+    /// Ask a peer's daemon for an answer; needs no IP address
+    Ping(PingArgs),
+    /// Show it all working: three hosts, one Ethernet, on this machine
+    Demo(DemoArgs),
+    /// Print the version and what this build can do
+    Version(VersionArgs),
+    /// A host of the laboratory
+    #[command(name = crate::lab::network::HOST_VERB, hide = true)]
+    LabHost,
+}
+
+/// `init`
+#[derive(Debug, Group)]
+pub struct InitArgs {
+    /// The configuration to write [default: /etc/l2vpn/config.toml for root, else in the user's
+    /// configuration directory]
+    pub config: Option<PathBuf>,
+    /// What the member is called [default: the host's name]
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `key`
+#[derive(Debug, Group)]
+pub struct KeyArgs {
+    /// What to do with keys.
+    #[command(subcommand)]
+    pub verb: KeyVerb,
+}
+
+/// The verbs of `key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// Make a private key; with -o into a file, and print its public key
+    New {
+        /// The file to make, readable by its owner only; an existing one is never touched
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// Print the public key of a private key
+    Public {
+        /// The private key's file, or "-" for stdin
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Make a pre-shared key for a pair of members
+    Psk {
+        /// The file to make, readable by its owner only; an existing one is never touched
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// Check a private key's file: content, mode, owner
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// `up`
+#[derive(Debug, Group)]
+pub struct UpArgs {
+    /// The configuration [default: as `init` writes it]
+    pub config: Option<PathBuf>,
+    /// Check the configuration and do nothing
+    #[arg(long)]
+    pub check: bool,
+    /// Print what would be done and do nothing
+    #[arg(long, conflicts_with = "check")]
+    pub dry_run: bool,
+    /// Accept the published keys in keys/demo, for trying things out
+    #[arg(long)]
+    pub allow_demo_keys: bool,
+    /// What to log: error, warn, info, debug, trace, or by target (info,l2vpn::node=debug)
+    #[arg(long, env = "L2VPN_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// `check`
+#[derive(Debug, Group)]
+pub struct CheckArgs {
+    /// The configuration [default: as `init` writes it]
+    pub config: Option<PathBuf>,
+    /// Accept the published keys in keys/demo
+    #[arg(long)]
+    pub allow_demo_keys: bool,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which running member.
+#[derive(Debug, Group)]
+pub struct MemberArgs {
+    /// The running member: its name or its configuration [default: the only one]
+    pub member: Option<String>,
+    /// Its control socket
+    #[arg(long, env = "L2VPN_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+/// `show` and `macs`
+#[derive(Debug, Group)]
+pub struct ShowArgs {
+    /// Which member.
+    #[command(flatten)]
+    pub member: MemberArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ping`
+#[derive(Debug, Group)]
+pub struct PingArgs {
+    /// A peer's name, public key, or a MAC behind it
+    pub target: String,
+    /// Which member.
+    #[command(flatten)]
+    pub member: MemberArgs,
+    /// How often
+    #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// Bytes of payload, at most 1024
+    #[arg(short, long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub size: u16,
+    /// Milliseconds between two
+    #[arg(short, long, default_value_t = 1000)]
+    pub interval: u64,
+    /// Milliseconds to wait for an answer, at most 20000
+    #[arg(short, long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    pub timeout: u64,
+    /// Print JSON, one object for each answer
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `demo`
+#[derive(Debug, Group)]
+pub struct DemoArgs {
+    /// Leave it running, with a shell in host A; the end of the shell ends it
+    #[arg(long)]
+    pub keep: bool,
+    /// The directory of the demonstration that is already isolated
+    #[arg(long, hide = true)]
+    pub inside: Option<PathBuf>,
+}
+
+/// `version`
+#[derive(Debug, Group)]
+pub struct VersionArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

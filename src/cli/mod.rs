@@ -1,0 +1,54 @@
+//! TALKING: the command line, one file for each verb.
+//!
+//! # The constitution
+//! stdout is the answer, stderr everything else. `--json` on every verb that reads. Meaning is never only in colour.
+//! Top-level verbs stay for ever, so there are few. Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 permission,
+//! 5 no daemon, 6 degraded.
+
+pub mod args;
+mod check;
+mod demo;
+mod down;
+mod exit;
+mod init;
+mod key;
+mod macs;
+mod member;
+mod ping;
+mod render;
+mod show;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Verb};
+use exit::Failure;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args.verb) {
+        Ok(code) => code.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(verb: Verb) -> Result<exit::Exit, Failure> {
+    match verb {
+        Verb::Init(args) => init::run(&args),
+        Verb::Key(args) => key::run(&args),
+        Verb::Up(args) => up::run(&args),
+        Verb::Down(args) => down::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Show(args) => show::run(&args),
+        Verb::Macs(args) => macs::run(&args),
+        Verb::Ping(args) => ping::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Version(args) => show::version(&args),
+        Verb::LabHost => crate::lab::host::serve()
+            .map(|()| exit::Exit::Ok)
+            .map_err(|e| Failure::failed(e.to_string())),
+    }
+}

@@ -1,0 +1,173 @@
+//! `show`: the running member, in the manner of `wg show`; and `version`.
+
+use std::fmt::Write as _;
+
+use super::args::{ShowArgs, VersionArgs};
+use super::exit::{Exit, Failure};
+use super::{member, render};
+use crate::api::{Answer, PeerView, PortView, Snapshot, Verb};
+use crate::noise::aead::Suite;
+
+pub(super) fn run(args: &ShowArgs) -> Result<Exit, Failure> {
+    let Answer::Snapshot(snapshot) = member::ask(&args.member, Verb::Show)? else {
+        return Err(member::unexpected());
+    };
+    if args.json {
+        render::json(&snapshot)?;
+    } else {
+        render::print(&text(&snapshot));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The member as text.
+fn text(snapshot: &Snapshot) -> String {
+    let mut out = format!(
+        "member {}\n  public key: {}\n  listening: {}\n  running for: {}\n",
+        snapshot.name,
+        snapshot.public_key,
+        snapshot.listen,
+        render::span(snapshot.uptime_s)
+    );
+    let table = &snapshot.table;
+    let _ = writeln!(out, "  macs: {} of at most {}", table.entries, table.limit);
+    snapshot.ports.iter().for_each(|p| port(&mut out, p));
+    snapshot.peers.iter().for_each(|p| peer(&mut out, p));
+    if !snapshot.drops.is_empty() {
+        let drops = snapshot.drops.iter();
+        let drops: Vec<String> = drops.map(|(name, n)| format!("{name} {n}")).collect();
+        let _ = writeln!(out, "\ndrops: {}", drops.join(", "));
+    }
+    out
+}
+
+fn port(out: &mut String, port: &PortView) {
+    let vlans = match (port.mode.as_str(), port.vlans.as_str()) {
+        ("access", vlan) => format!("access vlan {vlan}"),
+        (mode, "") => format!("{mode}, all vlans"),
+        (mode, vlans) => format!("{mode}, vlans {vlans}"),
+    };
+    let native = port.native.map(|n| format!(", native {n}"));
+    let bridge = port.bridge.as_ref().map(|b| format!("  bridge {b}"));
+    let carrier = if port.carrier { "carrier" } else { "no carrier" };
+    let _ = writeln!(
+        out,
+        "\nport {}\n  segment: {} ({})  {vlans}{}\n  mac: {}  mtu {}  {carrier}{}",
+        port.tap,
+        port.segment,
+        port.segment_id,
+        native.unwrap_or_default(),
+        port.mac,
+        port.mtu,
+        bridge.unwrap_or_default(),
+    );
+}
+
+fn peer(out: &mut String, peer: &PeerView) {
+    let _ = writeln!(out, "\npeer {}  {}", peer.name, peer.state);
+    let _ = writeln!(out, "  public key: {}", peer.public_key);
+    match &peer.endpoint {
+        Some(endpoint) => {
+            let _ = writeln!(out, "  endpoint: {endpoint}  mtu {}", peer.mtu);
+        }
+        None if peer.known.is_empty() => {
+            let _ = writeln!(out, "  endpoint: none; waiting for it to call");
+        }
+        None => {
+            let _ = writeln!(out, "  endpoint: trying {}", peer.known.join(", "));
+        }
+    }
+    if let (Some(age), Some(suite)) = (peer.handshake_s, &peer.suite) {
+        let _ = writeln!(out, "  latest handshake: {} ago  {suite}", render::span(age));
+    }
+    if !peer.segments.is_empty() {
+        let segments = peer.segments.join(", ");
+        let _ = writeln!(out, "  segments: {segments}  macs {}", peer.macs);
+    }
+    let _ = writeln!(
+        out,
+        "  transfer: {} received, {} sent",
+        render::size(peer.rx_bytes),
+        render::size(peer.tx_bytes)
+    );
+}
+
+pub(super) fn version(args: &VersionArgs) -> Result<Exit, Failure> {
+    let aes = crate::io::process::has_hardware_aes();
+    let offered = Suite::offered(aes);
+    let suites: Vec<&str> = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305]
+        .into_iter()
+        .filter(|s| offered & s.answer() != 0)
+        .map(Suite::name)
+        .collect();
+    let version = env!("CARGO_PKG_VERSION");
+    if args.json {
+        render::json(&serde_json::json!({
+            "version": version,
+            "wire_version": crate::wire::datagram::VERSION,
+            "suites": suites,
+            "hardware_aes": aes,
+        }))?;
+    } else {
+        render::print(&format!(
+            "l2vpn {version}\nwire version: {}\nsuites: {}\nhardware AES: {}\n",
+            crate::wire::datagram::VERSION,
+            suites.join(", "),
+            if aes { "yes" } else { "no" }
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text is what people copy into bug reports: it changes on purpose only.
+    #[test]
+    fn the_text_is_as_it_was() {
+        let snapshot = Snapshot {
+            name: "a".into(),
+            public_key: "AAAA=".into(),
+            listen: "[::]:7656".into(),
+            uptime_s: 61,
+            ports: vec![PortView {
+                tap: "lan0".into(),
+                segment: "lan".into(),
+                segment_id: 1,
+                mode: "trunk".into(),
+                vlans: "10,20".into(),
+                native: Some(10),
+                mtu: 1500,
+                mac: "02:00:00:00:00:01".into(),
+                bridge: Some("br0".into()),
+                carrier: true,
+            }],
+            peers: vec![
+                PeerView {
+                    name: "b".into(),
+                    public_key: "BBBB=".into(),
+                    state: "up".into(),
+                    endpoint: Some("192.0.2.2:7656".into()),
+                    suite: Some("aes-256-gcm".into()),
+                    handshake_s: Some(41),
+                    mtu: 1500,
+                    segments: vec!["lan".into()],
+                    macs: 4,
+                    rx_bytes: 3_355_443,
+                    tx_bytes: 12,
+                    ..PeerView::default()
+                },
+                PeerView {
+                    name: "c".into(),
+                    public_key: "CCCC=".into(),
+                    state: "down".into(),
+                    ..PeerView::default()
+                },
+            ],
+            drops: [("replay".to_string(), 3u64)].into(),
+            ..Snapshot::default()
+        };
+        assert_eq!(text(&snapshot), include_str!("../../tests/golden/show.txt"));
+    }
+}

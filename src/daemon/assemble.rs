@@ -1,0 +1,234 @@
+//! From a configuration to open TAPs, a bound socket and a node.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blake2::{Blake2s256, Digest};
+use tokio::sync::mpsc::{Receiver, channel};
+
+use crate::config::{Config, PortConfig};
+use crate::dataplane::workers::{NOTES, Outside};
+use crate::io::clock::{self, OsEntropy};
+use crate::io::links::{LinkError, LinkSettings, Links};
+use crate::io::process;
+use crate::io::tap::{Tap, TapError};
+use crate::io::udp::UdpSocket;
+use crate::keys::{Entropy, PublicKey};
+use crate::mesh::peer::PeerSettings;
+use crate::node::plane::{Note, Plane};
+use crate::node::{Node, NodeSettings, WallClock};
+use crate::noise::aead::Suite;
+use crate::place::PortId;
+use crate::switch::decide::Switch;
+use crate::switch::layout::{Layout, Port};
+use crate::switch::table::ForwardingTable;
+use crate::wire::ethernet::Mac;
+
+/// Why a member did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It runs already.
+    #[error("{0} is running already")]
+    Running(String),
+    /// The UDP address is taken.
+    #[error("UDP {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A TAP cannot be had.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// An interface cannot be set up.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The control socket cannot be made.
+    #[error("control socket {path}: {source}")]
+    Socket {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// What the user can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            StartError::Running(_) => Some("look at it with `l2vpn show`, end it with `l2vpn down`".into()),
+            StartError::Listen { address, source } => Some(match source.kind() {
+                io::ErrorKind::AddrInUse => format!(
+                    "another program has port {}: choose another in [node] listen",
+                    address.port()
+                ),
+                io::ErrorKind::PermissionDenied => "ports below 1024 need root".into(),
+                _ => "use an address of this host, or \"[::]:7656\" for all".into(),
+            }),
+            StartError::Tap(error) => Some(error.hint().into()),
+            StartError::Link(LinkError::Missing(name)) => {
+                Some(format!("make it first: `ip link add {name} type bridge`, `ip link set {name} up`"))
+            }
+            StartError::Link(error) if error.is_permission() => {
+                Some("run as root or with CAP_NET_ADMIN".into())
+            }
+            StartError::Socket { .. } => Some("name another in [control] socket".into()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a matter of permission.
+    pub fn is_permission(&self) -> bool {
+        match self {
+            StartError::Tap(error) => error.is_permission(),
+            StartError::Link(error) => error.is_permission(),
+            StartError::Listen { source, .. }
+            | StartError::Socket { source, .. }
+            | StartError::System { source, .. } => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
+            StartError::Running(_) => false,
+        }
+    }
+
+    /// Whether another configuration would help: a name or a port that is taken, a bridge that is not there.
+    pub fn is_config(&self) -> bool {
+        match self {
+            StartError::Listen { .. } => !self.is_permission(),
+            StartError::Tap(e) => matches!(e, TapError::InUse(_) | TapError::OtherKind(_) | TapError::Name(_)),
+            StartError::Link(e) => !matches!(e, LinkError::Refused { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// A member that is ready to run.
+pub(super) struct Member {
+    pub(super) config: Config,
+    pub(super) node: Node,
+    pub(super) outside: Outside,
+    pub(super) notes: Receiver<Note>,
+    pub(super) links: Links,
+    pub(super) macs: Vec<Mac>,
+}
+
+/// Opens and sets up everything; what was opened before an error closes with it.
+pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartError> {
+    let links = Links::open().map_err(|source| StartError::System {
+        what: "open a netlink socket",
+        source,
+    })?;
+    // What can fail without leaving a trace comes first.
+    for bridge in config.ports.iter().filter_map(|p| p.bridge.as_ref()) {
+        links.require_bridge(bridge).await?;
+    }
+    let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Listen {
+        address: config.listen,
+        source,
+    })?;
+    let public = config.key.public();
+    let mut taps = Vec::new();
+    let mut macs = Vec::new();
+    for port in &config.ports {
+        let tap = Tap::open(&port.tap)?;
+        let mac = port.mac.unwrap_or_else(|| derived_mac(&public, &port.tap));
+        let settings = LinkSettings {
+            mtu: Some(port.mtu),
+            mac: Some(mac),
+            addresses: port.addresses.clone(),
+            bridge: port.bridge.clone(),
+        };
+        links.configure(&port.tap, &settings).await?;
+        taps.push(tap);
+        macs.push(mac);
+    }
+    let (notes_in, notes) = channel(NOTES);
+    let plane = Arc::new(Plane::new(switch(&config, &macs)));
+    let outside = Outside {
+        plane: plane.clone(),
+        taps: Arc::new(taps),
+        socket: Arc::new(socket),
+        notes: notes_in,
+    };
+    let node = node(&config, plane, mark);
+    Ok(Member {
+        config,
+        node,
+        outside,
+        notes,
+        links,
+        macs,
+    })
+}
+
+fn switch(config: &Config, macs: &[Mac]) -> Switch {
+    let ports = config.ports.iter().zip(macs).enumerate();
+    let ports = ports.map(|(i, (port, mac)): (usize, (&PortConfig, &Mac))| Port {
+        id: PortId(u16::try_from(i).unwrap_or(u16::MAX)),
+        segment: port.segment,
+        rule: port.rule.clone(),
+        mac: *mac,
+    });
+    let mut entropy = OsEntropy;
+    let seed = (entropy.next_u64(), entropy.next_u64());
+    let table = ForwardingTable::new(config.table, seed);
+    Switch::new(table, Layout::new(ports.collect()))
+}
+
+fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
+    let now = clock::now();
+    let settings = NodeSettings {
+        key: config.key.clone(),
+        suites: Suite::offered(process::has_hardware_aes()),
+        wall: WallClock::new(clock::wall(), now, mark),
+    };
+    let mut node = Node::new(settings, plane, Box::new(OsEntropy), now);
+    for peer in &config.peers {
+        node.add_peer(PeerSettings {
+            name: peer.name.clone(),
+            key: peer.key,
+            psk: peer.psk.clone(),
+            keepalive: peer.keepalive,
+            mtu: peer.mtu,
+            segments: peer.segments.clone(),
+        });
+    }
+    node
+}
+
+/// A MAC that is the same at every start and unlike any other member's: locally administered, from key and port name.
+pub(super) fn derived_mac(public: &PublicKey, tap: &str) -> Mac {
+    let mut hash = Blake2s256::new();
+    hash.update(b"l2vpn tap mac v1");
+    hash.update(public.as_bytes());
+    hash.update(tap.as_bytes());
+    let [first, b, c, d, e, f, ..] = <[u8; 32]>::from(hash.finalize());
+    Mac([(first & 0xfc) | 0x02, b, c, d, e, f])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_macs_are_stable_local_and_distinct() {
+        let (a, b) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+        let mac = derived_mac(&a, "lan0");
+        assert_eq!(mac, derived_mac(&a, "lan0"));
+        assert_ne!(mac, derived_mac(&a, "lan1"));
+        assert_ne!(mac, derived_mac(&b, "lan0"));
+        assert_eq!(mac.0[0] & 3, 2);
+    }
+}

@@ -1,0 +1,340 @@
+//! The control thread: one wait for whatever comes first.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::assemble::{Member, StartError};
+use super::control::Call;
+use super::journal::Gate;
+use super::resolve::{self, Resolved};
+use super::state;
+use crate::api::{Answer, Pong, Verb};
+use crate::io::clock;
+use crate::io::udp::{Sending, UdpSocket};
+use crate::node::{Event, Gone};
+use crate::place::PeerId;
+use crate::time::Instant;
+
+/// Routes are asked for their MTU again this often.
+const ROUTES_AGAIN: Duration = Duration::from_secs(5);
+/// Notes that are taken before anything is sent.
+const NOTES_AT_ONCE: usize = 64;
+/// The most echoes that wait for their answer.
+const MAX_ECHOES: usize = 1024;
+
+/// An echo on its way.
+struct Echo {
+    sent: Instant,
+    answer: oneshot::Sender<Answer>,
+    peer: PeerId,
+}
+
+/// What the loop waits for beside the node.
+pub(super) struct Inputs {
+    pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) resolved: mpsc::Receiver<Resolved>,
+    pub(super) signals: Signals,
+}
+
+/// The signals that end a member, and the one that does not yet do anything.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, StartError> {
+        let catch = |kind| {
+            signal(kind).map_err(|source| StartError::System {
+                what: "catch signals",
+                source,
+            })
+        };
+        Ok(Signals {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The loop and what only it knows.
+pub(super) struct EventLoop {
+    member: Member,
+    started: Instant,
+    gate: Gate,
+    echoes: HashMap<u32, Echo>,
+    next_echo: u32,
+    mark_file: PathBuf,
+    ending: bool,
+}
+
+impl EventLoop {
+    pub(super) fn new(member: Member, mark_file: PathBuf) -> Self {
+        EventLoop {
+            member,
+            started: clock::now(),
+            gate: Gate::default(),
+            echoes: HashMap::new(),
+            next_echo: 0,
+            mark_file,
+            ending: false,
+        }
+    }
+
+    /// Runs until a signal or `down`, and says goodbye.
+    pub(super) async fn run(mut self, mut inputs: Inputs) -> Member {
+        let now = clock::now();
+        for index in 0..self.member.config.peers.len() {
+            if let Some(peer) = self.member.config.peers.get(index) {
+                let addresses = resolve::literal(peer);
+                let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+                self.member.node.set_endpoints(id, addresses, now);
+            }
+        }
+        let mut routes = tokio::time::interval(ROUTES_AGAIN);
+        routes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut notes = Vec::with_capacity(NOTES_AT_ONCE);
+        while !self.ending {
+            self.settle();
+            let wait = self.member.node.deadline().since(clock::now());
+            tokio::select! {
+                count = self.member.notes.recv_many(&mut notes, NOTES_AT_ONCE) => {
+                    self.ending |= count == 0;
+                    let now = clock::now();
+                    notes.drain(..).for_each(|n| self.member.node.handle_note(n, now));
+                }
+                () = tokio::time::sleep(wait) => self.timeout(),
+                Some(call) = inputs.calls.recv() => self.call(call),
+                Some(found) = inputs.resolved.recv() => self.resolved(found),
+                _ = routes.tick() => self.look_at_routes(),
+                _ = inputs.signals.interrupt.recv() => self.ending = true,
+                _ = inputs.signals.terminate.recv() => self.ending = true,
+                _ = inputs.signals.hang_up.recv() => {
+                    tracing::info!("SIGHUP is kept for reloading; nothing was done");
+                }
+            }
+        }
+        self.settle();
+        tracing::info!("ending: saying goodbye to the peers");
+        self.member.node.close(clock::now());
+        self.send();
+        self.member
+    }
+
+    /// Sends what is outgoing and tells what happened, until nothing is left.
+    fn settle(&mut self) {
+        self.send();
+        while let Some(event) = self.member.node.poll_event() {
+            self.event(event);
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        let Member { node, outside, .. } = &mut self.member;
+        let outgoing = node.outgoing();
+        for (to, bytes) in outgoing.iter() {
+            let sending = Sending {
+                to: to.remote,
+                from: to.local,
+                bytes,
+                size: bytes.len(),
+            };
+            if let Err(error) = outside.socket.send(&sending) {
+                let reason = crate::io::process::send_failure(&error);
+                outside.plane.drops.count(reason);
+            }
+        }
+        outgoing.clear();
+    }
+
+    fn timeout(&mut self) {
+        let now = clock::now();
+        self.member.node.handle_timeout(now);
+        // Their callers have given up: the answers' other ends are closed.
+        self.echoes.retain(|_, echo| !echo.answer.is_closed());
+    }
+
+    fn event(&mut self, event: Event) {
+        let now = clock::now();
+        match event {
+            Event::Up(peer) => {
+                if self.gate.opens(peer, "up", now) {
+                    let path = self.endpoint(peer);
+                    tracing::info!(peer = self.member.peer_name(peer), endpoint = path, "connected");
+                }
+            }
+            Event::Down(peer, why) => {
+                if self.gate.opens(peer, "down", now) {
+                    let why = match why {
+                        Gone::Closed => "it said goodbye",
+                        Gone::Silent => "it does not answer",
+                        Gone::Expired => "its session ended and no new one came",
+                    };
+                    tracing::info!(peer = self.member.peer_name(peer), "disconnected: {why}");
+                }
+            }
+            Event::Moved(peer, to) => {
+                if self.gate.opens(peer, "moved", now) {
+                    tracing::info!(peer = self.member.peer_name(peer), endpoint = %to, "moved");
+                }
+            }
+            Event::Unreachable(peer) => {
+                if self.gate.opens(peer, "unreachable", now) {
+                    let name = self.member.peer_name(peer);
+                    tracing::warn!(peer = name, "no answer for 90 s; trying again later");
+                }
+            }
+            Event::RouteWanted(peer, to) => self.look_at_route(peer, to),
+            Event::Carrier(segment, peers) => self.carrier(segment, peers > 0),
+            Event::Echo(peer, token, bytes) => self.echo_answered(peer, token, bytes.len(), now),
+            Event::Mark(mark) => {
+                if let Err(error) = state::write_mark(&self.mark_file, mark) {
+                    let file = self.mark_file.display();
+                    tracing::warn!("cannot write {file}: {error}; going on without");
+                }
+            }
+        }
+    }
+
+    fn carrier(&self, segment: crate::wire::segment::SegmentId, up: bool) {
+        let ports = self.member.config.ports.iter();
+        for (port, tap) in ports.zip(self.member.outside.taps.iter()) {
+            if port.segment == segment
+                && let Err(error) = tap.set_carrier(up)
+            {
+                tracing::debug!(tap = tap.name(), "carrier: {error}");
+            }
+        }
+    }
+
+    fn look_at_routes(&mut self) {
+        let peers = self.member.node.peers().iter();
+        let paths: Vec<_> = peers
+            .filter_map(|p| Some((p.id, p.path.endpoint()?.remote)))
+            .collect();
+        for (peer, to) in paths {
+            self.look_at_route(peer, to);
+        }
+    }
+
+    fn look_at_route(&mut self, peer: PeerId, to: std::net::SocketAddr) {
+        match UdpSocket::route_mtu(to) {
+            Ok(mtu) => self.member.node.set_route_mtu(peer, mtu),
+            Err(error) => tracing::debug!(endpoint = %to, "no route: {error}"),
+        }
+    }
+
+    fn endpoint(&self, peer: PeerId) -> String {
+        let peer = self.member.node.peers().get(peer.0 as usize);
+        let endpoint = peer.and_then(|p| p.path.endpoint());
+        endpoint.map(|e| e.remote.to_string()).unwrap_or_default()
+    }
+
+    fn resolved(&mut self, found: Resolved) {
+        let now = clock::now();
+        for failure in &found.failures {
+            if self.gate.opens(found.peer, "resolve", now) {
+                tracing::warn!(peer = self.member.peer_name(found.peer), "{failure}");
+            }
+        }
+        if !found.addresses.is_empty() {
+            self.member
+                .node
+                .set_endpoints(found.peer, found.addresses, now);
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        let now = clock::now();
+        let answer = match call.verb {
+            Verb::Show => Answer::Snapshot(Box::new(self.member.snapshot(self.started, now))),
+            Verb::Macs => Answer::Macs(self.member.mac_views(now)),
+            Verb::Ping {
+                target,
+                size,
+                timeout_ms,
+            } => return self.ping(&target, size, timeout_ms, call.answer),
+            Verb::Down => {
+                self.ending = true;
+                Answer::Ending
+            }
+        };
+        let _ = call.answer.send(answer);
+    }
+
+    fn ping(
+        &mut self,
+        target: &str,
+        size: usize,
+        timeout_ms: u64,
+        answer: oneshot::Sender<Answer>,
+    ) {
+        let now = clock::now();
+        let peer = match self.member.find_peer(target, now) {
+            Ok(peer) => peer,
+            Err(message) => {
+                let _ = answer.send(Answer::Error(message));
+                return;
+            }
+        };
+        let size = size.min(crate::wire::control::MAX_ECHO);
+        self.next_echo = self.next_echo.wrapping_add(1);
+        let token = self.next_echo;
+        let bytes = vec![0x5a; size];
+        if self.echoes.len() >= MAX_ECHOES
+            || self
+                .member
+                .node
+                .echo(peer, token, &bytes, now)
+                .is_err()
+        {
+            let name = self.member.peer_name(peer);
+            let _ = answer.send(Answer::Error(format!("{name} is not connected")));
+            return;
+        }
+        let (late, caller) = oneshot::channel();
+        let echo = Echo {
+            sent: now,
+            answer: late,
+            peer,
+        };
+        self.echoes.insert(token, echo);
+        let no_answer = self.pong(peer, None, 0);
+        let patience = Duration::from_millis(timeout_ms.clamp(1, 20_000));
+        tokio::spawn(async move {
+            let result = tokio::time::timeout(patience, caller).await;
+            let _ = answer.send(match result {
+                Ok(Ok(pong)) => pong,
+                _ => no_answer,
+            });
+        });
+    }
+
+    fn echo_answered(&mut self, peer: PeerId, token: u32, size: usize, now: Instant) {
+        // Only the peer that was asked may answer.
+        if self.echoes.get(&token).is_none_or(|e| e.peer != peer) {
+            return;
+        }
+        if let Some(echo) = self.echoes.remove(&token) {
+            let rtt = now.since(echo.sent).as_micros();
+            let pong = self.pong(peer, u64::try_from(rtt).ok(), size);
+            let _ = echo.answer.send(pong);
+        }
+    }
+
+    fn pong(&self, peer: PeerId, rtt_us: Option<u64>, size: usize) -> Answer {
+        Answer::Pong(Pong {
+            peer: self.member.peer_name(peer),
+            endpoint: self.endpoint(peer),
+            rtt_us,
+            size,
+        })
+    }
+}

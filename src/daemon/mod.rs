@@ -1,0 +1,19 @@
+//! RUNNING: a configuration becomes a running member, and stays one until it is told to end.
+//!
+//! # Why
+//! tokio runs the control side only: one thread that owns the [`crate::node::Node`] and waits for whatever comes first:
+//! notes of the workers, the node's deadline, requests on the control socket, resolved names, signals. Frames never pass
+//! through it. Teardown mirrors setup: goodbye, threads, addresses, socket; TAPs vanish with their descriptors.
+
+mod assemble;
+mod control;
+mod event_loop;
+mod journal;
+mod resolve;
+mod run;
+mod state;
+mod view;
+
+pub use assemble::StartError;
+pub use control::{CallError, call};
+pub use run::{Plan, run};

@@ -1,0 +1,174 @@
+//! The running member as the control objects show it.
+
+use std::collections::HashMap;
+
+use super::assemble::Member;
+use crate::api::{self, MacView, PeerView, PortView, Snapshot, TableView};
+use crate::mesh::peer::Peer;
+use crate::place::{PeerId, Place};
+use crate::switch::port::PortRule;
+use crate::time::Instant;
+use crate::wire::segment::SegmentId;
+
+impl Member {
+    /// Everything that `show` may print.
+    pub(super) fn snapshot(&self, started: Instant, now: Instant) -> Snapshot {
+        let plane = &self.outside.plane;
+        let entries = plane.switch.table.entries(now);
+        let mut macs: HashMap<Place, usize> = HashMap::new();
+        for entry in &entries {
+            *macs.entry(entry.place).or_default() += 1;
+        }
+        let (moves, evictions) = plane.switch.table.moves_and_evictions();
+        let listen = self.outside.socket.local_address();
+        Snapshot {
+            version: api::VERSION,
+            program: env!("CARGO_PKG_VERSION").into(),
+            name: self.config.name.clone(),
+            public_key: self.node.public().to_string(),
+            pid: std::process::id(),
+            uptime_s: now.since(started).as_secs(),
+            listen: listen.unwrap_or(self.config.listen).to_string(),
+            ports: self.ports(),
+            peers: self
+                .node
+                .peers()
+                .iter()
+                .map(|p| self.peer(p, &macs, now))
+                .collect(),
+            table: TableView {
+                entries: entries.len(),
+                limit: self.config.table.total,
+                moves,
+                evictions,
+            },
+            drops: plane
+                .drops
+                .nonzero()
+                .map(|(reason, count)| (reason.name().to_string(), count))
+                .collect(),
+        }
+    }
+
+    fn ports(&self) -> Vec<PortView> {
+        let layout = self.outside.plane.switch.layout();
+        let views = self.config.ports.iter().zip(&self.macs).map(|(port, mac)| {
+            let (mode, vlans, native) = match &port.rule {
+                PortRule::Access(vid) => ("access", vid.to_string(), None),
+                PortRule::Trunk { allowed, native } => (
+                    "trunk",
+                    allowed.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    native.map(|v| v.get()),
+                ),
+            };
+            PortView {
+                tap: port.tap.clone(),
+                segment: self.segment_name(port.segment),
+                segment_id: port.segment.get(),
+                mode: mode.into(),
+                vlans,
+                native,
+                mtu: port.mtu,
+                mac: mac.to_string(),
+                bridge: port.bridge.clone(),
+                carrier: layout
+                    .domain(port.segment)
+                    .is_some_and(|d| !d.peers.is_empty()),
+            }
+        });
+        views.collect()
+    }
+
+    fn peer(&self, peer: &Peer, macs: &HashMap<Place, usize>, now: Instant) -> PeerView {
+        let session = peer.keyring.current();
+        let heard = peer.link.activity.heard.get();
+        let (rx_frames, rx_bytes) = peer.link.activity.rx.get();
+        let (tx_frames, tx_bytes) = peer.link.activity.tx.get();
+        let state = match (peer.up_since, &peer.attempt) {
+            (Some(_), _) => "up",
+            (None, Some(_)) => "connecting",
+            (None, None) => "down",
+        };
+        let segments = session.map(|s| {
+            let taken = s.segments.iter().filter(|s| peer.is_admitted_to(**s));
+            taken.map(|s| self.segment_name(*s)).collect()
+        });
+        PeerView {
+            name: peer.settings.name.clone(),
+            public_key: peer.settings.key.to_string(),
+            state: state.into(),
+            endpoint: peer.path.endpoint().map(|e| e.remote.to_string()),
+            known: peer.known.iter().map(ToString::to_string).collect(),
+            suite: session.map(|s| s.suite.name().into()),
+            up_s: peer.up_since.map(|at| now.since(at).as_secs()),
+            handshake_s: session.map(|s| s.age(now).as_secs()),
+            heard_s: (heard != Instant::ZERO).then(|| now.since(heard).as_secs()),
+            mtu: peer.path.mtu(),
+            segments: segments.unwrap_or_default(),
+            macs: macs.get(&Place::Peer(peer.id)).copied().unwrap_or(0),
+            rx_frames,
+            rx_bytes,
+            tx_frames,
+            tx_bytes,
+        }
+    }
+
+    /// The forwarding table.
+    pub(super) fn mac_views(&self, now: Instant) -> Vec<MacView> {
+        let table = &self.outside.plane.switch.table;
+        let views = table.entries(now).into_iter().map(|learned| {
+            let (kind, place) = match learned.place {
+                Place::Port(port) => {
+                    let port = self.config.ports.get(usize::from(port.0));
+                    ("port", port.map(|p| p.tap.clone()).unwrap_or_default())
+                }
+                Place::Peer(peer) => ("peer", self.peer_name(peer)),
+            };
+            let segment = SegmentId::new(learned.key.segment());
+            MacView {
+                segment: segment.map(|s| self.segment_name(s)).unwrap_or_default(),
+                vlan: learned.key.class().to_string(),
+                mac: learned.key.mac().to_string(),
+                kind: kind.into(),
+                place,
+                idle_s: learned.idle.as_secs(),
+                moves: learned.moves,
+            }
+        });
+        views.collect()
+    }
+
+    pub(super) fn peer_name(&self, id: PeerId) -> String {
+        let peer = self.node.peers().get(id.0 as usize);
+        peer.map(|p| p.settings.name.clone()).unwrap_or_default()
+    }
+
+    fn segment_name(&self, id: SegmentId) -> String {
+        let known = self.config.segments.iter().find(|s| s.id == id);
+        known.map_or_else(|| id.to_string(), |s| s.name.clone())
+    }
+
+    /// The peer that a user means: by name, key, or a MAC behind it.
+    pub(super) fn find_peer(&self, target: &str, now: Instant) -> Result<PeerId, String> {
+        let by_name = self
+            .node
+            .peers()
+            .iter()
+            .find(|p| p.settings.name == target)
+            .map(|p| p.id);
+        let by_key = || target.parse().ok().and_then(|key| self.node.find(&key));
+        if let Some(id) = by_name.or_else(by_key) {
+            return Ok(id);
+        }
+        let Ok(mac) = target.parse::<crate::wire::ethernet::Mac>() else {
+            return Err(format!("there is no peer \"{target}\""));
+        };
+        let entries = self.outside.plane.switch.table.entries(now);
+        let places = entries.iter().filter(|l| l.key.mac() == mac).map(|l| l.place);
+        match places.max() {
+            Some(Place::Peer(id)) => Ok(id),
+            Some(Place::Port(_)) => Err(format!("{mac} is behind a port of this member")),
+            None => Err(format!("no frame from {mac} was seen lately")),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! One host: takes orders on stdin, one a line, and reports on stdout.
+
+use std::fs::File;
+use std::io::{self, BufRead, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use super::orders::{Interface, Order, Ping, Report};
+use super::transfer::{self, Server};
+use crate::drops::DropReason;
+use crate::io::links::{LinkSettings, Links};
+use crate::io::packet::PacketSocket;
+use crate::io::{icmp, process};
+use crate::wire::ethernet::Mac;
+
+/// Takes orders until stdin closes. Everything that the host is ends with it.
+///
+/// # Errors
+/// When the host cannot even report.
+pub fn serve() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut host = {
+        let _guard = runtime.enter();
+        Host {
+            links: Links::open()?,
+            daemon: None,
+            server: None,
+            watched: None,
+            runtime,
+        }
+    };
+    host.up("lo");
+    let mut stdout = io::stdout();
+    for line in io::stdin().lock().lines() {
+        let report = match serde_json::from_str(&line?) {
+            Ok(order) => host.obey(order),
+            Err(error) => Report::Failed(format!("not an order: {error}")),
+        };
+        serde_json::to_writer(&mut stdout, &report)?;
+        stdout.write_all(b"\n")?;
+        stdout.flush()?;
+    }
+    host.stop();
+    Ok(())
+}
+
+struct Host {
+    links: Links,
+    daemon: Option<Child>,
+    server: Option<Server>,
+    watched: Option<PacketSocket>,
+    runtime: Runtime,
+}
+
+fn report<E: std::fmt::Display>(result: Result<(), E>) -> Report {
+    match result {
+        Ok(()) => Report::Done,
+        Err(error) => Report::Failed(error.to_string()),
+    }
+}
+
+impl Host {
+    fn obey(&mut self, order: Order) -> Report {
+        let links = &self.links;
+        match order {
+            Order::Configure(interface) => self.configure(interface),
+            Order::AddBridge(name) => report(self.runtime.block_on(links.add_bridge(&name))),
+            Order::AddVeth(a, b) => report(self.runtime.block_on(links.add_veth(&a, &b))),
+            Order::GiveTo(name, pid) => report(self.runtime.block_on(links.give_to(&name, pid))),
+            Order::Remove(name) => report(self.runtime.block_on(links.remove(&name))),
+            Order::SetDown(name) => report(self.runtime.block_on(links.set_down(&name))),
+            Order::Interfaces => match self.runtime.block_on(links.names()) {
+                Ok(names) => Report::Names(names),
+                Err(error) => Report::Failed(error.to_string()),
+            },
+            Order::Carrier(name) => Report::Flag(self.runtime.block_on(links.carrier(&name))),
+            Order::Mac(name) => Report::Mac(self.runtime.block_on(links.mac(&name)).map(|m| m.0)),
+            Order::Sysctl(name, value) => {
+                report(std::fs::write(format!("/proc/sys/{name}"), value))
+            }
+            Order::Start { config, log, args } => self.start(&config, &log, &args),
+            Order::Signal { signal, wait } => self.signal(signal, wait),
+            Order::Run(args) => run(&args),
+            Order::Ping(order) => ping(&order),
+            Order::TcpServe(address) => report(Server::start(address).map(|s| {
+                self.server = Some(s);
+            })),
+            Order::TcpSend(to, bytes) => transferred(transfer::send(to, bytes)),
+            Order::TcpResult => match self.server.take() {
+                Some(server) => transferred(server.finish()),
+                None => Report::Failed("no server was started".into()),
+            },
+            Order::Watch(name) => self.watch(&name),
+            Order::Inject(name, frame) => self.inject(&name, &frame),
+            Order::Expect(end, millis) => self.expect(&end, Duration::from_millis(millis)),
+        }
+    }
+
+    fn up(&mut self, name: &str) {
+        let settings = LinkSettings::default();
+        let _ = self.runtime.block_on(self.links.configure(name, &settings));
+    }
+
+    fn configure(&mut self, interface: Interface) -> Report {
+        let settings = LinkSettings {
+            mtu: interface.mtu,
+            mac: interface.mac.map(Mac),
+            addresses: interface.addresses,
+            bridge: interface.bridge,
+        };
+        report(
+            self.runtime
+                .block_on(self.links.configure(&interface.name, &settings)),
+        )
+    }
+
+    fn start(
+        &mut self,
+        config: &std::path::Path,
+        log: &std::path::Path,
+        args: &[String],
+    ) -> Report {
+        let files = File::create(log).and_then(|out| Ok((out.try_clone()?, out)));
+        let (out, err) = match files {
+            Ok(files) => files,
+            Err(error) => return Report::Failed(format!("{}: {error}", log.display())),
+        };
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("up").arg(config).args(args);
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        match process::die_with_parent(&mut command).spawn() {
+            Ok(child) => {
+                let pid = child.id();
+                self.daemon = Some(child);
+                Report::Started(pid)
+            }
+            Err(error) => Report::Failed(error.to_string()),
+        }
+    }
+
+    fn signal(&mut self, signal: i32, wait: bool) -> Report {
+        let Some(daemon) = &mut self.daemon else {
+            return Report::Failed("no daemon was started".into());
+        };
+        if let Err(error) = process::signal(daemon.id(), signal) {
+            return Report::Failed(error.to_string());
+        }
+        if !wait {
+            return Report::Done;
+        }
+        let ended = daemon.wait();
+        self.daemon = None;
+        match ended {
+            Ok(status) => Report::Ended {
+                code: status.code(),
+                stdout: String::new(),
+                stderr: String::new(),
+            },
+            Err(error) => Report::Failed(error.to_string()),
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = process::signal(daemon.id(), process::SIGTERM);
+            let _ = daemon.wait();
+        }
+    }
+
+    fn socket(&self, name: &str) -> Result<PacketSocket, String> {
+        let index = self.runtime.block_on(self.links.index(name));
+        let index = index.map_err(|e| e.to_string())?;
+        PacketSocket::open(index).map_err(|e| format!("packet socket on {name}: {e}"))
+    }
+
+    fn watch(&mut self, name: &str) -> Report {
+        report(self.socket(name).map(|s| self.watched = Some(s)))
+    }
+
+    fn inject(&mut self, name: &str, frame: &[u8]) -> Report {
+        let socket = self.socket(name);
+        report(socket.and_then(|s| s.send(frame).map_err(|e| e.to_string())))
+    }
+
+    fn expect(&mut self, end: &[u8], patience: Duration) -> Report {
+        let Some(socket) = &self.watched else {
+            return Report::Failed("no interface is watched".into());
+        };
+        let began = Instant::now();
+        let mut others = Vec::new();
+        while began.elapsed() < patience {
+            match socket.receive() {
+                Ok(frame) if frame.ends_with(end) => return Report::Frame(Ok(frame)),
+                Ok(frame) => others.push(frame),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        Report::Frame(Err(others))
+    }
+}
+
+fn transferred(result: io::Result<super::orders::Transfer>) -> Report {
+    match result {
+        Ok(transfer) => Report::Transfer(transfer),
+        Err(error) => Report::Failed(error.to_string()),
+    }
+}
+
+fn run(args: &[String]) -> Report {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(args).stdin(Stdio::null());
+    match process::die_with_parent(&mut command).output() {
+        Ok(output) => Report::Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        },
+        Err(error) => Report::Failed(error.to_string()),
+    }
+}
+
+fn ping(order: &Ping) -> Report {
+    let timeout = Duration::from_millis(order.timeout_ms);
+    let id = std::process::id() as u16;
+    let mut trips = Vec::new();
+    for sequence in 0..order.count {
+        match icmp::ping(order.to, (id, sequence), (order.size, order.whole), timeout) {
+            Ok(trip) => trips.push(trip.map(|t| t.as_micros() as u64)),
+            Err(e) if process::send_failure(&e) == DropReason::SendTooLarge => {
+                return Report::Failed(format!("the packet does not fit the interface: {e}"));
+            }
+            // No route or no carrier yet: as good as no answer.
+            Err(_) => {
+                trips.push(None);
+                std::thread::sleep(Duration::from_millis(5).min(timeout));
+            }
+        }
+    }
+    Report::RoundTrips(trips)
+}

@@ -1,0 +1,145 @@
+//! What the coordinator asks of a host, and what the host reports.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Set an interface up.
+    Configure(Interface),
+    /// Make a bridge.
+    AddBridge(String),
+    /// Make a veth pair.
+    AddVeth(String, String),
+    /// Give an interface to the namespace of a process.
+    GiveTo(String, u32),
+    /// Remove an interface.
+    Remove(String),
+    /// Take an interface down.
+    SetDown(String),
+    /// The names of all interfaces.
+    Interfaces,
+    /// Whether an interface has carrier.
+    Carrier(String),
+    /// The MAC of an interface.
+    Mac(String),
+    /// Write a file below /proc/sys.
+    Sysctl(String, String),
+    /// Start the daemon with this configuration; its log goes to a file.
+    Start {
+        /// The configuration.
+        config: PathBuf,
+        /// The log.
+        log: PathBuf,
+        /// Arguments beside.
+        args: Vec<String>,
+    },
+    /// Send the daemon a signal and, when it ends by it, wait for that.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// Whether to wait for its end.
+        wait: bool,
+    },
+    /// Run this program with arguments.
+    Run(Vec<String>),
+    /// Ping an address.
+    Ping(Ping),
+    /// Take one TCP connection on this address and check what comes.
+    TcpServe(SocketAddr),
+    /// Send bytes to a server.
+    TcpSend(SocketAddr, u64),
+    /// What the last server got.
+    TcpResult,
+    /// Record the frames of an interface from now on.
+    Watch(String),
+    /// Send a frame by an interface.
+    Inject(String, Vec<u8>),
+    /// Wait until a frame was recorded that ends in these bytes; at most so many milliseconds.
+    Expect(Vec<u8>, u64),
+}
+
+/// How an interface shall be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Bytes of the largest IP packet.
+    pub mtu: Option<u16>,
+    /// The MAC.
+    pub mac: Option<[u8; 6]>,
+    /// Addresses and prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The bridge to join.
+    pub bridge: Option<String>,
+}
+
+/// A series of echo requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// Whom.
+    pub to: IpAddr,
+    /// How many.
+    pub count: u16,
+    /// Bytes of payload.
+    pub size: usize,
+    /// Whether the host may not cut the packet.
+    pub whole: bool,
+    /// Milliseconds to wait for each answer.
+    pub timeout_ms: u64,
+}
+
+/// A report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// It is done.
+    Done,
+    /// It cannot be done, and why.
+    Failed(String),
+    /// A list of names.
+    Names(Vec<String>),
+    /// A yes or no, or neither.
+    Flag(Option<bool>),
+    /// A MAC.
+    Mac(Option<[u8; 6]>),
+    /// The daemon's process.
+    Started(u32),
+    /// How a program ended.
+    Ended {
+        /// Its exit code; `None` when a signal ended it.
+        code: Option<i32>,
+        /// What it printed.
+        stdout: String,
+        /// What it complained about.
+        stderr: String,
+    },
+    /// Round trips in microseconds; `None` for requests that were not answered.
+    RoundTrips(Vec<Option<u64>>),
+    /// A transfer.
+    Transfer(Transfer),
+    /// The frame that was expected, or those that came instead.
+    Frame(Result<Vec<u8>, Vec<Vec<u8>>>),
+}
+
+/// What one end of a transfer saw.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Bytes.
+    pub bytes: u64,
+    /// From the first byte to the last.
+    pub seconds: f64,
+    /// Whether every byte was right.
+    pub intact: bool,
+}
+
+impl Transfer {
+    /// Bits per second, in millions.
+    pub fn megabits(&self) -> f64 {
+        self.bytes as f64 * 8.0 / self.seconds.max(1e-9) / 1e6
+    }
+}
