@@ -1,2 +1,554 @@
-//! x
-fn main(){}
+//! What a user sees: real TAPs, real daemons, hosts as network namespaces.
+//!
+//! Each story runs in a process of its own in namespaces of its own, so it needs no root where user namespaces are
+//! allowed, and leaves nothing behind. Where the system forbids that, each story is reported as ignored, with the reason
+//! on a line of its own.
+
+#[path = "support/world.rs"]
+mod world;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use l2vpn::io::{namespace, process};
+use l2vpn::lab::orders::{Interface, Order, Report};
+use libtest_mimic::{Arguments, Failed, Trial};
+use world::*;
+
+type Story = fn() -> Result<(), String>;
+
+const STORIES: &[(&str, Story)] = &[
+    ("hosts_reach_each_other_over_ipv4_and_ipv6", reach),
+    ("full_size_pings_cross_underlays_of_1500_1400_and_1280", full_size_pings),
+    ("a_tcp_transfer_arrives_intact_both_ways", tcp_both_ways),
+    ("an_ipv6_underlay_carries_the_same", ipv6_underlay),
+    ("multicast_and_tagged_frames_cross_bit_for_bit", raw_frames),
+    ("an_access_port_speaks_untagged_and_a_trunk_tagged", access_and_trunk),
+    ("equal_addresses_in_two_segments_do_not_meet", two_segments),
+    ("a_bridge_brings_the_host_behind_it", bridged_host),
+    ("a_bridge_that_is_not_there_is_an_error", missing_bridge),
+    ("a_host_with_a_new_mac_is_reached_within_a_second", new_mac),
+    ("a_killed_daemon_leaves_nothing_behind_and_starts_again", killed),
+    ("down_says_goodbye_and_cleans_up", down),
+    ("sigterm_and_sigint_say_goodbye_too", signals),
+    ("a_second_start_is_refused", second_start),
+    ("taken_names_and_ports_are_explained", taken),
+    ("a_removed_tap_does_not_stop_the_others", removed_tap),
+    ("an_underlay_that_goes_away_comes_back", unplugged),
+    ("a_member_that_changes_its_address_is_followed", roaming),
+    ("a_shrinking_underlay_heals", shrinking),
+    ("an_unwritable_state_directory_is_no_obstacle", no_state),
+    ("the_carrier_follows_the_peers", carrier),
+    ("show_macs_and_ping_tell_the_truth", verbs),
+    ("a_stranger_is_refused_in_silence", stranger),
+    ("an_answer_comes_from_the_address_that_was_asked", source_address),
+    ("a_suspended_daemon_wakes_up_connected", suspended),
+];
+
+const INSIDE: &str = "L2VPN_NETNS_STORY";
+
+fn main() -> ExitCode {
+    if let Some(name) = std::env::var_os(INSIDE) {
+        return inside(&name.to_string_lossy());
+    }
+    let mut args = Arguments::from_args();
+    args.test_threads = args.test_threads.or(Some(2));
+    let obstacle = obstacle();
+    if let (Some(why), false) = (&obstacle, args.list) {
+        for (name, _) in STORIES {
+            eprintln!("SKIPPED netns::{name}: {why}");
+        }
+    }
+    let trials = STORIES
+        .iter()
+        .map(|(name, _)| {
+            Trial::test(*name, move || outside(name)).with_ignored_flag(obstacle.is_some())
+        })
+        .collect();
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+/// Why the stories cannot run here.
+fn obstacle() -> Option<String> {
+    let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    match (device, namespace::available()) {
+        (Err(error), _) => Some(format!("/dev/net/tun: {error}")),
+        (_, Err(why)) => Some(why),
+        _ => None,
+    }
+}
+
+/// Runs a story in a process and namespaces of its own.
+fn outside(name: &str) -> Result<(), Failed> {
+    let isolation = namespace::available()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(INSIDE, name).process_group(0);
+    namespace::isolate(&mut command, isolation)?;
+    let output = process::die_with_parent(&mut command).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{}\n{text}", output.status).into())
+}
+
+fn inside(name: &str) -> ExitCode {
+    let Some((_, story)) = STORIES.iter().find(|(n, _)| *n == name) else {
+        return ExitCode::FAILURE;
+    };
+    match story() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn reach() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    for (from, to) in [(0, 1), (1, 0)] {
+        world.reach(from, v4(to))?;
+        world.reach(from, v6(to))?;
+    }
+    Ok(())
+}
+
+fn full_size_pings() -> Result<(), String> {
+    for mtu in [1500, 1400, 1280] {
+        let mut world = World::pair(mtu)?;
+        world.start_all()?;
+        world.reach(0, v4(1))?;
+        for size in [0, 1372, 1400, 1472] {
+            let trips = world.ping(0, v4(1), size, 5)?;
+            expect(trips.iter().all(Option::is_some), || {
+                format!("underlay {mtu}, {size} bytes: {trips:?}")
+            })?;
+        }
+        let too_large = world.ping(0, v4(1), 1473, 1);
+        expect(too_large.is_err(), || "1473 bytes should not fit the TAP".into())?;
+        let drops = world.show(0)?.drops;
+        expect(!drops.contains_key("send-too-large"), || format!("{mtu}: {drops:?}"))?;
+    }
+    Ok(())
+}
+
+fn tcp_both_ways() -> Result<(), String> {
+    for mtu in [1500, 1280] {
+        let mut world = World::pair(mtu)?;
+        world.start_all()?;
+        world.reach(0, v4(1))?;
+        world.tcp(0, 1, v4(1), 32 << 20)?;
+        world.tcp(1, 0, v4(0), 32 << 20)?;
+    }
+    Ok(())
+}
+
+fn ipv6_underlay() -> Result<(), String> {
+    let mut world = World::new(&[Underlay::V6; 2], 1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    let trips = world.ping(1, v4(0), 1472, 5)?;
+    expect(trips.iter().all(Option::is_some), || format!("{trips:?}"))?;
+    let endpoint = world.show(0)?.peers[0].endpoint.clone().unwrap_or_default();
+    expect(endpoint == "[2001:db8::2]:7656", || endpoint)
+}
+
+fn raw_frames() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.connected(0)?;
+    let tags: &[&[u8]] = &[
+        &[],
+        &[0x81, 0x00, 0xe0, 0x00],
+        &[0x81, 0x00, 0xbf, 0xfe],
+        &[0x88, 0xa8, 0x30, 0x64, 0x81, 0x00, 0x00, 0x1e],
+        &[0x91, 0x00, 0x00, 0x07],
+    ];
+    for (i, tag) in tags.iter().enumerate() {
+        for group in [[0xff; 6], [0x33, 0x33, 0, 0, 0, 0xfb], [0x01, 0, 0x5e, 0, 0, 0xfb]] {
+            let text = format!("frame {i} to {group:02x?}, long enough to need no padding at all");
+            let frame = frame(group, [2, 0, 0, 0, 0, 9], tag, text.as_bytes());
+            world.crosses(0, 1, &frame, &frame)?;
+        }
+    }
+    Ok(())
+}
+
+fn access_and_trunk() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.hosts[0].port = "mode = \"access\"\nvlan = 20\n".into();
+    world.hosts[1].port = "vlans = [20, \"30-39\"]\n".into();
+    world.write()?;
+    world.start_all()?;
+    world.connected(0)?;
+    let payload = b"the same payload on both sides, long enough to need no padding";
+    let (to, from) = ([0xff; 6], [2, 0, 0, 0, 0, 9]);
+    let untagged = frame(to, from, &[], payload);
+    let tagged = frame(to, from, &[0x81, 0, 0, 20], payload);
+    world.crosses(0, 1, &untagged, &tagged)?;
+    world.crosses(1, 0, &tagged, &untagged)?;
+    let foreign = frame(to, from, &[0x81, 0, 0, 30], b"VLAN 30 has no port over there, so it must not come out");
+    world.does_not_cross(1, 0, &foreign)?;
+    let tagged_in = frame(to, from, &[0x81, 0, 0, 20], b"an access port takes no tag, not even its own one");
+    world.does_not_cross(0, 1, &tagged_in)?;
+    let drops = world.show(0)?.drops;
+    expect(drops.contains_key("tagged-on-access") && drops.contains_key("vlan-not-allowed"), || {
+        format!("{drops:?}")
+    })
+}
+
+fn two_segments() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let second = "\n[[segment]]\nname = \"other\"\nid = 9\n\n[[port]]\ntap = \"l2other\"\n\
+                  segment = \"other\"\nmac = \"02:00:00:00:aa:0N\"\n";
+    for n in 0..2 {
+        world.hosts[n].port = format!("segment = \"lan\"\nmac = \"02:00:00:00:aa:0{n}\"\n");
+        world.hosts[n].more = second.replace('N', &n.to_string());
+    }
+    world.write()?;
+    world.start_all()?;
+    world.connected(0)?;
+    let (to, from) = ([0xff; 6], [2, 0, 0, 0, 0xaa, 0]);
+    let text = b"in the second segment only, whatever its addresses say about it";
+    let frame = frame(to, from, &[], text);
+    world.ask(1, &Order::Watch("l2other".into()))?;
+    world.ask(0, &Order::Inject("l2other".into(), frame.clone()))?;
+    let seen = world.ask(1, &Order::Expect(text.to_vec(), 2000))?;
+    expect(seen == Report::Frame(Ok(frame.clone())), || format!("{seen:?}"))?;
+    world.ask(1, &Order::Watch(TAP.into()))?;
+    world.ask(0, &Order::Inject("l2other".into(), frame))?;
+    let seen = world.ask(1, &Order::Expect(text.to_vec(), 300))?;
+    expect(matches!(seen, Report::Frame(Err(_))), || "it crossed into the other segment".into())?;
+    world.reach(0, v4(1)).map(|_| ())
+}
+
+fn bridged_host() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.hosts[1].addresses.clear();
+    world.hosts[1].port = "bridge = \"br0\"\n".into();
+    world.write()?;
+    let up = |name: &str, bridge: Option<&str>| {
+        Order::Configure(Interface {
+            name: name.into(),
+            bridge: bridge.map(str::to_string),
+            ..Interface::default()
+        })
+    };
+    world.ask(1, &Order::AddBridge("br0".into()))?;
+    world.ask(1, &up("br0", None))?;
+    world.start_all()?;
+    world.connected(0)?;
+    // A host behind the bridge: an uninvited namespace with one cable to it.
+    let behind = world.add_plain_host()?;
+    world.ask(1, &Order::AddVeth("cable".into(), "eth0".into()))?;
+    world.ask(1, &up("cable", Some("br0")))?;
+    let pid = world.network.hosts[behind].pid();
+    world.ask(1, &Order::GiveTo("eth0".into(), pid))?;
+    world.ask(
+        behind,
+        &Order::Configure(Interface {
+            name: "eth0".into(),
+            addresses: vec![(v4(7), 24)],
+            ..Interface::default()
+        }),
+    )?;
+    world.reach(0, v4(7))?;
+    world.reach(behind, v4(0))?;
+    let trips = world.ping(behind, v4(0), 1472, 3)?;
+    expect(trips.iter().all(Option::is_some), || format!("{trips:?}"))?;
+    world.tcp(behind, 0, v4(0), 8 << 20)
+}
+
+fn missing_bridge() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.hosts[0].port = "bridge = \"br9\"\n".into();
+    world.write()?;
+    let (code, stderr) = world.fails_to_start(0)?;
+    expect(code == 3 && stderr.contains("no interface \"br9\""), || format!("{code}: {stderr}"))?;
+    let names = world.interfaces(0)?;
+    expect(!names.contains(&TAP.to_string()), || format!("{names:?}"))
+}
+
+fn new_mac() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    world.ask(
+        1,
+        &Order::Configure(Interface {
+            name: TAP.into(),
+            mac: Some([2, 0, 0, 0, 0xbe, 0xef]),
+            ..Interface::default()
+        }),
+    )?;
+    let began = Instant::now();
+    // The host with the new MAC speaks first, as one that was moved or replaced does.
+    world.reach(1, v4(0))?;
+    world.reach(0, v4(1))?;
+    let took = began.elapsed();
+    expect(took < Duration::from_secs(1), || format!("{took:?}"))
+}
+
+fn killed() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let before = world.files()?;
+    let interfaces = world.interfaces(0)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    for _ in 0..2 {
+        world.signal(0, process::SIGKILL)?;
+        let gone = world.eventually(Duration::from_secs(2), |w| {
+            Ok(w.files_of(0)? == before && w.interfaces(0)? == interfaces)
+        })?;
+        expect(gone, || format!("left: {:?}", world.files_of(0)))?;
+        world.start(0)?;
+        let began = Instant::now();
+        world.reach(0, v4(1))?;
+        expect(began.elapsed() < Duration::from_secs(3), || "slow to come back".into())?;
+    }
+    Ok(())
+}
+
+fn down() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let before = world.files()?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    let (code, _, stderr) = world.cli(0, &["down"])?;
+    expect(code == Some(0), || stderr)?;
+    let began = Instant::now();
+    let noticed = world.eventually(Duration::from_secs(1), |w| Ok(w.show(1)?.peers[0].state != "up"))?;
+    expect(noticed, || "the peer was not told".into())?;
+    expect(began.elapsed() < Duration::from_millis(800), || "told late".into())?;
+    expect(world.show(1)?.table.entries <= 1, || "its MACs stayed".into())?;
+    let names = world.interfaces(0)?;
+    expect(!names.contains(&TAP.to_string()), || format!("{names:?}"))?;
+    let ended = world.ask(0, &Order::Signal { signal: process::SIGTERM, wait: true });
+    drop(ended);
+    expect(world.files_of(0)? == before, || format!("{:?}", world.files_of(0)))?;
+    let (code, _, _) = world.cli(0, &["show"])?;
+    expect(code == Some(5), || format!("show without a daemon: {code:?}"))
+}
+
+fn signals() -> Result<(), String> {
+    for signal in [process::SIGTERM, process::SIGINT] {
+        let mut world = World::pair(1500)?;
+        world.start_all()?;
+        world.reach(0, v4(1))?;
+        let order = Order::Signal { signal, wait: true };
+        let ended = world.ask(0, &order)?;
+        expect(matches!(ended, Report::Ended { code: Some(0), .. }), || format!("{ended:?}"))?;
+        let noticed =
+            world.eventually(Duration::from_secs(1), |w| Ok(w.show(1)?.peers[0].state != "up"))?;
+        expect(noticed, || format!("signal {signal}: the peer was not told"))?;
+    }
+    Ok(())
+}
+
+fn second_start() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.connected(0)?;
+    let (code, stderr) = world.fails_to_start(0)?;
+    expect(code == 1 && stderr.contains("is running already"), || format!("{code}: {stderr}"))?;
+    world.reach(0, v4(1))?;
+    expect(world.show(0).is_ok(), || "the first one lost its socket".into())
+}
+
+fn taken() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.connected(0)?;
+    // The same host, another configuration: first the port is taken, then the TAP.
+    let other = world.variant(0, "other", &[(":7656\"", ":7656\"")])?;
+    let (code, stderr) = world.up(0, &other)?;
+    expect(code == 3 && stderr.contains("has port 7656"), || format!("{code}: {stderr}"))?;
+    let other = world.variant(0, "another", &[("listen = \"[::]:7656\"", "listen = \"[::]:7657\"")])?;
+    let (code, stderr) = world.up(0, &other)?;
+    expect(code == 3 && stderr.contains("in use by another program"), || format!("{code}: {stderr}"))?;
+    let under = world.network.hosts[0].interface.clone();
+    let listen = ("listen = \"[::]:7656\"", "listen = \"[::]:7657\"");
+    let other = world.variant(0, "third", &[listen, (TAP, &under)])?;
+    let (code, stderr) = world.up(0, &other)?;
+    expect(code == 3 && stderr.contains("not a TAP"), || format!("{code}: {stderr}"))
+}
+
+fn removed_tap() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    for n in 0..2 {
+        world.hosts[n].port = "segment = \"lan\"\n".into();
+        world.hosts[n].more = "\n[[segment]]\nname = \"other\"\nid = 9\n\n[[port]]\n\
+                               tap = \"l2other\"\nsegment = \"other\"\n"
+            .into();
+    }
+    world.write()?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    world.ask(0, &Order::Remove("l2other".into()))?;
+    std::thread::sleep(Duration::from_millis(300));
+    world.reach(0, v4(1))?;
+    expect(world.log(0).contains("the TAP was removed"), || world.log(0))?;
+    let before = world.cpu_millis(0)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = world.cpu_millis(0)? - before;
+    expect(busy < 200, || format!("the daemon spins: {busy} ms of CPU in a second"))
+}
+
+fn unplugged() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    world.network.plug(0, false).map_err(|e| e.to_string())?;
+    let trips = world.ping(0, v4(1), 56, 3)?;
+    expect(trips.iter().all(Option::is_none), || "still connected?".into())?;
+    world.network.plug(0, true).map_err(|e| e.to_string())?;
+    let began = Instant::now();
+    world.reach(0, v4(1))?;
+    expect(began.elapsed() < Duration::from_secs(3), || format!("{:?}", began.elapsed()))
+}
+
+fn roaming() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    let name = world.network.hosts[0].interface.clone();
+    // The old one first: the kernel drops other addresses of the subnet with the first one.
+    world.forget_address(0, &name, underlay_v4(0))?;
+    world.ask(
+        0,
+        &Order::Configure(Interface {
+            name,
+            addresses: vec![("192.0.2.77".parse().unwrap(), 24)],
+            ..Interface::default()
+        }),
+    )?;
+    let began = Instant::now();
+    world.reach(0, v4(1))?;
+    world.reach(1, v4(0))?;
+    expect(began.elapsed() < Duration::from_secs(2), || format!("{:?}", began.elapsed()))?;
+    let endpoint = world.show(1)?.peers[0].endpoint.clone();
+    expect(endpoint.as_deref() == Some("192.0.2.77:7656"), || format!("{endpoint:?}"))
+}
+
+fn shrinking() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    world.ping(0, v4(1), 1472, 1)?;
+    for n in 0..2 {
+        world.network.set_mtu(n, 1400).map_err(|e| e.to_string())?;
+    }
+    let began = Instant::now();
+    let healed = world.eventually(Duration::from_secs(8), |w| {
+        Ok(w.ping(0, v4(1), 1472, 1)?.iter().all(Option::is_some))
+    })?;
+    expect(healed, || format!("1472 bytes after {:?}: {:?}", began.elapsed(), world.show(0)))?;
+    expect(began.elapsed() < Duration::from_secs(3), || format!("{:?}", began.elapsed()))
+}
+
+fn no_state() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.hosts[0].state_dir = "/proc/none/such".into();
+    world.write()?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    expect(world.log(0).contains("going on without"), || world.log(0))
+}
+
+fn carrier() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start(0)?;
+    world.wait_socket(0)?;
+    let carrier = |w: &mut World| match w.ask(0, &Order::Carrier(TAP.into()))? {
+        Report::Flag(up) => Ok(up),
+        other => Err(format!("{other:?}")),
+    };
+    let before = carrier(&mut world)?;
+    expect(before == Some(false), || format!("alone: {before:?}"))?;
+    world.start(1)?;
+    world.connected(0)?;
+    let up = world.eventually(Duration::from_secs(1), |w| Ok(carrier(w)? == Some(true)))?;
+    expect(up, || "no carrier with a peer".into())?;
+    world.cli(1, &["down"])?;
+    let gone = world.eventually(Duration::from_secs(1), |w| Ok(carrier(w)? == Some(false)))?;
+    expect(gone, || "carrier without a peer".into())
+}
+
+fn verbs() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    let show = world.show(0)?;
+    let peer = &show.peers[0];
+    expect(peer.state == "up" && peer.mtu == 1500 && peer.macs == 1, || format!("{peer:?}"))?;
+    expect(peer.segments == ["lan"] && peer.rx_frames > 0, || format!("{peer:?}"))?;
+    expect(show.ports[0].carrier && show.table.entries == 2, || format!("{show:?}"))?;
+    let (_, text, _) = world.cli(0, &["show"])?;
+    expect(text.contains("peer b  up") && text.contains("latest handshake"), || text.clone())?;
+    let Report::Mac(Some(mac)) = world.ask(1, &Order::Mac(TAP.into()))? else {
+        return Err("no MAC".into());
+    };
+    let mac = l2vpn::wire::ethernet::Mac(mac).to_string();
+    let (_, macs, _) = world.cli(0, &["macs"])?;
+    expect(macs.contains(&mac) && macs.contains("peer b"), || macs.clone())?;
+    let key = peer.public_key.clone();
+    for target in ["b", mac.as_str(), key.as_str()] {
+        let (code, text, stderr) =
+            world.cli(0, &["ping", target, "--count", "2", "--interval", "10", "--size", "1024"])?;
+        expect(code == Some(0) && text.contains("1024 bytes from b"), || format!("{text}{stderr}"))?;
+    }
+    let (code, _, stderr) = world.cli(0, &["ping", "nobody"])?;
+    expect(code == Some(1) && stderr.contains("no peer \"nobody\""), || stderr.clone())
+}
+
+fn stranger() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    // B is configured as always, but A knows another key under B's name.
+    world.hosts[0].peer_key = Some(l2vpn::keys::PublicKey::from_bytes([9; 32]).to_string());
+    world.write()?;
+    world.start_all()?;
+    std::thread::sleep(Duration::from_millis(1200));
+    let (a, b) = (world.show(0)?, world.show(1)?);
+    expect(a.drops.get("stranger").is_some_and(|n| *n > 0), || format!("{:?}", a.drops))?;
+    expect(b.peers[0].state != "up" && b.peers[0].heard_s.is_none(), || format!("{:?}", b.peers))
+}
+
+fn source_address() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    // A has a second address, and B calls A there.
+    let name = world.network.hosts[0].interface.clone();
+    world.ask(
+        0,
+        &Order::Configure(Interface {
+            name,
+            addresses: vec![("192.0.2.99".parse().unwrap(), 24)],
+            ..Interface::default()
+        }),
+    )?;
+    world.hosts[0].endpoint = None;
+    world.hosts[1].endpoint = Some("192.0.2.99:7656".into());
+    world.write()?;
+    world.start_all()?;
+    world.reach(1, v4(0))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let endpoint = world.show(1)?.peers[0].endpoint.clone();
+    expect(endpoint.as_deref() == Some("192.0.2.99:7656"), || format!("{endpoint:?}"))
+}
+
+fn suspended() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    let tell = |world: &mut World, signal| {
+        world.ask(0, &Order::Signal { signal, wait: false }).map(|_| ())
+    };
+    tell(&mut world, process::SIGSTOP)?;
+    std::thread::sleep(Duration::from_secs(2));
+    tell(&mut world, process::SIGCONT)?;
+    let began = Instant::now();
+    world.reach(0, v4(1))?;
+    expect(began.elapsed() < Duration::from_secs(1), || format!("{:?}", began.elapsed()))
+}

@@ -91,7 +91,7 @@ impl Decap {
         let elsewhere = link
             .route()
             .as_ref()
-            .is_some_and(|r| r.endpoint.remote != from.remote);
+            .is_some_and(|r| r.endpoint != from);
         if elsewhere && now.since(inlet.moved.get()) >= MOVED_EVERY {
             inlet.moved.mark(now);
             exits.note(Note::Moved {

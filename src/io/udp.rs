@@ -95,7 +95,7 @@ impl UdpSocket {
     /// As the system says.
     pub fn send(&self, sending: &Sending<'_>) -> io::Result<()> {
         match self.send_once(sending, sending.from) {
-            Err(e) if e.raw_os_error() == Some(libc::EINVAL) && sending.from.is_some() => {
+            Err(e) if sending.from.is_some() && may_be_a_lost_source(&e) => {
                 self.send_once(sending, None)
             }
             other => other,
@@ -169,6 +169,14 @@ impl UdpSocket {
         }
         Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
     }
+}
+
+/// What the kernel says when the source address that was asked for is not its own (any more).
+fn may_be_a_lost_source(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL)
+    )
 }
 
 impl AsFd for UdpSocket {

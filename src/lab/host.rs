@@ -71,6 +71,11 @@ impl Host {
             Order::AddBridge(name) => report(self.runtime.block_on(links.add_bridge(&name))),
             Order::AddVeth(a, b) => report(self.runtime.block_on(links.add_veth(&a, &b))),
             Order::GiveTo(name, pid) => report(self.runtime.block_on(links.give_to(&name, pid))),
+            Order::RemoveAddress(name, ip, prefix) => {
+                self.runtime
+                    .block_on(links.remove_addresses(&name, &[(ip, prefix)]));
+                Report::Done
+            }
             Order::Remove(name) => report(self.runtime.block_on(links.remove(&name))),
             Order::SetDown(name) => report(self.runtime.block_on(links.set_down(&name))),
             Order::Interfaces => match self.runtime.block_on(links.names()) {

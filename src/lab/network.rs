@@ -293,3 +293,16 @@ impl Network {
         })
     }
 }
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // The namespace may serve another underlay soon, and the kernel takes its time with those of the hosts.
+        for number in 0..self.hosts.len() {
+            let _ = self
+                .runtime
+                .block_on(self.links.remove(&format!("port{number}")));
+        }
+        self.hosts.clear();
+        let _ = self.runtime.block_on(self.links.remove(BRIDGE));
+    }
+}

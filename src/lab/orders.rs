@@ -17,6 +17,8 @@ pub enum Order {
     AddVeth(String, String),
     /// Give an interface to the namespace of a process.
     GiveTo(String, u32),
+    /// Take an address with its prefix length from an interface.
+    RemoveAddress(String, IpAddr, u8),
     /// Remove an interface.
     Remove(String),
     /// Take an interface down.

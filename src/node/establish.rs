@@ -143,6 +143,12 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
+        if peer.path.endpoint().is_some_and(|e| e.remote == from.remote) {
+            // The peer is where it was, and reaches us at another address of ours: answers come from there.
+            peer.path.prove(from);
+            publish_route(peer);
+            return;
+        }
         if let Some(token) = peer.path.challenge(from, token, now) {
             let body = control::write(Element::PathChallenge(token));
             self.send_control(id, &body, Some(from), now);
