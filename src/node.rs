@@ -191,10 +191,7 @@ impl Node {
         now: Instant,
     ) -> Result<(), DropReason> {
         let body = control::write(Element::EchoRequest(token, bytes));
-        let peer = self
-            .peers
-            .get(id.0 as usize)
-            .ok_or(DropReason::NoSession)?;
+        let peer = self.peers.get(id.0 as usize).ok_or(DropReason::NoSession)?;
         peer.link
             .send_message(TYPE_CONTROL, &body, None, &mut self.outgoing, now)
     }
@@ -283,7 +280,11 @@ impl Node {
         let mut layout = crate::switch::layout::Layout::clone(&before);
         for segment in before.segments() {
             let of = |test: &dyn Fn(&Peer) -> bool| -> Vec<PeerId> {
-                self.peers.iter().filter(|p| test(p)).map(|p| p.id).collect()
+                self.peers
+                    .iter()
+                    .filter(|p| test(p))
+                    .map(|p| p.id)
+                    .collect()
             };
             let members = of(&|p| p.up_since.is_some() && p.takes_part_in(segment));
             let refused = of(&|p| !p.is_admitted_to(segment));

@@ -48,10 +48,7 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates_at_both_ends() {
-        assert_eq!(
-            Instant::ZERO.since(Instant::from_micros(5)),
-            Duration::ZERO
-        );
+        assert_eq!(Instant::ZERO.since(Instant::from_micros(5)), Duration::ZERO);
         assert_eq!(
             Instant::from_micros(u64::MAX) + Duration::from_secs(1),
             Instant::from_micros(u64::MAX)

@@ -20,16 +20,25 @@ type Story = fn() -> Result<(), String>;
 
 const STORIES: &[(&str, Story)] = &[
     ("hosts_reach_each_other_over_ipv4_and_ipv6", reach),
-    ("full_size_pings_cross_underlays_of_1500_1400_and_1280", full_size_pings),
+    (
+        "full_size_pings_cross_underlays_of_1500_1400_and_1280",
+        full_size_pings,
+    ),
     ("a_tcp_transfer_arrives_intact_both_ways", tcp_both_ways),
     ("an_ipv6_underlay_carries_the_same", ipv6_underlay),
     ("multicast_and_tagged_frames_cross_bit_for_bit", raw_frames),
-    ("an_access_port_speaks_untagged_and_a_trunk_tagged", access_and_trunk),
+    (
+        "an_access_port_speaks_untagged_and_a_trunk_tagged",
+        access_and_trunk,
+    ),
     ("equal_addresses_in_two_segments_do_not_meet", two_segments),
     ("a_bridge_brings_the_host_behind_it", bridged_host),
     ("a_bridge_that_is_not_there_is_an_error", missing_bridge),
     ("a_host_with_a_new_mac_is_reached_within_a_second", new_mac),
-    ("a_killed_daemon_leaves_nothing_behind_and_starts_again", killed),
+    (
+        "a_killed_daemon_leaves_nothing_behind_and_starts_again",
+        killed,
+    ),
     ("down_says_goodbye_and_cleans_up", down),
     ("sigterm_and_sigint_say_goodbye_too", signals),
     ("a_second_start_is_refused", second_start),
@@ -42,7 +51,10 @@ const STORIES: &[(&str, Story)] = &[
     ("the_carrier_follows_the_peers", carrier),
     ("show_macs_and_ping_tell_the_truth", verbs),
     ("a_stranger_is_refused_in_silence", stranger),
-    ("an_answer_comes_from_the_address_that_was_asked", source_address),
+    (
+        "an_answer_comes_from_the_address_that_was_asked",
+        source_address,
+    ),
     ("a_suspended_daemon_wakes_up_connected", suspended),
 ];
 
@@ -71,7 +83,10 @@ fn main() -> ExitCode {
 
 /// Why the stories cannot run here.
 fn obstacle() -> Option<String> {
-    let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    let device = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun");
     match (device, namespace::available()) {
         (Err(error), _) => Some(format!("/dev/net/tun: {error}")),
         (_, Err(why)) => Some(why),
@@ -128,9 +143,13 @@ fn full_size_pings() -> Result<(), String> {
             })?;
         }
         let too_large = world.ping(0, v4(1), 1473, 1);
-        expect(too_large.is_err(), || "1473 bytes should not fit the TAP".into())?;
+        expect(too_large.is_err(), || {
+            "1473 bytes should not fit the TAP".into()
+        })?;
         let drops = world.show(0)?.drops;
-        expect(!drops.contains_key("send-too-large"), || format!("{mtu}: {drops:?}"))?;
+        expect(!drops.contains_key("send-too-large"), || {
+            format!("{mtu}: {drops:?}")
+        })?;
     }
     Ok(())
 }
@@ -168,7 +187,11 @@ fn raw_frames() -> Result<(), String> {
         &[0x91, 0x00, 0x00, 0x07],
     ];
     for (i, tag) in tags.iter().enumerate() {
-        for group in [[0xff; 6], [0x33, 0x33, 0, 0, 0, 0xfb], [0x01, 0, 0x5e, 0, 0, 0xfb]] {
+        for group in [
+            [0xff; 6],
+            [0x33, 0x33, 0, 0, 0, 0xfb],
+            [0x01, 0, 0x5e, 0, 0, 0xfb],
+        ] {
             let text = format!("frame {i} to {group:02x?}, long enough to need no padding at all");
             let frame = frame(group, [2, 0, 0, 0, 0, 9], tag, text.as_bytes());
             world.crosses(0, 1, &frame, &frame)?;
@@ -190,14 +213,25 @@ fn access_and_trunk() -> Result<(), String> {
     let tagged = frame(to, from, &[0x81, 0, 0, 20], payload);
     world.crosses(0, 1, &untagged, &tagged)?;
     world.crosses(1, 0, &tagged, &untagged)?;
-    let foreign = frame(to, from, &[0x81, 0, 0, 30], b"VLAN 30 has no port over there, so it must not come out");
+    let foreign = frame(
+        to,
+        from,
+        &[0x81, 0, 0, 30],
+        b"VLAN 30 has no port over there, so it must not come out",
+    );
     world.does_not_cross(1, 0, &foreign)?;
-    let tagged_in = frame(to, from, &[0x81, 0, 0, 20], b"an access port takes no tag, not even its own one");
+    let tagged_in = frame(
+        to,
+        from,
+        &[0x81, 0, 0, 20],
+        b"an access port takes no tag, not even its own one",
+    );
     world.does_not_cross(0, 1, &tagged_in)?;
     let drops = world.show(0)?.drops;
-    expect(drops.contains_key("tagged-on-access") && drops.contains_key("vlan-not-allowed"), || {
-        format!("{drops:?}")
-    })
+    expect(
+        drops.contains_key("tagged-on-access") && drops.contains_key("vlan-not-allowed"),
+        || format!("{drops:?}"),
+    )
 }
 
 fn two_segments() -> Result<(), String> {
@@ -217,11 +251,15 @@ fn two_segments() -> Result<(), String> {
     world.ask(1, &Order::Watch("l2other".into()))?;
     world.ask(0, &Order::Inject("l2other".into(), frame.clone()))?;
     let seen = world.ask(1, &Order::Expect(text.to_vec(), 2000))?;
-    expect(seen == Report::Frame(Ok(frame.clone())), || format!("{seen:?}"))?;
+    expect(seen == Report::Frame(Ok(frame.clone())), || {
+        format!("{seen:?}")
+    })?;
     world.ask(1, &Order::Watch(TAP.into()))?;
     world.ask(0, &Order::Inject("l2other".into(), frame))?;
     let seen = world.ask(1, &Order::Expect(text.to_vec(), 300))?;
-    expect(matches!(seen, Report::Frame(Err(_))), || "it crossed into the other segment".into())?;
+    expect(matches!(seen, Report::Frame(Err(_))), || {
+        "it crossed into the other segment".into()
+    })?;
     world.reach(0, v4(1)).map(|_| ())
 }
 
@@ -267,7 +305,9 @@ fn missing_bridge() -> Result<(), String> {
     world.hosts[0].port = "bridge = \"br9\"\n".into();
     world.write()?;
     let (code, stderr) = world.fails_to_start(0)?;
-    expect(code == 3 && stderr.contains("no interface \"br9\""), || format!("{code}: {stderr}"))?;
+    expect(code == 3 && stderr.contains("no interface \"br9\""), || {
+        format!("{code}: {stderr}")
+    })?;
     let names = world.interfaces(0)?;
     expect(!names.contains(&TAP.to_string()), || format!("{names:?}"))
 }
@@ -307,7 +347,9 @@ fn killed() -> Result<(), String> {
         world.start(0)?;
         let began = Instant::now();
         world.reach(0, v4(1))?;
-        expect(began.elapsed() < Duration::from_secs(3), || "slow to come back".into())?;
+        expect(began.elapsed() < Duration::from_secs(3), || {
+            "slow to come back".into()
+        })?;
     }
     Ok(())
 }
@@ -320,17 +362,33 @@ fn down() -> Result<(), String> {
     let (code, _, stderr) = world.cli(0, &["down"])?;
     expect(code == Some(0), || stderr)?;
     let began = Instant::now();
-    let noticed = world.eventually(Duration::from_secs(1), |w| Ok(w.show(1)?.peers[0].state != "up"))?;
+    let noticed = world.eventually(Duration::from_secs(1), |w| {
+        Ok(w.show(1)?.peers[0].state != "up")
+    })?;
     expect(noticed, || "the peer was not told".into())?;
-    expect(began.elapsed() < Duration::from_millis(800), || "told late".into())?;
-    expect(world.show(1)?.table.entries <= 1, || "its MACs stayed".into())?;
+    expect(began.elapsed() < Duration::from_millis(800), || {
+        "told late".into()
+    })?;
+    expect(world.show(1)?.table.entries <= 1, || {
+        "its MACs stayed".into()
+    })?;
     let names = world.interfaces(0)?;
     expect(!names.contains(&TAP.to_string()), || format!("{names:?}"))?;
-    let ended = world.ask(0, &Order::Signal { signal: process::SIGTERM, wait: true });
+    let ended = world.ask(
+        0,
+        &Order::Signal {
+            signal: process::SIGTERM,
+            wait: true,
+        },
+    );
     drop(ended);
-    expect(world.files_of(0)? == before, || format!("{:?}", world.files_of(0)))?;
+    expect(world.files_of(0)? == before, || {
+        format!("{:?}", world.files_of(0))
+    })?;
     let (code, _, _) = world.cli(0, &["show"])?;
-    expect(code == Some(5), || format!("show without a daemon: {code:?}"))
+    expect(code == Some(5), || {
+        format!("show without a daemon: {code:?}")
+    })
 }
 
 fn signals() -> Result<(), String> {
@@ -340,10 +398,15 @@ fn signals() -> Result<(), String> {
         world.reach(0, v4(1))?;
         let order = Order::Signal { signal, wait: true };
         let ended = world.ask(0, &order)?;
-        expect(matches!(ended, Report::Ended { code: Some(0), .. }), || format!("{ended:?}"))?;
-        let noticed =
-            world.eventually(Duration::from_secs(1), |w| Ok(w.show(1)?.peers[0].state != "up"))?;
-        expect(noticed, || format!("signal {signal}: the peer was not told"))?;
+        expect(matches!(ended, Report::Ended { code: Some(0), .. }), || {
+            format!("{ended:?}")
+        })?;
+        let noticed = world.eventually(Duration::from_secs(1), |w| {
+            Ok(w.show(1)?.peers[0].state != "up")
+        })?;
+        expect(noticed, || {
+            format!("signal {signal}: the peer was not told")
+        })?;
     }
     Ok(())
 }
@@ -353,9 +416,13 @@ fn second_start() -> Result<(), String> {
     world.start_all()?;
     world.connected(0)?;
     let (code, stderr) = world.fails_to_start(0)?;
-    expect(code == 1 && stderr.contains("is running already"), || format!("{code}: {stderr}"))?;
+    expect(code == 1 && stderr.contains("is running already"), || {
+        format!("{code}: {stderr}")
+    })?;
     world.reach(0, v4(1))?;
-    expect(world.show(0).is_ok(), || "the first one lost its socket".into())
+    expect(world.show(0).is_ok(), || {
+        "the first one lost its socket".into()
+    })
 }
 
 fn taken() -> Result<(), String> {
@@ -365,15 +432,26 @@ fn taken() -> Result<(), String> {
     // The same host, another configuration: first the port is taken, then the TAP.
     let other = world.variant(0, "other", &[(":7656\"", ":7656\"")])?;
     let (code, stderr) = world.up(0, &other)?;
-    expect(code == 3 && stderr.contains("has port 7656"), || format!("{code}: {stderr}"))?;
-    let other = world.variant(0, "another", &[("listen = \"[::]:7656\"", "listen = \"[::]:7657\"")])?;
+    expect(code == 3 && stderr.contains("has port 7656"), || {
+        format!("{code}: {stderr}")
+    })?;
+    let other = world.variant(
+        0,
+        "another",
+        &[("listen = \"[::]:7656\"", "listen = \"[::]:7657\"")],
+    )?;
     let (code, stderr) = world.up(0, &other)?;
-    expect(code == 3 && stderr.contains("in use by another program"), || format!("{code}: {stderr}"))?;
+    expect(
+        code == 3 && stderr.contains("in use by another program"),
+        || format!("{code}: {stderr}"),
+    )?;
     let under = world.network.hosts[0].interface.clone();
     let listen = ("listen = \"[::]:7656\"", "listen = \"[::]:7657\"");
     let other = world.variant(0, "third", &[listen, (TAP, &under)])?;
     let (code, stderr) = world.up(0, &other)?;
-    expect(code == 3 && stderr.contains("not a TAP"), || format!("{code}: {stderr}"))
+    expect(code == 3 && stderr.contains("not a TAP"), || {
+        format!("{code}: {stderr}")
+    })
 }
 
 fn removed_tap() -> Result<(), String> {
@@ -390,11 +468,15 @@ fn removed_tap() -> Result<(), String> {
     world.ask(0, &Order::Remove("l2other".into()))?;
     std::thread::sleep(Duration::from_millis(300));
     world.reach(0, v4(1))?;
-    expect(world.log(0).contains("the TAP was removed"), || world.log(0))?;
+    expect(world.log(0).contains("the TAP was removed"), || {
+        world.log(0)
+    })?;
     let before = world.cpu_millis(0)?;
     std::thread::sleep(Duration::from_secs(1));
     let busy = world.cpu_millis(0)? - before;
-    expect(busy < 200, || format!("the daemon spins: {busy} ms of CPU in a second"))
+    expect(busy < 200, || {
+        format!("the daemon spins: {busy} ms of CPU in a second")
+    })
 }
 
 fn unplugged() -> Result<(), String> {
@@ -403,11 +485,15 @@ fn unplugged() -> Result<(), String> {
     world.reach(0, v4(1))?;
     world.network.plug(0, false).map_err(|e| e.to_string())?;
     let trips = world.ping(0, v4(1), 56, 3)?;
-    expect(trips.iter().all(Option::is_none), || "still connected?".into())?;
+    expect(trips.iter().all(Option::is_none), || {
+        "still connected?".into()
+    })?;
     world.network.plug(0, true).map_err(|e| e.to_string())?;
     let began = Instant::now();
     world.reach(0, v4(1))?;
-    expect(began.elapsed() < Duration::from_secs(3), || format!("{:?}", began.elapsed()))
+    expect(began.elapsed() < Duration::from_secs(3), || {
+        format!("{:?}", began.elapsed())
+    })
 }
 
 fn roaming() -> Result<(), String> {
@@ -428,9 +514,13 @@ fn roaming() -> Result<(), String> {
     let began = Instant::now();
     world.reach(0, v4(1))?;
     world.reach(1, v4(0))?;
-    expect(began.elapsed() < Duration::from_secs(2), || format!("{:?}", began.elapsed()))?;
+    expect(began.elapsed() < Duration::from_secs(2), || {
+        format!("{:?}", began.elapsed())
+    })?;
     let endpoint = world.show(1)?.peers[0].endpoint.clone();
-    expect(endpoint.as_deref() == Some("192.0.2.77:7656"), || format!("{endpoint:?}"))
+    expect(endpoint.as_deref() == Some("192.0.2.77:7656"), || {
+        format!("{endpoint:?}")
+    })
 }
 
 fn shrinking() -> Result<(), String> {
@@ -445,8 +535,16 @@ fn shrinking() -> Result<(), String> {
     let healed = world.eventually(Duration::from_secs(8), |w| {
         Ok(w.ping(0, v4(1), 1472, 1)?.iter().all(Option::is_some))
     })?;
-    expect(healed, || format!("1472 bytes after {:?}: {:?}", began.elapsed(), world.show(0)))?;
-    expect(began.elapsed() < Duration::from_secs(3), || format!("{:?}", began.elapsed()))
+    expect(healed, || {
+        format!(
+            "1472 bytes after {:?}: {:?}",
+            began.elapsed(),
+            world.show(0)
+        )
+    })?;
+    expect(began.elapsed() < Duration::from_secs(3), || {
+        format!("{:?}", began.elapsed())
+    })
 }
 
 fn no_state() -> Result<(), String> {
@@ -483,25 +581,54 @@ fn verbs() -> Result<(), String> {
     world.reach(0, v4(1))?;
     let show = world.show(0)?;
     let peer = &show.peers[0];
-    expect(peer.state == "up" && peer.mtu == 1500 && peer.macs == 1, || format!("{peer:?}"))?;
-    expect(peer.segments == ["lan"] && peer.rx_frames > 0, || format!("{peer:?}"))?;
-    expect(show.ports[0].carrier && show.table.entries == 2, || format!("{show:?}"))?;
+    expect(
+        peer.state == "up" && peer.mtu == 1500 && peer.macs == 1,
+        || format!("{peer:?}"),
+    )?;
+    expect(peer.segments == ["lan"] && peer.rx_frames > 0, || {
+        format!("{peer:?}")
+    })?;
+    expect(show.ports[0].carrier && show.table.entries == 2, || {
+        format!("{show:?}")
+    })?;
     let (_, text, _) = world.cli(0, &["show"])?;
-    expect(text.contains("peer b  up") && text.contains("latest handshake"), || text.clone())?;
+    expect(
+        text.contains("peer b  up") && text.contains("latest handshake"),
+        || text.clone(),
+    )?;
     let Report::Mac(Some(mac)) = world.ask(1, &Order::Mac(TAP.into()))? else {
         return Err("no MAC".into());
     };
     let mac = l2vpn::wire::ethernet::Mac(mac).to_string();
     let (_, macs, _) = world.cli(0, &["macs"])?;
-    expect(macs.contains(&mac) && macs.contains("peer b"), || macs.clone())?;
+    expect(macs.contains(&mac) && macs.contains("peer b"), || {
+        macs.clone()
+    })?;
     let key = peer.public_key.clone();
     for target in ["b", mac.as_str(), key.as_str()] {
-        let (code, text, stderr) =
-            world.cli(0, &["ping", target, "--count", "2", "--interval", "10", "--size", "1024"])?;
-        expect(code == Some(0) && text.contains("1024 bytes from b"), || format!("{text}{stderr}"))?;
+        let (code, text, stderr) = world.cli(
+            0,
+            &[
+                "ping",
+                target,
+                "--count",
+                "2",
+                "--interval",
+                "10",
+                "--size",
+                "1024",
+            ],
+        )?;
+        expect(
+            code == Some(0) && text.contains("1024 bytes from b"),
+            || format!("{text}{stderr}"),
+        )?;
     }
     let (code, _, stderr) = world.cli(0, &["ping", "nobody"])?;
-    expect(code == Some(1) && stderr.contains("no peer \"nobody\""), || stderr.clone())
+    expect(
+        code == Some(1) && stderr.contains("no peer \"nobody\""),
+        || stderr.clone(),
+    )
 }
 
 fn stranger() -> Result<(), String> {
@@ -512,8 +639,13 @@ fn stranger() -> Result<(), String> {
     world.start_all()?;
     std::thread::sleep(Duration::from_millis(1200));
     let (a, b) = (world.show(0)?, world.show(1)?);
-    expect(a.drops.get("stranger").is_some_and(|n| *n > 0), || format!("{:?}", a.drops))?;
-    expect(b.peers[0].state != "up" && b.peers[0].heard_s.is_none(), || format!("{:?}", b.peers))
+    expect(a.drops.get("stranger").is_some_and(|n| *n > 0), || {
+        format!("{:?}", a.drops)
+    })?;
+    expect(
+        b.peers[0].state != "up" && b.peers[0].heard_s.is_none(),
+        || format!("{:?}", b.peers),
+    )
 }
 
 fn source_address() -> Result<(), String> {
@@ -535,7 +667,9 @@ fn source_address() -> Result<(), String> {
     world.reach(1, v4(0))?;
     std::thread::sleep(Duration::from_millis(500));
     let endpoint = world.show(1)?.peers[0].endpoint.clone();
-    expect(endpoint.as_deref() == Some("192.0.2.99:7656"), || format!("{endpoint:?}"))
+    expect(endpoint.as_deref() == Some("192.0.2.99:7656"), || {
+        format!("{endpoint:?}")
+    })
 }
 
 fn suspended() -> Result<(), String> {
@@ -543,12 +677,22 @@ fn suspended() -> Result<(), String> {
     world.start_all()?;
     world.reach(0, v4(1))?;
     let tell = |world: &mut World, signal| {
-        world.ask(0, &Order::Signal { signal, wait: false }).map(|_| ())
+        world
+            .ask(
+                0,
+                &Order::Signal {
+                    signal,
+                    wait: false,
+                },
+            )
+            .map(|_| ())
     };
     tell(&mut world, process::SIGSTOP)?;
     std::thread::sleep(Duration::from_secs(2));
     tell(&mut world, process::SIGCONT)?;
     let began = Instant::now();
     world.reach(0, v4(1))?;
-    expect(began.elapsed() < Duration::from_secs(1), || format!("{:?}", began.elapsed()))
+    expect(began.elapsed() < Duration::from_secs(1), || {
+        format!("{:?}", began.elapsed())
+    })
 }

@@ -28,7 +28,12 @@ fn connected(seed: u64) -> Network {
 }
 
 fn greeting(from: usize, to: usize) -> Vec<u8> {
-    frame(host(to), host(from), None, format!("{from} to {to}").as_bytes())
+    frame(
+        host(to),
+        host(from),
+        None,
+        format!("{from} to {to}").as_bytes(),
+    )
 }
 
 fn broadcast(from: usize) -> Vec<u8> {
@@ -50,8 +55,14 @@ fn two_members_learn_each_other_and_stop_flooding() {
     };
     let at_0 = entries(&mut net, 0);
     assert_eq!(at_0.len(), 2);
-    assert!(at_0.iter().any(|l| l.key.mac() == host(1) && l.place == Place::Peer(PeerId(0))));
-    assert!(at_0.iter().any(|l| l.key.mac() == host(0) && l.place == Place::Port(PortId(0))));
+    assert!(
+        at_0.iter()
+            .any(|l| l.key.mac() == host(1) && l.place == Place::Peer(PeerId(0)))
+    );
+    assert!(
+        at_0.iter()
+            .any(|l| l.key.mac() == host(0) && l.place == Place::Port(PortId(0)))
+    );
 }
 
 #[test]
@@ -82,7 +93,11 @@ fn five_members_flood_to_all_and_never_on() {
     net.send(4, 0, &greeting(4, 2));
     net.run_for(millis(50));
     assert_eq!(net.member(2).frames(), [greeting(4, 2)]);
-    assert_eq!(net.member(0).frames().len(), 1, "a known destination is not flooded");
+    assert_eq!(
+        net.member(0).frames().len(),
+        1,
+        "a known destination is not flooded"
+    );
 }
 
 #[test]
@@ -98,7 +113,10 @@ fn simultaneous_starts_settle_on_one_session() {
             keyring.current().expect("a session").role
         };
         let roles = (role(&mut net, 0), role(&mut net, 1));
-        assert_ne!(roles.0, roles.1, "seed {seed}: each sends on another session");
+        assert_ne!(
+            roles.0, roles.1,
+            "seed {seed}: each sends on another session"
+        );
         net.send(0, 0, &greeting(0, 1));
         net.send(1, 0, &greeting(1, 0));
         net.run_for(millis(20));
@@ -124,9 +142,17 @@ fn rekeying_loses_no_frame_in_an_hour() {
     assert_eq!(net.member(0).delivered.len(), sent);
     assert_eq!(net.member(1).delivered.len(), sent);
     let now = net.now;
-    let born = net.member(0).node.peers()[0].keyring.current().unwrap().age(now);
+    let born = net.member(0).node.peers()[0]
+        .keyring
+        .current()
+        .unwrap()
+        .age(now);
     assert!(born <= Duration::from_secs(130), "{born:?}");
-    let downs = net.member(0).events.iter().filter(|(_, e)| matches!(e, Event::Down(..)));
+    let downs = net
+        .member(0)
+        .events
+        .iter()
+        .filter(|(_, e)| matches!(e, Event::Down(..)));
     assert_eq!(downs.count(), 0);
 }
 
@@ -138,7 +164,10 @@ fn an_idle_pair_stays_connected_for_a_day_and_says_little() {
     assert!(net.all_up());
     let packets = net.recording.len() as u64;
     // One handshake in two minutes: initiation, response, two first packets.
-    assert!((86_400 / 120 * 3..86_400 / 120 * 5).contains(&packets), "{packets}");
+    assert!(
+        (86_400 / 120 * 3..86_400 / 120 * 5).contains(&packets),
+        "{packets}"
+    );
 }
 
 #[test]
@@ -163,7 +192,11 @@ fn a_lossy_wire_connects_and_delivers_each_frame_at_most_once() {
         let got = net.member(1).frames();
         let distinct: std::collections::BTreeSet<_> = got.iter().collect();
         assert_eq!(distinct.len(), got.len(), "seed {seed}: delivered twice");
-        assert!((600..=800).contains(&got.len()), "seed {seed}: {}", got.len());
+        assert!(
+            (600..=800).contains(&got.len()),
+            "seed {seed}: {}",
+            got.len()
+        );
         assert!(net.member(1).drops(DropReason::Replay) > 0);
     }
 }
@@ -193,7 +226,11 @@ fn big_frames_cross_small_paths_whole() {
             let bytes = frame(host(1), host(0), Some([0x81, 0, 0xe0, 20]), &payload);
             net.send(0, 0, &bytes);
             net.run_for(millis(10));
-            assert_eq!(net.member(1).frames().last(), Some(&bytes), "mtu {mtu} length {len}");
+            assert_eq!(
+                net.member(1).frames().last(),
+                Some(&bytes),
+                "mtu {mtu} length {len}"
+            );
         }
     }
 }
@@ -232,7 +269,11 @@ fn copies_from_another_address_divert_nothing() {
     }
     let diverted: Vec<_> = net.recording.iter().filter(|p| p.to == attacker).collect();
     assert!(diverted.len() <= 2, "only challenges: {}", diverted.len());
-    assert_eq!(net.member(0).frames().len(), 50, "all frames went the old way");
+    assert_eq!(
+        net.member(0).frames().len(),
+        50,
+        "all frames went the old way"
+    );
 }
 
 #[test]
@@ -294,8 +335,15 @@ fn a_peer_that_falls_silent_under_traffic_is_noticed() {
         net.run_for(SECOND);
     }
     let gone = Event::Down(PeerId(0), Gone::Silent);
-    let at = net.member(1).events.iter().find(|(_, e)| *e == gone).map(|(at, _)| *at);
-    let after = at.expect("noticed").since(l2vpn::time::Instant::from_micros(1_000_000));
+    let at = net
+        .member(1)
+        .events
+        .iter()
+        .find(|(_, e)| *e == gone)
+        .map(|(at, _)| *at);
+    let after = at
+        .expect("noticed")
+        .since(l2vpn::time::Instant::from_micros(1_000_000));
     assert!(after < Duration::from_secs(25), "{after:?}");
 }
 
@@ -335,7 +383,12 @@ fn a_stranger_hears_nothing() {
     let id = outside.node.add_peer(settings(target));
     let now = net.now;
     outside.node.set_endpoints(id, vec![address(0)], now);
-    let datagrams: Vec<_> = outside.node.outgoing().iter().map(|(_, b)| b.to_vec()).collect();
+    let datagrams: Vec<_> = outside
+        .node
+        .outgoing()
+        .iter()
+        .map(|(_, b)| b.to_vec())
+        .collect();
     assert!(!datagrams.is_empty());
     for bytes in datagrams {
         net.recording.clear();
@@ -369,7 +422,11 @@ fn junk_of_every_kind_and_length_gets_no_answer() {
     assert!(net.recording.is_empty());
     net.send(0, 0, &greeting(0, 1));
     net.run_for(millis(5));
-    assert_eq!(net.member(1).frames(), [greeting(0, 1)], "the session lives");
+    assert_eq!(
+        net.member(1).frames(),
+        [greeting(0, 1)],
+        "the session lives"
+    );
 }
 
 #[test]
@@ -402,12 +459,18 @@ fn a_replayed_capture_changes_nothing() {
     }
     net.send(1, 0, &greeting(1, 0));
     net.run_for(millis(5));
-    assert_eq!(net.member(0).frames(), [greeting(1, 0)], "the path did not move");
+    assert_eq!(
+        net.member(0).frames(),
+        [greeting(1, 0)],
+        "the path did not move"
+    );
 }
 
 #[test]
 fn no_answer_is_longer_than_what_it_answers() {
-    let many: Vec<_> = (1..=64).map(|s| (segment(s), PortRule::TRANSPARENT)).collect();
+    let many: Vec<_> = (1..=64)
+        .map(|s| (segment(s), PortRule::TRANSPARENT))
+        .collect();
     let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
     recipes[1].ports = many;
     let mut net = Network::of(recipes, 19);
@@ -427,7 +490,12 @@ fn under_load_only_proven_addresses_get_through() {
     // Initiations with a valid mac1 from many addresses, as somebody who knows the public key can make them.
     let mut asked = 0;
     for n in 0..300u32 {
-        let mut flooder = Member::new(&Recipe::new(100), "10.7.0.1:1".parse().unwrap(), u64::from(n), net.now);
+        let mut flooder = Member::new(
+            &Recipe::new(100),
+            "10.7.0.1:1".parse().unwrap(),
+            u64::from(n),
+            net.now,
+        );
         let id = flooder.node.add_peer(l2vpn::mesh::peer::PeerSettings {
             name: String::new(),
             key,
@@ -445,11 +513,17 @@ fn under_load_only_proven_addresses_get_through() {
     }
     assert!(net.member(1).drops(DropReason::AddressUnproven) >= 150);
     let answered: usize = net.recording.iter().map(|p| p.bytes.len()).sum();
-    assert!(net.recording.iter().all(|p| p.bytes[0] == 10), "only cookies");
+    assert!(
+        net.recording.iter().all(|p| p.bytes[0] == 10),
+        "only cookies"
+    );
     assert!(answered < asked / 2);
     net.introduce(0, 1);
     net.run_for(SECOND);
-    assert!(net.is_up(0, 1), "an honest peer proves its address and gets in");
+    assert!(
+        net.is_up(0, 1),
+        "an honest peer proves its address and gets in"
+    );
 }
 
 #[test]
@@ -483,7 +557,12 @@ fn segments_with_equal_macs_do_not_meet() {
     net.send(0, 0, &broadcast(0));
     net.send(0, 1, &greeting(0, 1));
     net.run_for(millis(5));
-    let got: Vec<_> = net.member(1).delivered.iter().map(|(_, p, f)| (p.0, f.clone())).collect();
+    let got: Vec<_> = net
+        .member(1)
+        .delivered
+        .iter()
+        .map(|(_, p, f)| (p.0, f.clone()))
+        .collect();
     assert_eq!(got, [(0, broadcast(0)), (1, greeting(0, 1))]);
 }
 
@@ -515,9 +594,21 @@ fn an_access_port_meets_a_trunk() {
     assert_eq!(net.member(1).frames(), [tagged]);
     let answer = frame(host(0), host(1), Some([0x81, 0, 0x60, 20]), b"me");
     net.send(1, 0, &answer);
-    net.send(1, 0, &frame(Mac::BROADCAST, host(1), Some([0x81, 0, 0, 30]), b"other VLAN"));
+    net.send(
+        1,
+        0,
+        &frame(
+            Mac::BROADCAST,
+            host(1),
+            Some([0x81, 0, 0, 30]),
+            b"other VLAN",
+        ),
+    );
     net.run_for(millis(5));
-    assert_eq!(net.member(0).frames(), [frame(host(0), host(1), None, b"me")]);
+    assert_eq!(
+        net.member(0).frames(),
+        [frame(host(0), host(1), None, b"me")]
+    );
     assert_eq!(net.member(0).drops(DropReason::VlanNotAllowed), 1);
 }
 
@@ -529,7 +620,11 @@ fn a_hardware_difference_chooses_the_suite_that_both_have() {
     net.introduce(0, 1);
     net.run_for(millis(20));
     for n in 0..2 {
-        let suite = net.member(n).node.peers()[0].keyring.current().unwrap().suite;
+        let suite = net.member(n).node.peers()[0]
+            .keyring
+            .current()
+            .unwrap()
+            .suite;
         assert_eq!(suite, l2vpn::noise::aead::Suite::ChaCha20Poly1305);
     }
 }
@@ -541,11 +636,22 @@ fn a_quiet_receiver_keeps_the_sender_calm() {
         net.send(0, 0, &greeting(0, 1));
         net.run_for(SECOND);
     }
-    let downs = net.member(0).events.iter().filter(|(_, e)| matches!(e, Event::Down(..)));
+    let downs = net
+        .member(0)
+        .events
+        .iter()
+        .filter(|(_, e)| matches!(e, Event::Down(..)));
     assert_eq!(downs.count(), 0);
     let now = net.now;
-    let age = net.member(0).node.peers()[0].keyring.current().unwrap().age(now);
-    assert!(age > Duration::from_secs(90), "no needless handshake: {age:?}");
+    let age = net.member(0).node.peers()[0]
+        .keyring
+        .current()
+        .unwrap()
+        .age(now);
+    assert!(
+        age > Duration::from_secs(90),
+        "no needless handshake: {age:?}"
+    );
 }
 
 #[test]
@@ -571,7 +677,10 @@ fn a_hidden_host_that_moves_is_followed_by_its_first_frame() {
 fn an_echo_is_answered_by_the_far_daemon() {
     let mut net = connected(28);
     let now = net.now;
-    net.member(0).node.echo(PeerId(0), 7, b"are you there", now).unwrap();
+    net.member(0)
+        .node
+        .echo(PeerId(0), 7, b"are you there", now)
+        .unwrap();
     net.collect(0);
     net.run_for(millis(5));
     let echo = Event::Echo(PeerId(0), 7, b"are you there".to_vec());

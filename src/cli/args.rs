@@ -6,9 +6,16 @@ use clap::{Args as Group, Parser, Subcommand};
 
 /// An encrypted Layer-2 overlay VPN: one Ethernet between many hosts.
 #[derive(Debug, Parser)]
-#[command(name = "l2vpn", version, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 permission, \
-                        5 no daemon, 6 degraded.")]
+#[command(
+    name = "l2vpn",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 permission, \
+                        5 no daemon, 6 degraded."
+)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]

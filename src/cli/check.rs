@@ -14,7 +14,11 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let (config, report) = load(&path, demo_keys(args.allow_demo_keys));
     if args.json {
         json(&report)?;
-        return Ok(if config.is_some() { Exit::Ok } else { Exit::Config });
+        return Ok(if config.is_some() {
+            Exit::Ok
+        } else {
+            Exit::Config
+        });
     }
     let Some(config) = config else {
         return Err(Failure::config(&report));

@@ -49,7 +49,11 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     keys::write_private(&key_file, &key)?;
     if let Err(error) = file.persist_noclobber(&path) {
         let _ = fs::remove_file(&key_file);
-        return Err(Failure::failed(format!("{}: {}", path.display(), error.error)));
+        return Err(Failure::failed(format!(
+            "{}: {}",
+            path.display(),
+            error.error
+        )));
     }
     print(&format!(
         "wrote {} and {}\npublic key: {}\nnext: give the public key to the other members, write \
@@ -76,7 +80,10 @@ fn valid(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     name.len() <= 63
         && name.bytes().all(inner)
-        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
 fn host_name() -> String {

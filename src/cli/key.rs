@@ -38,7 +38,11 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
                 let hint = "make your own: l2vpn key new -o FILE";
                 return Err(Failure::with(Exit::Config, message, hint));
             }
-            print(&format!("{}: ok, public key {}\n", file.display(), key.public()));
+            print(&format!(
+                "{}: ok, public key {}\n",
+                file.display(),
+                key.public()
+            ));
         }
     }
     Ok(Exit::Ok)
@@ -61,6 +65,10 @@ fn private_key(file: &Path) -> Result<PrivateKey, Failure> {
         .read_to_string(&mut text)?;
     PrivateKey::from_text(&text).map_err(|e| {
         let hint = "pipe one in: `l2vpn key new | l2vpn key public`";
-        Failure::with(Exit::Config, format!("stdin holds no private key: {e}"), hint)
+        Failure::with(
+            Exit::Config,
+            format!("stdin holds no private key: {e}"),
+            hint,
+        )
     })
 }

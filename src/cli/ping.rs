@@ -57,7 +57,9 @@ fn summary(sent: u32, trips: &[u64]) -> String {
     if let (Some(min), Some(max)) = (trips.iter().min(), trips.iter().max()) {
         let average = trips.iter().sum::<u64>() / received as u64;
         let (min, average, max) = (millis(*min), millis(average), millis(*max));
-        text.push_str(&format!(", round trip min/avg/max {min}/{average}/{max} ms"));
+        text.push_str(&format!(
+            ", round trip min/avg/max {min}/{average}/{max} ms"
+        ));
     }
     text.push('\n');
     text

@@ -87,7 +87,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = vec![vec!["a".to_string(), "1".into()], vec!["bcd".into(), "2".into()]];
+        let rows = vec![
+            vec!["a".to_string(), "1".into()],
+            vec!["bcd".into(), "2".into()],
+        ];
         assert_eq!(table(&["x", "yy"], &rows), "x    yy\na    1\nbcd  2\n");
     }
 }

@@ -49,7 +49,11 @@ fn port(out: &mut String, port: &PortView) {
     };
     let native = port.native.map(|n| format!(", native {n}"));
     let bridge = port.bridge.as_ref().map(|b| format!("  bridge {b}"));
-    let carrier = if port.carrier { "carrier" } else { "no carrier" };
+    let carrier = if port.carrier {
+        "carrier"
+    } else {
+        "no carrier"
+    };
     let _ = writeln!(
         out,
         "\nport {}\n  segment: {} ({})  {vlans}{}\n  mac: {}  mtu {}  {carrier}{}",
@@ -78,7 +82,11 @@ fn peer(out: &mut String, peer: &PeerView) {
         }
     }
     if let (Some(age), Some(suite)) = (peer.handshake_s, &peer.suite) {
-        let _ = writeln!(out, "  latest handshake: {} ago  {suite}", render::span(age));
+        let _ = writeln!(
+            out,
+            "  latest handshake: {} ago  {suite}",
+            render::span(age)
+        );
     }
     if !peer.segments.is_empty() {
         let segments = peer.segments.join(", ");

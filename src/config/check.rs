@@ -61,7 +61,10 @@ impl<'t> Checker<'t> {
             && version.0 != 1
         {
             self.findings
-                .error(&version.1, format!("config_version {} is not known", version.0))
+                .error(
+                    &version.1,
+                    format!("config_version {} is not known", version.0),
+                )
                 .hint("this program reads version 1");
         }
         let node = self.section(raw.node).unwrap_or_else(|| {
@@ -238,7 +241,9 @@ impl<'t> Checker<'t> {
         }
         self.findings
             .error(at, format!("\"{}\" is not a name", name.escape_debug()))
-            .hint("use up to 63 letters, digits, '-', '_' and '.', starting with a letter or digit");
+            .hint(
+                "use up to 63 letters, digits, '-', '_' and '.', starting with a letter or digit",
+            );
         false
     }
 
@@ -266,7 +271,11 @@ impl<'t> Checker<'t> {
         Some(key)
     }
 
-    pub(super) fn key_file_error<T>(&mut self, error: &KeyFileError, at: &Range<usize>) -> Option<T> {
+    pub(super) fn key_file_error<T>(
+        &mut self,
+        error: &KeyFileError,
+        at: &Range<usize>,
+    ) -> Option<T> {
         self.findings
             .error(at, error.to_string())
             .hint(error.hint());
@@ -275,10 +284,9 @@ impl<'t> Checker<'t> {
 
     pub(super) fn demo_key(&mut self, at: &Range<usize>, message: &str) {
         match self.demo {
-            DemoKeys::Refuse => self
-                .findings
-                .error(at, message)
-                .hint("make your own with `l2vpn key new`; --allow-demo-keys is for trying things out"),
+            DemoKeys::Refuse => self.findings.error(at, message).hint(
+                "make your own with `l2vpn key new`; --allow-demo-keys is for trying things out",
+            ),
             DemoKeys::Allow => {
                 self.findings.warning(at, message);
             }
@@ -301,7 +309,9 @@ impl<'t> Checker<'t> {
             Err(_) => {
                 self.findings
                     .error(&at, format!("\"{text}\" is not an address with a port"))
-                    .hint(format!("\"[::]:{DEFAULT_PORT}\" listens on all addresses, IPv4 too"));
+                    .hint(format!(
+                        "\"[::]:{DEFAULT_PORT}\" listens on all addresses, IPv4 too"
+                    ));
                 None
             }
         }
@@ -321,7 +331,9 @@ impl<'t> Checker<'t> {
             let name = self.take(segment.name);
             let id_at = segment.id.as_ref().map_or(at.clone(), |f| f.span.clone());
             let range = 1..=i64::from(SegmentId::MAX);
-            let id = self.number(segment.id, "segment id", range).and_then(SegmentId::new);
+            let id = self
+                .number(segment.id, "segment id", range)
+                .and_then(SegmentId::new);
             if no_id || no_name {
                 self.findings
                     .error(&at, "a segment needs a name and an id")
@@ -364,8 +376,10 @@ impl<'t> Checker<'t> {
         if let Some(at) = per_peer_at
             && limits.per_place > limits.total
         {
-            self.findings
-                .warning(&at, "mac_limit_per_peer is above mac_limit, which holds first");
+            self.findings.warning(
+                &at,
+                "mac_limit_per_peer is above mac_limit, which holds first",
+            );
         }
         limits
     }
@@ -375,7 +389,10 @@ fn is_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     name.len() <= 63
         && name.bytes().all(inner)
-        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
 /// `250ms`, `25s`, `5m`, `1h`.
@@ -432,7 +449,16 @@ mod tests {
         assert_eq!(parse_duration("25s"), Some(Duration::from_secs(25)));
         assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(parse_duration("1h"), Some(Duration::from_secs(3600)));
-        for bad in ["", "25", "s", "-1s", "1 s", "1.5s", "99999999999999999999s", "9999999999999999h"] {
+        for bad in [
+            "",
+            "25",
+            "s",
+            "-1s",
+            "1 s",
+            "1.5s",
+            "99999999999999999999s",
+            "9999999999999999h",
+        ] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }

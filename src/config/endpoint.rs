@@ -79,12 +79,29 @@ mod tests {
 
     #[test]
     fn addresses_and_names_are_told_apart_and_nonsense_refused() {
-        for good in ["192.0.2.1:7656", "[2001:db8::1]:1", "a.example.net:65535", "host-1:9"] {
+        for good in [
+            "192.0.2.1:7656",
+            "[2001:db8::1]:1",
+            "a.example.net:65535",
+            "host-1:9",
+        ] {
             assert_eq!(good.parse::<EndpointName>().unwrap().to_string(), good);
         }
         for bad in [
-            "", ":", "a", "192.0.2.1", "192.0.2.1:0", "192.0.2:99", "2001:db8::1", "a:99999",
-            "0.0.0.0:7656", "[::]:7656", "-a:1", "a b:1", "224.0.0.1:1", "a..b:1",
+            "",
+            ":",
+            "a",
+            "192.0.2.1",
+            "192.0.2.1:0",
+            "192.0.2:99",
+            "2001:db8::1",
+            "a:99999",
+            "0.0.0.0:7656",
+            "[::]:7656",
+            "-a:1",
+            "a b:1",
+            "224.0.0.1:1",
+            "a..b:1",
         ] {
             assert!(bad.parse::<EndpointName>().is_err(), "{bad}");
         }

@@ -42,9 +42,7 @@ pub struct Report {
 impl Report {
     /// Whether something in it keeps the daemon from starting.
     pub fn has_errors(&self) -> bool {
-        self.findings
-            .iter()
-            .any(|f| f.severity == Severity::Error)
+        self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
     /// A report of a file that could not be read.

@@ -31,10 +31,7 @@ impl Places {
             Some(dirs) => Places {
                 config: dirs.config_dir().into(),
                 state: dirs.data_local_dir().into(),
-                run: dirs
-                    .runtime_dir()
-                    .unwrap_or(dirs.data_local_dir())
-                    .into(),
+                run: dirs.runtime_dir().unwrap_or(dirs.data_local_dir()).into(),
             },
             None => root,
         }

@@ -32,9 +32,10 @@ pub(super) fn check(
             .error(at, format!("more than {MAX_PORTS} ports"));
     }
     if raw.is_empty() {
-        checker
-            .findings
-            .warning(&(0..0), "there is no [[port]]: this member carries no frames");
+        checker.findings.warning(
+            &(0..0),
+            "there is no [[port]]: this member carries no frames",
+        );
     }
     let mut ports: Vec<PortConfig> = Vec::new();
     for (port, at) in raw {
@@ -143,7 +144,10 @@ pub(super) fn named_segment(
         };
         checker
             .findings
-            .error(at, format!("there is no segment \"{}\"", name.escape_debug()))
+            .error(
+                at,
+                format!("there is no segment \"{}\"", name.escape_debug()),
+            )
             .hint(hint);
     }
     id
@@ -177,7 +181,9 @@ fn port_mac(checker: &mut Checker<'_>, (text, at): (String, Range<usize>)) -> Op
         }
         Ok(mac) => Some(mac),
         Err(error) => {
-            checker.findings.error(&at, format!("\"{text}\" is {error}"));
+            checker
+                .findings
+                .error(&at, format!("\"{text}\" is {error}"));
             None
         }
     }
@@ -195,7 +201,10 @@ fn addresses(checker: &mut Checker<'_>, list: Vec<String>, at: &Range<usize>) ->
             Some(address) => good.push(address),
             None => checker
                 .findings
-                .error(at, format!("\"{text}\" is not an address with a prefix length"))
+                .error(
+                    at,
+                    format!("\"{text}\" is not an address with a prefix length"),
+                )
                 .hint("\"10.77.0.1/24\" or \"fd00::1/64\""),
         }
     }
@@ -241,7 +250,10 @@ fn vlan_rule(
         let other = if mode == "access" { "trunk" } else { "access" };
         checker
             .findings
-            .error(at, format!("\"{key}\" has no meaning on a port with mode \"{mode}\""))
+            .error(
+                at,
+                format!("\"{key}\" has no meaning on a port with mode \"{mode}\""),
+            )
             .hint(format!("remove it, or write mode = \"{other}\""));
     };
     match mode.as_ref().map(|(m, _)| m.as_str()) {

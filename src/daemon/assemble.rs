@@ -68,7 +68,9 @@ impl StartError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            StartError::Running(_) => Some("look at it with `l2vpn show`, end it with `l2vpn down`".into()),
+            StartError::Running(_) => {
+                Some("look at it with `l2vpn show`, end it with `l2vpn down`".into())
+            }
             StartError::Listen { address, source } => Some(match source.kind() {
                 io::ErrorKind::AddrInUse => format!(
                     "another program has port {}: choose another in [node] listen",
@@ -78,9 +80,9 @@ impl StartError {
                 _ => "use an address of this host, or \"[::]:7656\" for all".into(),
             }),
             StartError::Tap(error) => Some(error.hint().into()),
-            StartError::Link(LinkError::Missing(name)) => {
-                Some(format!("make it first: `ip link add {name} type bridge`, `ip link set {name} up`"))
-            }
+            StartError::Link(LinkError::Missing(name)) => Some(format!(
+                "make it first: `ip link add {name} type bridge`, `ip link set {name} up`"
+            )),
             StartError::Link(error) if error.is_permission() => {
                 Some("run as root or with CAP_NET_ADMIN".into())
             }
@@ -96,9 +98,7 @@ impl StartError {
             StartError::Link(error) => error.is_permission(),
             StartError::Listen { source, .. }
             | StartError::Socket { source, .. }
-            | StartError::System { source, .. } => {
-                source.kind() == io::ErrorKind::PermissionDenied
-            }
+            | StartError::System { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
             StartError::Running(_) => false,
         }
     }
@@ -107,7 +107,10 @@ impl StartError {
     pub fn is_config(&self) -> bool {
         match self {
             StartError::Listen { .. } => !self.is_permission(),
-            StartError::Tap(e) => matches!(e, TapError::InUse(_) | TapError::OtherKind(_) | TapError::Name(_)),
+            StartError::Tap(e) => matches!(
+                e,
+                TapError::InUse(_) | TapError::OtherKind(_) | TapError::Name(_)
+            ),
             StartError::Link(e) => !matches!(e, LinkError::Refused { .. }),
             _ => false,
         }
@@ -224,7 +227,10 @@ mod tests {
 
     #[test]
     fn derived_macs_are_stable_local_and_distinct() {
-        let (a, b) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+        let (a, b) = (
+            PublicKey::from_bytes([1; 32]),
+            PublicKey::from_bytes([2; 32]),
+        );
         let mac = derived_mac(&a, "lan0");
         assert_eq!(mac, derived_mac(&a, "lan0"));
         assert_ne!(mac, derived_mac(&a, "lan1"));

@@ -167,7 +167,11 @@ impl EventLoop {
             Event::Up(peer) => {
                 if self.gate.opens(peer, "up", now) {
                     let path = self.endpoint(peer);
-                    tracing::info!(peer = self.member.peer_name(peer), endpoint = path, "connected");
+                    tracing::info!(
+                        peer = self.member.peer_name(peer),
+                        endpoint = path,
+                        "connected"
+                    );
                 }
             }
             Event::Down(peer, why) => {
@@ -289,11 +293,7 @@ impl EventLoop {
         let token = self.next_echo;
         let bytes = vec![0x5a; size];
         if self.echoes.len() >= MAX_ECHOES
-            || self
-                .member
-                .node
-                .echo(peer, token, &bytes, now)
-                .is_err()
+            || self.member.node.echo(peer, token, &bytes, now).is_err()
         {
             let name = self.member.peer_name(peer);
             let _ = answer.send(Answer::Error(format!("{name} is not connected")));

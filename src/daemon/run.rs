@@ -143,8 +143,7 @@ impl Plan {
             steps.push(format!("# {tap}: segment {}, {rule}", port.segment));
         }
         for peer in &config.peers {
-            let endpoints: Vec<String> =
-                peer.endpoints.iter().map(ToString::to_string).collect();
+            let endpoints: Vec<String> = peer.endpoints.iter().map(ToString::to_string).collect();
             let endpoints = match endpoints.is_empty() {
                 true => "wait for it to call".into(),
                 false => format!("call {}", endpoints.join(", ")),

@@ -15,7 +15,11 @@ pub(super) fn mark_file(state_dir: &Path, name: &str) -> PathBuf {
 pub(super) fn read_mark(file: &Path) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     // A mark far in the future would be kept for ever; one that no clock of this century shows is damage.
-    text.trim().parse().ok().filter(|m| *m < 1 << 33).unwrap_or(0)
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|m| *m < 1 << 33)
+        .unwrap_or(0)
 }
 
 /// Writes the mark: whole or not at all.

@@ -57,7 +57,10 @@ impl Member {
                 PortRule::Access(vid) => ("access", vid.to_string(), None),
                 PortRule::Trunk { allowed, native } => (
                     "trunk",
-                    allowed.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    allowed
+                        .as_ref()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
                     native.map(|v| v.get()),
                 ),
             };
@@ -164,7 +167,10 @@ impl Member {
             return Err(format!("there is no peer \"{target}\""));
         };
         let entries = self.outside.plane.switch.table.entries(now);
-        let places = entries.iter().filter(|l| l.key.mac() == mac).map(|l| l.place);
+        let places = entries
+            .iter()
+            .filter(|l| l.key.mac() == mac)
+            .map(|l| l.place);
         match places.max() {
             Some(Place::Peer(id)) => Ok(id),
             Some(Place::Port(_)) => Err(format!("{mac} is behind a port of this member")),

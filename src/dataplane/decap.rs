@@ -7,11 +7,10 @@ use super::Exits;
 use super::encap::deliver;
 use super::reassembly::Reassembly;
 use crate::drops::DropReason;
-use crate::mesh::link::Link;
 use crate::mesh::path::Endpoint;
 use crate::node::plane::{Inlet, Note, Plane};
 use crate::noise::replay::Mark;
-use crate::place::{PeerId, Place};
+use crate::place::{PeerId, Place, PortId};
 use crate::switch::decide::Targets;
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::{DATA_HEADER_LEN, Datagram};
@@ -46,128 +45,131 @@ impl Decap {
         now: Instant,
         exits: &mut impl Exits,
     ) {
-        let header = match Datagram::parse(bytes) {
-            Ok(Datagram::Data(data)) => data.header,
-            Ok(_) => {
-                let datagram = bytes.to_vec();
-                return exits.note(Note::Handshake { from, datagram });
-            }
-            Err(reason) => return self.plane.drops.count(reason),
+        let plane = self.plane.clone();
+        let layout = plane.switch.layout();
+        let opened = match self.open(from, bytes, now, exits) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return,
+            Err(reason) => return plane.drops.count(reason),
         };
-        let Some(inlet) = self.plane.inlet(header.receiver) else {
-            return self.plane.drops.count(DropReason::UnknownIndex);
+        let decided = Frame::parse(opened.frame).and_then(|frame| {
+            let from = (&**layout, opened.peer);
+            plane.switch.from_peer(from, opened.segment, &frame, now)
+        });
+        let forward = match decided {
+            Ok(forward) => forward,
+            Err(reason) => return plane.drops.count(reason),
         };
-        let sealed = bytes.get_mut(DATA_HEADER_LEN..).unwrap_or_default();
-        match inlet.recv.open(header.counter, sealed, now) {
-            Ok((plaintext, mark)) => {
-                self.note_activity((&inlet, mark), from, now, exits);
-                if let Err(reason) = self.opened((&inlet, from), plaintext, now, exits) {
-                    self.plane.drops.count(reason);
-                }
-            }
-            Err(reason) => self.plane.drops.count(reason),
+        let ports: &[PortId] = match &forward.targets {
+            Targets::One(Place::Port(port)) => std::slice::from_ref(port),
+            Targets::Flood { ports, .. } => ports,
+            Targets::One(Place::Peer(_)) => &[],
+        };
+        for port in ports {
+            deliver(&plane, &layout, *port, &forward, exits);
         }
     }
 
-    fn note_activity(
-        &self,
-        (inlet, mark): (&Inlet, Mark),
+    /// Authenticates a datagram and gives the frame in it; what is no frame is dealt with here.
+    fn open<'b>(
+        &'b mut self,
         from: Endpoint,
+        bytes: &'b mut [u8],
         now: Instant,
         exits: &mut impl Exits,
-    ) {
+    ) -> Result<Option<Opened<'b>>, DropReason> {
+        let header = match Datagram::parse(bytes)? {
+            Datagram::Data(data) => data.header,
+            _ => {
+                let datagram = bytes.to_vec();
+                exits.note(Note::Handshake { from, datagram });
+                return Ok(None);
+            }
+        };
+        let inlet = self
+            .plane
+            .inlet(header.receiver)
+            .ok_or(DropReason::UnknownIndex)?;
+        let sealed = bytes.get_mut(DATA_HEADER_LEN..).unwrap_or_default();
+        let (plaintext, mark) = inlet.recv.open(header.counter, sealed, now)?;
+        note_activity((&inlet, mark), from, now, exits);
         let link = &inlet.link;
-        link.activity.heard.mark(now);
-        if inlet.mark_heard() {
-            exits.note(Note::Heard {
-                peer: link.peer,
-                index: inlet.index,
-                from,
-            });
-        }
-        if mark != Mark::Newest {
-            return;
-        }
-        let elsewhere = link
-            .route()
-            .as_ref()
-            .is_some_and(|r| r.endpoint != from);
-        if elsewhere && now.since(inlet.moved.get()) >= MOVED_EVERY {
-            inlet.moved.mark(now);
-            exits.note(Note::Moved {
-                peer: link.peer,
-                from,
-            });
-        }
-    }
-
-    fn opened(
-        &mut self,
-        (inlet, from): (&Inlet, Endpoint),
-        plaintext: &[u8],
-        now: Instant,
-        exits: &mut impl Exits,
-    ) -> Result<(), DropReason> {
+        let peer = link.peer;
         let inner = Inner::parse(plaintext)?;
-        let link = &inlet.link;
         if inner != Inner::Padding {
             link.activity.heard_data.mark(now);
         }
-        match inner {
-            Inner::Padding => Ok(()),
-            Inner::Frame(segment, bytes) => {
-                frame(&self.plane, (link, segment), bytes, now, exits)
+        let (segment, frame) = match inner {
+            Inner::Frame(segment, frame) => (segment, frame),
+            Inner::Fragment(segment, piece) => {
+                let partial = self.partial.entry(peer).or_default();
+                match partial.add(segment, &piece, (now, &self.plane.drops))? {
+                    Some(frame) => (segment, frame),
+                    None => return Ok(None),
+                }
             }
-            Inner::Fragment(segment, fragment) => {
-                let partial = self.partial.entry(link.peer).or_default();
-                let before = partial.drops();
-                let result = match partial.add(segment, &fragment, now) {
-                    Ok(Some(bytes)) => frame(&self.plane, (link, segment), bytes, now, exits),
-                    Ok(None) => Ok(()),
-                    Err(reason) => Err(reason),
-                };
-                before.count_new(&partial.drops(), &self.plane.drops);
-                result
+            other => {
+                note_message(other, (peer, inlet.index, from), exits);
+                return Ok(None);
             }
-            Inner::Control(body) => {
-                exits.note(Note::Control {
-                    peer: link.peer,
-                    from,
-                    body: body.to_vec(),
-                });
-                Ok(())
-            }
-            Inner::Close => {
-                exits.note(Note::Close {
-                    peer: link.peer,
-                    index: inlet.index,
-                });
-                Ok(())
-            }
-        }
+        };
+        link.activity.rx.add(frame.len());
+        Ok(Some(Opened {
+            peer,
+            segment,
+            frame,
+        }))
     }
 }
 
-fn frame(
-    plane: &Plane,
-    (link, segment): (&Link, SegmentId),
-    bytes: &[u8],
+/// An authentic frame.
+struct Opened<'b> {
+    peer: PeerId,
+    segment: SegmentId,
+    frame: &'b [u8],
+}
+
+fn note_activity(
+    (inlet, mark): (&Inlet, Mark),
+    from: Endpoint,
     now: Instant,
     exits: &mut impl Exits,
-) -> Result<(), DropReason> {
-    let frame = Frame::parse(bytes)?;
-    link.activity.rx.add(bytes.len());
-    let layout = plane.switch.layout();
-    let from = (&**layout, link.peer);
-    let forward = plane.switch.from_peer(from, segment, &frame, now)?;
-    match forward.targets {
-        Targets::One(Place::Port(port)) => deliver(plane, &layout, port, &forward, exits),
-        Targets::Flood { ports, .. } => {
-            for port in ports {
-                deliver(plane, &layout, *port, &forward, exits);
-            }
-        }
-        Targets::One(Place::Peer(_)) => return Err(DropReason::NoDestination),
+) {
+    let link = &inlet.link;
+    link.activity.heard.mark(now);
+    if inlet.mark_heard() {
+        exits.note(Note::Heard {
+            peer: link.peer,
+            index: inlet.index,
+            from,
+        });
     }
-    Ok(())
+    if mark != Mark::Newest {
+        return;
+    }
+    let elsewhere = link.route().as_ref().is_some_and(|r| r.endpoint != from);
+    if elsewhere && now.since(inlet.moved.get()) >= MOVED_EVERY {
+        inlet.moved.mark(now);
+        exits.note(Note::Moved {
+            peer: link.peer,
+            from,
+        });
+    }
+}
+
+/// Hands a message that is no frame to the control side.
+fn note_message(
+    message: Inner<'_>,
+    (peer, index, from): (PeerId, u32, Endpoint),
+    exits: &mut impl Exits,
+) {
+    match message {
+        Inner::Control(body) => exits.note(Note::Control {
+            peer,
+            from,
+            body: body.to_vec(),
+        }),
+        Inner::Close => exits.note(Note::Close { peer, index }),
+        Inner::Padding | Inner::Frame(..) | Inner::Fragment(..) => {}
+    }
 }

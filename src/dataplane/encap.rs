@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Exits;
 use crate::drops::DropReason;
-use crate::mesh::link::Link;
 use crate::node::plane::{Note, Plane};
 use crate::place::{PeerId, Place, PortId};
 use crate::switch::decide::{Forward, Targets};
@@ -49,48 +48,40 @@ impl Encap {
         now: Instant,
         exits: &mut impl Exits,
     ) {
-        let plane = self.plane.clone();
-        let links = plane.links();
-        match forward.targets {
-            Targets::One(Place::Peer(peer)) => self.send(&links, peer, forward, now, exits),
-            Targets::One(Place::Port(port)) => deliver(&plane, layout, port, forward, exits),
-            Targets::Flood { ports, peers } => {
-                // A failing destination never ends the flood.
-                for port in ports.iter().filter(|p| **p != from) {
-                    deliver(&plane, layout, *port, forward, exits);
+        let (ports, peers): (&[PortId], &[PeerId]) = match &forward.targets {
+            Targets::One(Place::Port(port)) => (std::slice::from_ref(port), &[]),
+            Targets::One(Place::Peer(peer)) => (&[], std::slice::from_ref(peer)),
+            Targets::Flood { ports, peers } => (ports, peers),
+        };
+        // A destination that fails never keeps the frame from the others.
+        for port in ports.iter().filter(|p| **p != from) {
+            deliver(&self.plane, layout, *port, forward, exits);
+        }
+        let links = self.plane.links();
+        for peer in peers {
+            let frame = (forward.segment, &forward.frame);
+            let link = links.get(peer.0 as usize).ok_or(DropReason::NoSession);
+            let sent =
+                link.and_then(|l| l.send_frame(frame, &mut self.scratch, exits.outgoing(), now));
+            match sent {
+                Ok(()) => {}
+                Err(DropReason::NoSession | DropReason::SessionExpired) => {
+                    exits.note(wanted(*peer, forward));
                 }
-                for peer in peers {
-                    self.send(&links, *peer, forward, now, exits);
-                }
+                Err(reason) => self.plane.drops.count(reason),
             }
         }
     }
+}
 
-    fn send(
-        &mut self,
-        links: &[Arc<Link>],
-        peer: PeerId,
-        forward: &Forward<'_, '_>,
-        now: Instant,
-        exits: &mut impl Exits,
-    ) {
-        let Some(link) = links.get(peer.0 as usize) else {
-            return self.plane.drops.count(DropReason::NoSession);
-        };
-        let frame = (forward.segment, &forward.frame);
-        match link.send_frame(frame, &mut self.scratch, exits.outgoing(), now) {
-            Ok(()) => {}
-            Err(DropReason::NoSession | DropReason::SessionExpired) => {
-                let mut frame = Vec::with_capacity(forward.frame.len());
-                forward.frame.write(&mut frame);
-                exits.note(Note::Wanted {
-                    peer,
-                    segment: forward.segment,
-                    frame,
-                });
-            }
-            Err(reason) => self.plane.drops.count(reason),
-        }
+/// The note that a frame waits for a session.
+fn wanted(peer: PeerId, forward: &Forward<'_, '_>) -> Note {
+    let mut frame = Vec::with_capacity(forward.frame.len());
+    forward.frame.write(&mut frame);
+    Note::Wanted {
+        peer,
+        segment: forward.segment,
+        frame,
     }
 }
 
@@ -103,9 +94,7 @@ pub(super) fn deliver(
     exits: &mut impl Exits,
 ) {
     // An entry learned before the layout changed may name a port of another segment.
-    let port = layout
-        .port(port)
-        .filter(|p| p.segment == forward.segment);
+    let port = layout.port(port).filter(|p| p.segment == forward.segment);
     let Some(port) = port else {
         return plane.drops.count(DropReason::UnknownSegment);
     };

@@ -28,28 +28,12 @@ struct Partial {
     have: Vec<(u16, u16)>,
 }
 
-/// How many frames in the making were lost, and why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    evicted: u64,
-    expired: u64,
-}
-
-impl Lost {
-    /// Counts what was lost since.
-    pub fn count_new(&self, now: &Lost, drops: &Drops) {
-        drops.add(DropReason::FragmentEvicted, now.evicted - self.evicted);
-        drops.add(DropReason::FragmentExpired, now.expired - self.expired);
-    }
-}
-
 /// The frames of one peer that are in the making, oldest first.
 #[derive(Default)]
 pub struct Reassembly {
     frames: VecDeque<Partial>,
     bytes: usize,
     killed: VecDeque<(SegmentId, u32)>,
-    lost: Lost,
     /// The frame that was completed last.
     whole: Vec<u8>,
     /// Frames that are done with: their memory serves the next ones, so that a steady stream allocates nothing.
@@ -60,7 +44,7 @@ pub struct Reassembly {
 const MAX_SPARE: usize = 8;
 
 impl Reassembly {
-    /// Adds a piece; gives the frame when it was the last one missing.
+    /// Adds a piece; gives the frame when it was the last one missing. Frames that have to go are counted in `drops`.
     ///
     /// # Errors
     /// [`DropReason::FragmentConflict`] when the piece contradicts another; the frame is gone then.
@@ -68,9 +52,9 @@ impl Reassembly {
         &mut self,
         segment: SegmentId,
         piece: &Fragment<'_>,
-        now: Instant,
+        (now, drops): (Instant, &Drops),
     ) -> Result<Option<&[u8]>, DropReason> {
-        self.expire(now);
+        self.expire(now, drops);
         if self.killed.contains(&(segment, piece.id)) {
             return Err(DropReason::FragmentConflict);
         }
@@ -80,7 +64,7 @@ impl Reassembly {
             .rposition(|p| p.id == piece.id && p.segment == segment);
         let at = match at {
             Some(at) => at,
-            None => self.begin(segment, piece, now),
+            None => self.begin(segment, piece, (now, drops)),
         };
         let Some(partial) = self.frames.get_mut(at) else {
             return Err(DropReason::FragmentEvicted);
@@ -100,22 +84,22 @@ impl Reassembly {
         Ok(Some(&self.whole))
     }
 
-    /// What was lost so far.
-    pub fn drops(&self) -> Lost {
-        self.lost
-    }
-
     /// Frames and bytes in the making.
     pub fn size(&self) -> (usize, usize) {
         (self.frames.len(), self.bytes)
     }
 
-    fn begin(&mut self, segment: SegmentId, piece: &Fragment<'_>, now: Instant) -> usize {
+    fn begin(
+        &mut self,
+        segment: SegmentId,
+        piece: &Fragment<'_>,
+        (now, drops): (Instant, &Drops),
+    ) -> usize {
         let total = usize::from(piece.total);
         while self.frames.len() >= MAX_FRAMES || self.bytes + total > MAX_BYTES {
             let Some(oldest) = self.remove(0) else { break };
             self.recycle(oldest);
-            self.lost.evicted += 1;
+            drops.count(DropReason::FragmentEvicted);
         }
         self.bytes += total;
         let mut partial = self.spare.pop().unwrap_or_else(|| Partial {
@@ -135,7 +119,7 @@ impl Reassembly {
         self.frames.len() - 1
     }
 
-    fn expire(&mut self, now: Instant) {
+    fn expire(&mut self, now: Instant, drops: &Drops) {
         while self
             .frames
             .front()
@@ -144,7 +128,7 @@ impl Reassembly {
             if let Some(oldest) = self.remove(0) {
                 self.recycle(oldest);
             }
-            self.lost.expired += 1;
+            drops.count(DropReason::FragmentExpired);
         }
     }
 
@@ -245,9 +229,22 @@ mod tests {
         add_at(r, id, offset, total, bytes, Instant::ZERO)
     }
 
-    fn add_at(r: &mut Reassembly, id: u32, offset: u16, total: u16, bytes: &[u8], now: Instant) -> Result<Option<Vec<u8>>, DropReason> {
-        let piece = Fragment { id, offset, total, bytes };
-        r.add(segment(), &piece, now).map(|w| w.map(Vec::from))
+    fn add_at(
+        r: &mut Reassembly,
+        id: u32,
+        offset: u16,
+        total: u16,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<Option<Vec<u8>>, DropReason> {
+        let piece = Fragment {
+            id,
+            offset,
+            total,
+            bytes,
+        };
+        r.add(segment(), &piece, (now, &Drops::default()))
+            .map(|w| w.map(Vec::from))
     }
 
     #[test]
@@ -285,9 +282,23 @@ mod tests {
             let _ = add(&mut r, id, 0, 20, &[1; 10]);
             assert!(r.size().0 <= MAX_FRAMES);
         }
-        assert!(r.drops().evicted > 1800);
+        let drops = Drops::default();
+        let piece = Fragment {
+            id: 5000,
+            offset: 0,
+            total: 60_000,
+            bytes: &[1],
+        };
+        assert_eq!(r.add(segment(), &piece, (Instant::ZERO, &drops)), Ok(None));
+        assert_eq!(drops.get(DropReason::FragmentEvicted), 1);
+        r = Reassembly::default();
+        assert_eq!(add(&mut r, 1999, 0, 20, &[1; 10]), Ok(None));
         let later = Instant::ZERO + KEPT;
-        assert_eq!(add_at(&mut r, 1999, 10, 20, &[1; 10], later), Ok(None), "its first half expired");
+        assert_eq!(
+            add_at(&mut r, 1999, 10, 20, &[1; 10], later),
+            Ok(None),
+            "its first half expired"
+        );
         assert_eq!(r.size().0, 1);
     }
 }

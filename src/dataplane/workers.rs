@@ -225,7 +225,10 @@ fn out_of_ports(mut hands: Hands, stop: &AtomicBool, waker: &Waker) {
             let resting = states.contains(&PortState::Resting);
             let mut files: Vec<BorrowedFd<'_>> = vec![waker.as_fd()];
             let up = taps.iter().zip(&states);
-            files.extend(up.filter(|(_, s)| **s == PortState::Up).map(|(t, _)| t.as_fd()));
+            files.extend(
+                up.filter(|(_, s)| **s == PortState::Up)
+                    .map(|(t, _)| t.as_fd()),
+            );
             if wait_readable(&files, resting.then_some(REST)).is_err() {
                 std::thread::sleep(REST);
             }

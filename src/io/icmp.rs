@@ -28,7 +28,9 @@ pub fn ping(
     while began.elapsed() < timeout {
         let len = match socket.recv(&mut buffer) {
             Ok(len) => len,
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => continue,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                continue;
+            }
             Err(e) => return Err(e),
         };
         // SAFETY: every element was initialised when the buffer was made, and recv only overwrites.
@@ -128,7 +130,10 @@ mod tests {
     /// The example of RFC 1071 section 3.
     #[test]
     fn the_checksum_is_the_internet_checksum() {
-        assert_eq!(!checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+        assert_eq!(
+            !checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
+            0xddf2
+        );
         assert_eq!(!checksum(&[0x01]), 0x0100);
     }
 }

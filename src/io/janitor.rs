@@ -32,7 +32,8 @@ impl Janitor {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: both descriptors were just made and belong to nobody else.
-        let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+        let (read, write) =
+            unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
         // SAFETY: the process has one thread, and the child calls only async-signal-safe functions until it exits.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),

@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
-use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, new_connection,
-};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, new_connection};
 use tokio::task::JoinHandle;
 
 use crate::wire::ethernet::Mac;
@@ -105,8 +103,10 @@ impl Links {
             return Err(LinkError::NotABridge(bridge.to_string()));
         }
         let change = LinkUnspec::new_with_index(index).controller(link.header.index);
-        self.set(change, || format!("let \"{name}\" join bridge \"{bridge}\""))
-            .await
+        self.set(change, || {
+            format!("let \"{name}\" join bridge \"{bridge}\"")
+        })
+        .await
     }
 
     /// Checks that a bridge is there and is one.
@@ -201,7 +201,9 @@ impl Links {
     /// As the kernel says.
     pub async fn add_veth(&self, name: &str, other: &str) -> Result<(), LinkError> {
         let request = self.handle.link().add(LinkVeth::new(name, other).build());
-        refused(request.execute().await, || format!("make the veth pair \"{name}\""))
+        refused(request.execute().await, || {
+            format!("make the veth pair \"{name}\"")
+        })
     }
 
     /// Makes a bridge that floods and learns at once.
@@ -210,7 +212,9 @@ impl Links {
     /// As the kernel says.
     pub async fn add_bridge(&self, name: &str) -> Result<(), LinkError> {
         let request = self.handle.link().add(LinkBridge::new(name).build());
-        refused(request.execute().await, || format!("make the bridge \"{name}\""))
+        refused(request.execute().await, || {
+            format!("make the bridge \"{name}\"")
+        })
     }
 
     /// Moves an interface into the network namespace of a process.

@@ -31,10 +31,12 @@ pub fn available() -> Result<Isolation, String> {
             return Ok(isolation);
         }
     }
-    Err("this system allows neither network namespaces (not root) nor user namespaces \
+    Err(
+        "this system allows neither network namespaces (not root) nor user namespaces \
          (see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and \
          kernel.apparmor_restrict_unprivileged_userns)"
-        .into())
+            .into(),
+    )
 }
 
 /// Lets a command run in namespaces of its own.

@@ -33,7 +33,8 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
 pub fn has_hardware_aes() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+        std::arch::is_x86_feature_detected!("aes")
+            && std::arch::is_x86_feature_detected!("pclmulqdq")
     }
     #[cfg(target_arch = "aarch64")]
     {
@@ -92,5 +93,8 @@ pub fn port_failure(error: &io::Error) -> crate::drops::DropReason {
 
 /// Whether an error of a TAP means that the device is gone for good, rather than down.
 pub fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EBADFD | libc::ENXIO | libc::ENODEV))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EBADFD | libc::ENXIO | libc::ENODEV)
+    )
 }

@@ -44,7 +44,9 @@ impl TapError {
     pub fn hint(&self) -> &'static str {
         match self {
             TapError::Name(_) => "use 1 to 15 letters, digits, '-', '_' and '.'",
-            TapError::NoDriver => "load it with `modprobe tun`; in a container, pass /dev/net/tun in",
+            TapError::NoDriver => {
+                "load it with `modprobe tun`; in a container, pass /dev/net/tun in"
+            }
             TapError::NotPermitted(_) => {
                 "run as root or with CAP_NET_ADMIN, or let root make it for you: \
                  `ip tuntap add NAME mode tap user YOU`"
@@ -73,7 +75,9 @@ impl Tap {
     /// See [`TapError`].
     pub fn open(name: &str) -> Result<Tap, TapError> {
         let valid = (1..=MAX_NAME).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%');
         if !valid {
             return Err(TapError::Name(name.escape_debug().to_string()));
         }
@@ -89,7 +93,8 @@ impl Tap {
         tap.iface.set_non_blocking().map_err(fail)?;
         // SAFETY: geteuid has no preconditions and cannot fail.
         let user = unsafe { libc::geteuid() };
-        tap.ioctl(TUNSETOWNER, libc::c_ulong::from(user)).map_err(fail)?;
+        tap.ioctl(TUNSETOWNER, libc::c_ulong::from(user))
+            .map_err(fail)?;
         tap.set_carrier(false).map_err(fail)?;
         Ok(tap)
     }
@@ -122,7 +127,8 @@ impl Tap {
     pub fn set_carrier(&self, up: bool) -> io::Result<()> {
         let carrier = libc::c_int::from(up);
         // SAFETY: TUNSETCARRIER reads one int through the pointer, which is valid for the call.
-        let result = unsafe { libc::ioctl(self.iface.as_raw_fd(), TUNSETCARRIER, &raw const carrier) };
+        let result =
+            unsafe { libc::ioctl(self.iface.as_raw_fd(), TUNSETCARRIER, &raw const carrier) };
         check(result)
     }
 

@@ -133,11 +133,9 @@ impl UdpSocket {
         let mut rooms = into.bytes.chunks_exact_mut(TRAIN);
         let mut slices: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
-        into.count = self.state.recv(
-            UdpSockRef::from(&self.socket),
-            &mut slices,
-            &mut into.meta,
-        )?;
+        into.count =
+            self.state
+                .recv(UdpSockRef::from(&self.socket), &mut slices, &mut into.meta)?;
         Ok(())
     }
 

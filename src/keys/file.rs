@@ -58,7 +58,10 @@ impl KeyFileError {
         match self {
             KeyFileError::Permissions { path, .. } => format!("chmod 600 {}", path.display()),
             KeyFileError::Owner { path, .. } => {
-                format!("chown it to that user, or make a new key: l2vpn key new -o {}", path.display())
+                format!(
+                    "chown it to that user, or make a new key: l2vpn key new -o {}",
+                    path.display()
+                )
             }
             KeyFileError::Exists(_) => "choose another name, or move the old file away".into(),
             KeyFileError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
@@ -197,7 +200,10 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o602, 0o610] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = read_private(&path).err().unwrap();
-            assert!(matches!(error, KeyFileError::Permissions { .. }), "{mode:o}");
+            assert!(
+                matches!(error, KeyFileError::Permissions { .. }),
+                "{mode:o}"
+            );
             assert!(error.hint().starts_with("chmod 600"));
         }
         let junk = dir.path().join("junk");

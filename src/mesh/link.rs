@@ -134,13 +134,17 @@ impl Link {
         let len = frame.len();
         if len + SEAL_OVERHEAD <= route.room {
             let header = inner::header(TYPE_FRAME, segment);
-            if let Some(whole) = frame.whole() {
-                route.seal(header, &[whole], out, now)?;
-            } else {
-                scratch.clear();
-                frame.write(scratch);
-                route.seal(header, &[scratch], out, now)?;
-            }
+            let bytes = match frame.whole() {
+                Some(whole) => whole,
+                None => {
+                    scratch.clear();
+                    frame.write(scratch);
+                    scratch
+                }
+            };
+            out.push_with(route.endpoint, |buffer| {
+                route.send.seal(header, &[bytes], buffer, now)
+            })?;
         } else {
             scratch.clear();
             frame.write(scratch);
@@ -182,18 +186,6 @@ impl Link {
 }
 
 impl Route {
-    fn seal(
-        &self,
-        header: [u8; 4],
-        body: &[&[u8]],
-        out: &mut Outgoing,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        out.push_with(self.endpoint, |buffer| {
-            self.send.seal(header, body, buffer, now)
-        })
-    }
-
     fn seal_pieces(
         &self,
         (segment, id): (SegmentId, u32),
@@ -210,7 +202,9 @@ impl Route {
         for (i, piece) in frame.chunks(size).enumerate() {
             let offset = u16::try_from(i * size).map_err(|_| DropReason::Oversize)?;
             let place = Fragment::header(id, offset, total);
-            self.seal(header, &[&place, piece], out, now)?;
+            out.push_with(self.endpoint, |buffer| {
+                self.send.seal(header, &[&place, piece], buffer, now)
+            })?;
         }
         Ok(())
     }

@@ -177,7 +177,12 @@ mod tests {
             .collect();
         assert_eq!(
             trains,
-            [(1, 10, 3, 24), (1, 10, 1, 10), (2, 10, 1, 10), (2, 11, 2, 22)]
+            [
+                (1, 10, 3, 24),
+                (1, 10, 1, 10),
+                (2, 10, 1, 10),
+                (2, 11, 2, 22)
+            ]
         );
         assert_eq!(out.trains(1).count(), 7);
         assert_eq!(out.iter().count(), 7);
@@ -187,7 +192,10 @@ mod tests {
     fn trains_stay_below_a_udp_length_and_failed_writes_leave_nothing() {
         let mut out = Outgoing::default();
         (0..100).for_each(|_| out.push(to(1), &[0; 1472]));
-        assert!(out.trains(64).all(|t| t.bytes.len() <= MAX_TRAIN && t.count <= 64));
+        assert!(
+            out.trains(64)
+                .all(|t| t.bytes.len() <= MAX_TRAIN && t.count <= 64)
+        );
         assert_eq!(out.trains(64).map(|t| t.count).sum::<usize>(), 100);
         let before = out.total_bytes();
         let refused = out.push_with(to(1), |buffer| {

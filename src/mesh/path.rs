@@ -132,9 +132,7 @@ impl Path {
     /// Takes the answer to a challenge; gives the way that it proves.
     pub fn answer(&mut self, from: Endpoint, token: [u8; 8], now: Instant) -> Option<Endpoint> {
         let fits = self.challenge.as_ref().is_some_and(|c| {
-            c.token == token
-                && c.to.remote == from.remote
-                && now.since(c.since) < CHALLENGE_KEPT
+            c.token == token && c.to.remote == from.remote && now.since(c.since) < CHALLENGE_KEPT
         });
         if !fits {
             return None;

@@ -179,8 +179,7 @@ impl Peer {
             Role::Initiator => REKEY_AFTER,
             Role::Responder => REKEY_AFTER_AS_RESPONDER,
         };
-        let used_up =
-            session.age(now) >= limit || session.send.packets() >= REKEY_AFTER_PACKETS;
+        let used_up = session.age(now) >= limit || session.send.packets() >= REKEY_AFTER_PACKETS;
         let activity = &self.link.activity;
         let (sent, heard) = (activity.sent.get(), activity.heard.get());
         let (sent_data, heard_data) = (activity.sent_data.get(), activity.heard_data.get());

@@ -96,8 +96,7 @@ impl Node {
         let moved = peer.path.prove(from);
         publish_route(peer);
         if moved {
-            self.events
-                .push_back(Event::RouteWanted(id, from.remote));
+            self.events.push_back(Event::RouteWanted(id, from.remote));
         }
         if peer.up_since.is_none() {
             peer.up_since = Some(now);
@@ -143,7 +142,11 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if peer.path.endpoint().is_some_and(|e| e.remote == from.remote) {
+        if peer
+            .path
+            .endpoint()
+            .is_some_and(|e| e.remote == from.remote)
+        {
             // The peer is where it was, and reaches us at another address of ours: answers come from there.
             peer.path.prove(from);
             publish_route(peer);
@@ -201,8 +204,7 @@ impl Node {
         };
         if peer.path.prove(proven) {
             self.events.push_back(Event::Moved(id, proven.remote));
-            self.events
-                .push_back(Event::RouteWanted(id, proven.remote));
+            self.events.push_back(Event::RouteWanted(id, proven.remote));
         }
         publish_route(peer);
     }

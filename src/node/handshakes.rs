@@ -41,7 +41,9 @@ impl Node {
     /// Takes a handshake message or cookie reply from the network.
     pub fn handle_handshake(&mut self, from: Endpoint, datagram: &[u8], now: Instant) {
         let result = match Datagram::parse(datagram) {
-            Ok(Datagram::Initiation(message)) => self.initiation(from, &message, datagram.len(), now),
+            Ok(Datagram::Initiation(message)) => {
+                self.initiation(from, &message, datagram.len(), now)
+            }
             Ok(Datagram::Response(message)) => self.response(from, &message, now),
             Ok(Datagram::Cookie(message)) => self.cookie(&message, now),
             Ok(Datagram::Data(_)) => Err(DropReason::UnknownKind),
@@ -162,9 +164,9 @@ impl Node {
 
     fn send_cookie(&mut self, from: Endpoint, message: &Initiation<'_>, now: Instant) {
         let entropy: &mut dyn crate::keys::Entropy = self.entropy.as_mut();
-        let reply =
-            self.keeper
-                .reply(message.sender, &message.macs, from.remote, (entropy, now));
+        let reply = self
+            .keeper
+            .reply(message.sender, &message.macs, from.remote, (entropy, now));
         if let Some(reply) = reply {
             self.outgoing.push(from, &reply);
         }
@@ -181,7 +183,10 @@ impl Node {
         let failed = |_| DropReason::HandshakeFailed;
         let local = self.fresh_index();
         let mut ours = self.offer(suite.answer());
-        let peer = self.peers.get_mut(id.0 as usize).ok_or(DropReason::Stranger)?;
+        let peer = self
+            .peers
+            .get_mut(id.0 as usize)
+            .ok_or(DropReason::Stranger)?;
         let psk = handshake_psk(peer.settings.psk.as_ref());
         let crossed = peer.attempt.is_some();
         ours.crossing = crossed;
@@ -190,7 +195,13 @@ impl Node {
             attempt.crossed = true;
         }
         let (secret, response) = answering
-            .respond(&self.local(), RESPONSE_HEADER, (local, remote), &psk, &payload)
+            .respond(
+                &self.local(),
+                RESPONSE_HEADER,
+                (local, remote),
+                &psk,
+                &payload,
+            )
             .map_err(failed)?;
         let agreed = Agreed {
             secret,
@@ -201,7 +212,9 @@ impl Node {
             crossed,
             offer,
         };
-        let session = self.open_session(id, agreed, now).ok_or(DropReason::NoCommonSuite)?;
+        let session = self
+            .open_session(id, agreed, now)
+            .ok_or(DropReason::NoCommonSuite)?;
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             let retired = peer.keyring.add_pending(session);
             self.plane.remove_inlets(&retired);
@@ -210,11 +223,15 @@ impl Node {
     }
 
     /// Derives both halves and puts the receiving one into the table.
-    pub(super) fn open_session(&mut self, id: PeerId, agreed: Agreed, now: Instant) -> Option<Session> {
+    pub(super) fn open_session(
+        &mut self,
+        id: PeerId,
+        agreed: Agreed,
+        now: Instant,
+    ) -> Option<Session> {
         let peer = self.peers.get(id.0 as usize)?;
         let indices = (agreed.local, agreed.remote);
-        let (send, recv) =
-            session::split(&agreed.secret, agreed.suite, agreed.role, indices, now)?;
+        let (send, recv) = session::split(&agreed.secret, agreed.suite, agreed.role, indices, now)?;
         self.plane
             .add_inlet(Inlet::new(agreed.local, peer.link.clone(), recv));
         Some(Session {
@@ -260,9 +277,7 @@ impl Node {
         };
         let crossed = attempt.crossed;
         let offer = Offer::read(&payload);
-        let suite = offer
-            .as_ref()
-            .and_then(|o| Suite::answered(ours, o.suites));
+        let suite = offer.as_ref().and_then(|o| Suite::answered(ours, o.suites));
         self.drop_attempt(id);
         let (Some(offer), Some(suite)) = (offer, suite) else {
             return Err(DropReason::NoCommonSuite);
@@ -295,10 +310,7 @@ impl Node {
         let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
         let mac1 = attempt.mac1().ok_or(DropReason::UnknownIndex)?;
         let key = peer.settings.key;
-        if !peer
-            .jar
-            .receive(&self.dialect, &key, (message, &mac1), now)
-        {
+        if !peer.jar.receive(&self.dialect, &key, (message, &mac1), now) {
             return Err(DropReason::HandshakeFailed);
         }
         attempt.hurry();

@@ -82,12 +82,7 @@ impl AeadKey {
     }
 
     /// Verifies and decrypts `ciphertext || tag` in place and returns the plaintext; `None` when the tag is wrong.
-    pub fn open<'a>(
-        &self,
-        counter: u64,
-        aad: &[u8],
-        sealed: &'a mut [u8],
-    ) -> Option<&'a mut [u8]> {
+    pub fn open<'a>(&self, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
         self.0.open(nonce(counter), aad, sealed)
     }
 }
@@ -103,9 +98,7 @@ fn nonce(counter: u64) -> [u8; 12] {
 #[cfg(feature = "aws-lc")]
 mod imp {
     use super::{Suite, TAG_LEN, Zeroizing};
-    use aws_lc_rs::aead::{
-        AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
-    };
+    use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
     pub(super) struct Key(LessSafeKey);
 
@@ -156,9 +149,7 @@ mod imp {
     impl Key {
         pub(super) fn new(suite: Suite, key: &Zeroizing<[u8; 32]>) -> Option<Self> {
             match suite {
-                Suite::ChaCha20Poly1305 => {
-                    Some(Key(ChaCha20Poly1305::new((&**key).into())))
-                }
+                Suite::ChaCha20Poly1305 => Some(Key(ChaCha20Poly1305::new((&**key).into()))),
                 Suite::Aes256Gcm => None,
             }
         }

@@ -128,8 +128,7 @@ impl CookieJar {
         };
         let cipher = XChaCha20Poly1305::new((&dialect.cookie_key(remote)).into());
         let place = cookie.as_mut_slice().into();
-        let opened =
-            cipher.decrypt_inout_detached(&reply.nonce.into(), mac1, place, tag.into());
+        let opened = cipher.decrypt_inout_detached(&reply.nonce.into(), mac1, place, tag.into());
         if opened.is_ok() {
             self.cookie = Some((cookie, now));
         }

@@ -127,7 +127,10 @@ mod tests {
             a.mac1_key(&key),
             a.mac1_key(&PublicKey::from_bytes([8; 32]))
         );
-        assert_ne!(a.full_prologue(&[8, 1, 0, 0]), a.full_prologue(&[8, 2, 0, 0]));
+        assert_ne!(
+            a.full_prologue(&[8, 1, 0, 0]),
+            a.full_prologue(&[8, 2, 0, 0])
+        );
     }
 
     #[test]

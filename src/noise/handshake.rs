@@ -73,10 +73,9 @@ impl Local<'_> {
     ) -> Result<Box<HandshakeState>, HandshakeError> {
         let params = PATTERN.parse().map_err(|_| HandshakeError::Refused)?;
         let prologue = self.dialect.full_prologue(header);
-        let builder =
-            snow::Builder::with_resolver(params, Box::new(Primitives { ephemeral }))
-                .local_private_key(self.key.expose())?
-                .prologue(&prologue)?;
+        let builder = snow::Builder::with_resolver(params, Box::new(Primitives { ephemeral }))
+            .local_private_key(self.key.expose())?
+            .prologue(&prologue)?;
         let state = match remote {
             Some(key) => builder
                 .remote_public_key(key.as_bytes())?
@@ -114,7 +113,12 @@ impl Local<'_> {
     ///
     /// # Errors
     /// [`HandshakeError::Refused`] when it does not verify; nothing about its sender is known then.
-    pub fn accept(&self, header: [u8; 4], noise: &[u8], entropy: &mut dyn Entropy) -> Result<Answering, HandshakeError> {
+    pub fn accept(
+        &self,
+        header: [u8; 4],
+        noise: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<Answering, HandshakeError> {
         let mut state = self.builder(&header, None, ephemeral(entropy))?;
         let payload = read_noise(&mut state, noise)?;
         let remote: [u8; 32] = state

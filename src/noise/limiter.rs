@@ -73,7 +73,10 @@ mod tests {
             .filter(|p| limiter.admit(SocketAddr::new("192.0.2.1".parse().unwrap(), *p), now))
             .count();
         assert_eq!(passed as u64, BURST);
-        assert!(limiter.admit(at("192.0.2.2:1"), now), "another address is not hurt");
+        assert!(
+            limiter.admit(at("192.0.2.2:1"), now),
+            "another address is not hurt"
+        );
         let mut later = 0;
         for _ in 0..1000 {
             now = now + Duration::from_millis(10);

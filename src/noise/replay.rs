@@ -152,7 +152,11 @@ mod tests {
         assert_eq!(up.mark(0), Mark::Late);
         assert_eq!(up.mark(0), Mark::Refused);
         let down = ReplayWindow::default();
-        assert!((2..=WINDOW + 1).rev().all(|c| down.mark(c) != Mark::Refused));
+        assert!(
+            (2..=WINDOW + 1)
+                .rev()
+                .all(|c| down.mark(c) != Mark::Refused)
+        );
         assert_eq!(down.mark(0), Mark::Refused);
     }
 

@@ -117,8 +117,7 @@ impl Dh for X25519 {
             .get(..LEN)
             .and_then(|p| p.try_into().ok())
             .ok_or(Error::Dh)?;
-        let shared =
-            StaticSecret::from(*self.private).diffie_hellman(&PublicKey::from(public));
+        let shared = StaticSecret::from(*self.private).diffie_hellman(&PublicKey::from(public));
         if !shared.was_contributory() {
             return Err(Error::Dh);
         }

@@ -120,8 +120,7 @@ impl Switch {
         }
         let class = VlanClass::of(frame.parts.tag());
         let key = |mac| Key::new(segment, class, mac);
-        self.table
-            .learn(key(frame.source), Place::Peer(peer), now);
+        self.table.learn(key(frame.source), Place::Peer(peer), now);
         let targets = match self.known(frame.destination, key(frame.destination), now) {
             Some(Place::Port(port)) => Targets::One(Place::Port(port)),
             // Split horizon: a frame for a MAC behind a peer has no business here.
@@ -208,7 +207,13 @@ mod tests {
         let bytes = frame(2, 2);
         let f = Frame::parse(&bytes).unwrap();
         let out = s.from_port((&layout, port), &f, NOW).unwrap();
-        assert!(matches!(out.targets, Targets::Flood { ports: [_, _], peers: [_, _] }));
+        assert!(matches!(
+            out.targets,
+            Targets::Flood {
+                ports: [_, _],
+                peers: [_, _]
+            }
+        ));
         let key = Key::new(segment(1), VlanClass::UNTAGGED, mac(2, 9));
         s.table.learn(key, Place::Peer(PeerId(2)), NOW);
         let out = s.from_port((&layout, port), &f, NOW).unwrap();
@@ -224,8 +229,16 @@ mod tests {
         let layout = s.layout();
         let bytes = frame(2, 2);
         let f = Frame::parse(&bytes).unwrap();
-        let out = s.from_peer((&layout, PeerId(1)), segment(1), &f, NOW).unwrap();
-        assert!(matches!(out.targets, Targets::Flood { ports: [_, _], peers: [] }));
+        let out = s
+            .from_peer((&layout, PeerId(1)), segment(1), &f, NOW)
+            .unwrap();
+        assert!(matches!(
+            out.targets,
+            Targets::Flood {
+                ports: [_, _],
+                peers: []
+            }
+        ));
         let key = Key::new(segment(1), VlanClass::UNTAGGED, mac(2, 9));
         s.table.learn(key, Place::Peer(PeerId(2)), NOW);
         let out = s.from_peer((&layout, PeerId(1)), segment(1), &f, NOW);
@@ -239,10 +252,24 @@ mod tests {
         let bytes = frame(2, 2);
         let f = Frame::parse(&bytes).unwrap();
         let unknown = Some(DropReason::UnknownSegment);
-        assert_eq!(s.from_peer((&layout, PeerId(1)), segment(9), &f, NOW).err(), unknown);
-        assert_eq!(s.from_peer((&layout, PeerId(3)), segment(1), &f, NOW).err(), unknown);
-        let out = s.from_peer((&layout, PeerId(1)), segment(2), &f, NOW).unwrap();
-        assert!(matches!(out.targets, Targets::Flood { ports: [PortId(2)], .. }));
+        assert_eq!(
+            s.from_peer((&layout, PeerId(1)), segment(9), &f, NOW).err(),
+            unknown
+        );
+        assert_eq!(
+            s.from_peer((&layout, PeerId(3)), segment(1), &f, NOW).err(),
+            unknown
+        );
+        let out = s
+            .from_peer((&layout, PeerId(1)), segment(2), &f, NOW)
+            .unwrap();
+        assert!(matches!(
+            out.targets,
+            Targets::Flood {
+                ports: [PortId(2)],
+                ..
+            }
+        ));
         let alone = layout.port(PortId(2)).unwrap();
         let out = s.from_port((&layout, alone), &f, NOW);
         assert_eq!(out.err(), Some(DropReason::NoDestination));

@@ -33,7 +33,9 @@ impl VidSet {
 
     /// The VLANs in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Vid> + '_ {
-        (1..=4094).filter_map(Vid::new).filter(|v| self.contains(*v))
+        (1..=4094)
+            .filter_map(Vid::new)
+            .filter(|v| self.contains(*v))
     }
 }
 
@@ -132,9 +134,7 @@ impl PortRule {
     pub fn egress<'a>(&self, frame: Parts<'a>) -> Result<Parts<'a>, DropReason> {
         let class = VlanClass::of(frame.tag());
         match self {
-            PortRule::Access(vid) if class == VlanClass::customer(*vid) => {
-                Ok(frame.with_tag(None))
-            }
+            PortRule::Access(vid) if class == VlanClass::customer(*vid) => Ok(frame.with_tag(None)),
             PortRule::Access(_) => Err(DropReason::VlanNotAllowed),
             PortRule::Trunk {
                 native: Some(native),
@@ -259,8 +259,16 @@ mod tests {
                 (&[(C, PRIO)], Err(UntaggedOnTrunk), Err(UntaggedOnTrunk)),
                 (&[(C, 20)], Ok(&[(C, 20)]), Ok(&[(C, 20)])),
                 (&[(C, 30)], Err(VlanNotAllowed), Err(VlanNotAllowed)),
-                (&[(S, 20), (C, 7)], Ok(&[(S, 20), (C, 7)]), Ok(&[(S, 20), (C, 7)])),
-                (&[(S, 30), (C, 20)], Err(VlanNotAllowed), Err(VlanNotAllowed)),
+                (
+                    &[(S, 20), (C, 7)],
+                    Ok(&[(S, 20), (C, 7)]),
+                    Ok(&[(S, 20), (C, 7)]),
+                ),
+                (
+                    &[(S, 30), (C, 20)],
+                    Err(VlanNotAllowed),
+                    Err(VlanNotAllowed),
+                ),
             ],
         );
         check(

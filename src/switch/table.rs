@@ -215,7 +215,11 @@ impl ForwardingTable {
     /// Removes the oldest entry of one place.
     fn evict_from(&self, owners: &mut Owners, bits: u64) {
         let map = self.map.pin();
-        while let Some(key) = owners.places.get_mut(&bits).and_then(|o| o.order.pop_front()) {
+        while let Some(key) = owners
+            .places
+            .get_mut(&bits)
+            .and_then(|o| o.order.pop_front())
+        {
             let own = map
                 .get(&key)
                 .is_some_and(|e| e.place.load(Ordering::Relaxed) == bits);
@@ -353,7 +357,11 @@ mod tests {
     fn keys_keep_their_parts() {
         let vid = crate::wire::vlan::Vid::new(4094).unwrap();
         let mac: Mac = "fe:dc:ba:98:76:54".parse().unwrap();
-        let key = Key::new(SegmentId::new(0xff_ffff).unwrap(), VlanClass::customer(vid), mac);
+        let key = Key::new(
+            SegmentId::new(0xff_ffff).unwrap(),
+            VlanClass::customer(vid),
+            mac,
+        );
         assert_eq!(
             (key.segment(), key.class(), key.mac()),
             (0xff_ffff, VlanClass::customer(vid), mac)
@@ -372,7 +380,11 @@ mod tests {
         assert_eq!(t.look_up(key(1), at(452)), Some(B));
         assert_eq!(t.moves_and_evictions(), (1, 0));
         t.learn(key(1), A, at(2000));
-        assert_eq!(t.moves_and_evictions(), (1, 0), "an old entry does not move");
+        assert_eq!(
+            t.moves_and_evictions(),
+            (1, 0),
+            "an old entry does not move"
+        );
         t.sweep(at(2300));
         assert!(t.is_empty());
     }

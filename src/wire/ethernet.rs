@@ -198,7 +198,13 @@ mod tests {
         let mac: Mac = "02:aB:00:ff:01:10".parse().unwrap();
         assert_eq!(mac.to_string(), "02:ab:00:ff:01:10");
         assert_eq!(Mac::from_u64(mac.to_u64()), mac);
-        for bad in ["", "02:ab", "02:ab:00:ff:01:10:11", "+2:ab:00:ff:01:10", "2:ab:0:f:1:10"] {
+        for bad in [
+            "",
+            "02:ab",
+            "02:ab:00:ff:01:10:11",
+            "+2:ab:00:ff:01:10",
+            "2:ab:0:f:1:10",
+        ] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }
@@ -223,6 +229,9 @@ mod tests {
         let other = Tag::customer(Vid::new(30).unwrap(), 1);
         let exchanged = parsed.with_tag(Some(other));
         assert_eq!(exchanged.whole(), None);
-        assert_eq!(Frame::parse(&written(exchanged)).unwrap().parts.tag(), Some(other));
+        assert_eq!(
+            Frame::parse(&written(exchanged)).unwrap().parts.tag(),
+            Some(other)
+        );
     }
 }

@@ -89,7 +89,10 @@ mod tests {
     fn offers_round_trip() {
         let offer = Offer {
             suites: 0b110,
-            segments: vec![SegmentId::new(1).unwrap(), SegmentId::new(0xff_ffff).unwrap()],
+            segments: vec![
+                SegmentId::new(1).unwrap(),
+                SegmentId::new(0xff_ffff).unwrap(),
+            ],
             boot: [7; 8],
             crossing: true,
         };

@@ -149,19 +149,27 @@ pub struct Member {
 impl Member {
     pub fn new(recipe: &Recipe, address: SocketAddr, seed: u64, now: Instant) -> Self {
         let mut dice = Dice(seed);
-        let ports = recipe.ports.iter().enumerate().map(|(i, (segment, rule))| Port {
-            id: PortId(i as u16),
-            segment: *segment,
-            rule: rule.clone(),
-            mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
-        });
+        let ports = recipe
+            .ports
+            .iter()
+            .enumerate()
+            .map(|(i, (segment, rule))| Port {
+                id: PortId(i as u16),
+                segment: *segment,
+                rule: rule.clone(),
+                mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
+            });
         let layout = Layout::new(ports.collect());
         let table = ForwardingTable::new(Limits::default(), (dice.next(), dice.next()));
         let plane = Arc::new(Plane::new(Switch::new(table, layout)));
         let settings = NodeSettings {
             key: PrivateKey::from_bytes(recipe.key),
             suites: recipe.suites,
-            wall: WallClock::new(Duration::from_secs(recipe.wall) + now.since(Instant::ZERO), now, recipe.mark),
+            wall: WallClock::new(
+                Duration::from_secs(recipe.wall) + now.since(Instant::ZERO),
+                now,
+                recipe.mark,
+            ),
         };
         Member {
             node: Node::new(settings, plane.clone(), Box::new(dice), now),
@@ -342,7 +350,8 @@ impl Network {
         let now = self.now;
         let m = self.member(n);
         let mut bytes = bytes.to_vec();
-        m.decap.datagram(Endpoint::to(from), &mut bytes, now, &mut m.captured);
+        m.decap
+            .datagram(Endpoint::to(from), &mut bytes, now, &mut m.captured);
         self.collect(n);
     }
 
@@ -363,7 +372,10 @@ impl Network {
 
     fn put(&mut self, n: usize, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let target = self.at(to);
-        assert!(bytes.len() + 28 <= usize::from(self.mtu.max(1280)), "a datagram exceeds the path");
+        assert!(
+            bytes.len() + 28 <= usize::from(self.mtu.max(1280)),
+            "a datagram exceeds the path"
+        );
         let copies = 1 + u64::from(self.dice.chance(self.weather.duplicate));
         for _ in 0..copies {
             let jitter = self.weather.jitter.as_micros() as u64;
@@ -428,7 +440,9 @@ impl Network {
 
     fn deliver_due(&mut self) {
         while self.wire.peek().is_some_and(|p| p.0.at <= self.now) {
-            let Some(Reverse(packet)) = self.wire.pop() else { return };
+            let Some(Reverse(packet)) = self.wire.pop() else {
+                return;
+            };
             if let Some(n) = self.at(packet.to) {
                 self.inject(n, packet.from, &packet.bytes);
             }

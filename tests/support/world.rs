@@ -149,7 +149,10 @@ impl World {
             .peer_key
             .clone()
             .unwrap_or_else(|| self.hosts[other].key.to_string());
-        let endpoint = host.endpoint.iter().map(|e| format!("endpoints = [\"{e}\"]\n"));
+        let endpoint = host
+            .endpoint
+            .iter()
+            .map(|e| format!("endpoints = [\"{e}\"]\n"));
         format!(
             "[node]\nkey = \"node.key\"\nlisten = \"[::]:7656\"\n\n\
              [control]\nsocket = \"l2vpn.sock\"\nstate_dir = \"{}\"\n\n\
@@ -170,7 +173,12 @@ impl World {
     }
 
     /// The configuration of a host with some texts exchanged, under another name.
-    pub fn variant(&self, n: usize, name: &str, change: &[(&str, &str)]) -> Result<PathBuf, String> {
+    pub fn variant(
+        &self,
+        n: usize,
+        name: &str,
+        change: &[(&str, &str)],
+    ) -> Result<PathBuf, String> {
         let mut text = self.text(n).replace("l2vpn.sock", &format!("{name}.sock"));
         for (from, to) in change {
             text = text.replace(from, to);
@@ -195,7 +203,9 @@ impl World {
     /// The files beside a host's configuration.
     pub fn files_of(&self, n: usize) -> Result<BTreeSet<String>, String> {
         let entries = std::fs::read_dir(&self.hosts[n].dir).map_err(|e| e.to_string())?;
-        let names = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
+        let names = entries
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned());
         Ok(names.collect())
     }
 
@@ -223,7 +233,11 @@ impl World {
     }
 
     /// Runs a verb against a host's daemon.
-    pub fn cli(&mut self, n: usize, verb: &[&str]) -> Result<(Option<i32>, String, String), String> {
+    pub fn cli(
+        &mut self,
+        n: usize,
+        verb: &[&str],
+    ) -> Result<(Option<i32>, String, String), String> {
         let socket = self.socket(n).display().to_string();
         let mut args = verb.to_vec();
         args.extend(["--socket", &socket]);
@@ -259,13 +273,17 @@ impl World {
     /// Waits until a host's peer is connected.
     pub fn connected(&mut self, n: usize) -> Result<(), String> {
         let up = self.eventually(Duration::from_secs(10), |w| {
-            Ok(w.show(n).is_ok_and(|s| s.peers.iter().all(|p| p.state == "up")))
+            Ok(w.show(n)
+                .is_ok_and(|s| s.peers.iter().all(|p| p.state == "up")))
         })?;
         let other = (n + 1) % self.hosts.len();
         let both = self.eventually(Duration::from_secs(2), |w| {
-            Ok(w.show(other).is_ok_and(|s| s.peers.iter().all(|p| p.state == "up")))
+            Ok(w.show(other)
+                .is_ok_and(|s| s.peers.iter().all(|p| p.state == "up")))
         })?;
-        expect(up && both, || format!("{}\n{}", self.log(n), self.log(other)))
+        expect(up && both, || {
+            format!("{}\n{}", self.log(n), self.log(other))
+        })
     }
 
     pub fn eventually(
@@ -287,10 +305,23 @@ impl World {
     pub fn reach(&mut self, n: usize, to: IpAddr) -> Result<u64, String> {
         let host = &mut self.network.hosts[n];
         let result = host.reach(to, 100, 100).map_err(|e| e.to_string());
-        result.map_err(|e| format!("{} from {}: {e}\n{}", to, NAMES.get(n).unwrap_or(&"?"), self.log(n.min(1))))
+        result.map_err(|e| {
+            format!(
+                "{} from {}: {e}\n{}",
+                to,
+                NAMES.get(n).unwrap_or(&"?"),
+                self.log(n.min(1))
+            )
+        })
     }
 
-    pub fn ping(&mut self, n: usize, to: IpAddr, size: usize, count: u16) -> Result<Vec<Option<u64>>, String> {
+    pub fn ping(
+        &mut self,
+        n: usize,
+        to: IpAddr,
+        size: usize,
+        count: u16,
+    ) -> Result<Vec<Option<u64>>, String> {
         let ping = Ping {
             to,
             count,
@@ -310,12 +341,20 @@ impl World {
             .transfer(&Order::TcpSend(address, bytes))
             .map_err(|e| e.to_string())?;
         let server = &mut self.network.hosts[to];
-        let got = server.transfer(&Order::TcpResult).map_err(|e| e.to_string())?;
+        let got = server
+            .transfer(&Order::TcpResult)
+            .map_err(|e| e.to_string())?;
         expect(got.bytes == bytes && got.intact, || format!("{got:?}"))
     }
 
     /// Sends a frame by the TAP of one host and expects it at another's.
-    pub fn crosses(&mut self, from: usize, to: usize, sent: &[u8], expected: &[u8]) -> Result<(), String> {
+    pub fn crosses(
+        &mut self,
+        from: usize,
+        to: usize,
+        sent: &[u8],
+        expected: &[u8],
+    ) -> Result<(), String> {
         self.ask(to, &Order::Watch(TAP.into()))?;
         self.ask(from, &Order::Inject(TAP.into(), sent.to_vec()))?;
         let end = expected[expected.len() - 20..].to_vec();
@@ -330,7 +369,9 @@ impl World {
         self.ask(from, &Order::Inject(TAP.into(), sent.to_vec()))?;
         let end = sent[sent.len() - 20..].to_vec();
         let seen = self.ask(to, &Order::Expect(end, 300))?;
-        expect(matches!(seen, Report::Frame(Err(_))), || format!("it crossed: {seen:02x?}"))
+        expect(matches!(seen, Report::Frame(Err(_))), || {
+            format!("it crossed: {seen:02x?}")
+        })
     }
 
     pub fn interfaces(&mut self, n: usize) -> Result<Vec<String>, String> {
@@ -342,21 +383,30 @@ impl World {
 
     /// A host without a daemon and, for all it knows, without a network.
     pub fn add_plain_host(&mut self) -> Result<usize, String> {
-        self.network.add_host(exe(), &[], 1500).map_err(|e| e.to_string())
+        self.network
+            .add_host(exe(), &[], 1500)
+            .map_err(|e| e.to_string())
     }
 
     /// Takes an address from an interface.
     pub fn forget_address(&mut self, n: usize, name: &str, address: IpAddr) -> Result<(), String> {
-        self.ask(n, &Order::RemoveAddress(name.into(), address, 24)).map(|_| ())
+        self.ask(n, &Order::RemoveAddress(name.into(), address, 24))
+            .map(|_| ())
     }
 
     /// CPU time that a host's daemon has used so far, in milliseconds.
     pub fn cpu_millis(&mut self, n: usize) -> Result<u64, String> {
         let pid = self.show(n)?.pid;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| e.to_string())?;
+        let stat =
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| e.to_string())?;
         let after_name = stat.rsplit(')').next().unwrap_or_default();
         let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+        let ticks = |i: usize| {
+            fields
+                .get(i)
+                .and_then(|f| f.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
         Ok((ticks(11) + ticks(12)) * 10)
     }
 }

@@ -32,7 +32,11 @@ fn outside(keep: bool) -> Result<Exit, Failure> {
     check_driver()?;
     let isolation = namespace::available().map_err(|why| {
         let hint = "run it as root, or let an administrator allow user namespaces";
-        Failure::with(Exit::Permission, format!("the demo needs network namespaces: {why}"), hint)
+        Failure::with(
+            Exit::Permission,
+            format!("the demo needs network namespaces: {why}"),
+            hint,
+        )
     })?;
     let dir = tempfile::Builder::new().prefix("l2vpn-demo-").tempdir()?;
     let mut command = Command::new("/proc/self/exe");
@@ -70,7 +74,9 @@ fn outside(keep: bool) -> Result<Exit, Failure> {
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(Exit::Ok),
         (Some(_), _) => Ok(Exit::Failed),
-        (None, Some(process::SIGKILL)) => Err(Failure::failed("interrupted; nothing is left behind")),
+        (None, Some(process::SIGKILL)) => {
+            Err(Failure::failed("interrupted; nothing is left behind"))
+        }
         (None, signal) => Err(Failure::failed(format!(
             "the demo ended by signal {}; nothing is left behind",
             signal.unwrap_or(0)
@@ -87,7 +93,11 @@ fn stop(child: &mut Child) -> std::io::Result<ExitStatus> {
 /// Without a driver nothing works, and it is better said once than by three daemons.
 fn check_driver() -> Result<(), Failure> {
     let device = Path::new("/dev/net/tun");
-    match std::fs::OpenOptions::new().read(true).write(true).open(device) {
+    match std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(device)
+    {
         Ok(_) => Ok(()),
         Err(error) => {
             let (message, hint) = match error.kind() {

@@ -60,9 +60,17 @@ mod tests {
                 .collect(),
             ..Snapshot::default()
         };
-        let all = draw(&[member(&["b", "c"]), member(&["a", "c"]), member(&["a", "b"])]);
+        let all = draw(&[
+            member(&["b", "c"]),
+            member(&["a", "c"]),
+            member(&["a", "b"]),
+        ]);
         assert!(all.contains("=======") && all.contains("//") && all.contains("\\\\"));
-        let none = draw(&[Snapshot::default(), Snapshot::default(), Snapshot::default()]);
+        let none = draw(&[
+            Snapshot::default(),
+            Snapshot::default(),
+            Snapshot::default(),
+        ]);
         assert!(!none.contains("//"));
     }
 }

@@ -16,7 +16,11 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Runs a step; it gives a remark or the reason of its failure.
-    pub(super) fn step(&mut self, title: &str, work: impl FnOnce() -> Result<String, String>) -> bool {
+    pub(super) fn step(
+        &mut self,
+        title: &str,
+        work: impl FnOnce() -> Result<String, String>,
+    ) -> bool {
         let began = Instant::now();
         let spinner = Spinner::start(title);
         let result = work();

@@ -34,7 +34,10 @@ pub(in crate::cli) fn run(dir: &Path, keep: bool) -> Result<Exit, Failure> {
         Ok(String::new())
     }) && progress.step("handshakes done", || {
         let took = world.wait_connected(Duration::from_secs(10))?;
-        Ok(format!("all pairs, {} ms after the start", took.as_millis()))
+        Ok(format!(
+            "all pairs, {} ms after the start",
+            took.as_millis()
+        ))
     });
     if ready {
         show_traffic(&mut progress, &mut world);
@@ -69,7 +72,9 @@ fn show_traffic(progress: &mut Progress, world: &mut World) {
         world.ping_all(overlay_v4, (1472, true))?;
         Ok("not cut by the hosts (DF)".into())
     });
-    progress.step("a tagged 802.1Q frame crosses unchanged", || tagged_frame(world));
+    progress.step("a tagged 802.1Q frame crosses unchanged", || {
+        tagged_frame(world)
+    });
     progress.step("the far daemon answers `l2vpn ping b`", || {
         let text = world.verb(0, &["ping", "b", "--count", "1"])?;
         Ok(text.lines().last().unwrap_or_default().to_string())
@@ -110,9 +115,16 @@ fn transfer(world: &mut World) -> Result<String, String> {
         .transfer(&Order::TcpResult)
         .map_err(|e| e.to_string())?;
     if got.bytes != sent.bytes || !got.intact {
-        return Err(format!("{} of {} bytes, intact: {}", got.bytes, sent.bytes, got.intact));
+        return Err(format!(
+            "{} of {} bytes, intact: {}",
+            got.bytes, sent.bytes, got.intact
+        ));
     }
-    Ok(format!("{} MiB at {:.0} Mbit/s", got.bytes >> 20, got.megabits()))
+    Ok(format!(
+        "{} MiB at {:.0} Mbit/s",
+        got.bytes >> 20,
+        got.megabits()
+    ))
 }
 
 fn show_stranger(progress: &mut Progress, world: &mut World) {
@@ -150,7 +162,9 @@ fn shell(world: &mut World, dir: &Path) -> Result<(), Failure> {
     println!("`exit` ends the demo.");
     let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     let mut command = Command::new(shell);
-    command.current_dir(dir).env("L2VPN_SOCKET", dir.join("a.sock"));
+    command
+        .current_dir(dir)
+        .env("L2VPN_SOCKET", dir.join("a.sock"));
     if let Ok(exe) = std::env::current_exe()
         && let Some(bin) = exe.parent()
     {
