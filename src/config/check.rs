@@ -25,6 +25,7 @@ pub fn check(path: &Path, text: &str, demo: DemoKeys) -> (Option<Config>, Report
         demo,
         findings: Findings::new(text),
         segments: BTreeMap::new(),
+        names_segments: false,
     };
     let config = match raw::read(text) {
         Ok((raw, unknown)) => {
@@ -41,8 +42,12 @@ pub fn check(path: &Path, text: &str, demo: DemoKeys) -> (Option<Config>, Report
     (config, checker.findings.into_report(path))
 }
 
+/// A message of the reader, in the words of who writes files rather than programs.
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(", ")
+    let line = text.lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    line.replace("expected i64", "expected a whole number")
+        .replace("expected a sequence", "expected a list")
+        .replace("sequence, expected", "list, expected")
 }
 
 pub(super) struct Checker<'t> {
@@ -52,6 +57,8 @@ pub(super) struct Checker<'t> {
     pub(super) findings: Findings<'t>,
     /// Segment numbers by name.
     pub(super) segments: BTreeMap<String, SegmentId>,
+    /// Whether there is any `[[segment]]`, right or wrong.
+    pub(super) names_segments: bool,
 }
 
 impl<'t> Checker<'t> {
@@ -67,16 +74,18 @@ impl<'t> Checker<'t> {
                 )
                 .hint("this program reads version 1");
         }
-        let node = self.section(raw.node).unwrap_or_else(|| {
+        if raw.node.is_none() {
             self.findings
                 .error(&start, "[node] is missing")
                 .hint("[node] names the private key: key = \"a.key\"");
-            (raw::RawNode::default(), start.clone())
-        });
+        }
         let places = Places::default_for_user();
-        let (node, node_at) = node;
+        let node = self.section(raw.node);
+        let key_at = node.as_ref().map(|(_, at)| at.clone());
+        let (node, _) = node.unwrap_or_default();
         let name = self.member_name(node.name);
-        let key = self.private_key(node.key, &node_at);
+        // Without a [node] that was said already.
+        let key = key_at.and_then(|at| self.private_key(node.key, &at));
         let listen = self.listen(node.listen);
         let segments = self.segments(raw.segment);
         let ports = ports::check(self, raw.port, &segments);
@@ -213,6 +222,10 @@ impl<'t> Checker<'t> {
             _ => ("the file", raw::RawConfig::KEYS),
         };
         let key = keys.last().copied().unwrap_or_default();
+        if known.contains(&key) {
+            // Its table has another shape than it should, which is said there.
+            return;
+        }
         let hint = match nearest(key, known) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("{table} knows: {}", known.join(", ")),
@@ -318,6 +331,7 @@ impl<'t> Checker<'t> {
     }
 
     fn segments(&mut self, raw: Option<Sections<RawSegment>>) -> Vec<SegmentConfig> {
+        self.names_segments = raw.is_some();
         let raw = self.sections(raw, "segment");
         if raw.len() > MAX_SEGMENTS {
             let at = raw.last().map_or(0..0, |(_, at)| at.clone());

@@ -7,7 +7,7 @@ use super::paths::resolve;
 use super::ports::named_segment;
 use super::raw::{Field, RawPeer, Sections};
 use super::{EndpointName, PeerConfig};
-use crate::keys::{self, Psk, PublicKey, is_demo};
+use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 
@@ -53,21 +53,18 @@ fn one(
         .take(raw.segments)
         .map(|(list, at)| segments(checker, list, &at));
     let name = checker.take(raw.name);
+    if let Some((name, at)) = &name
+        && checker.name(name, at)
+        && others.iter().any(|p| p.name == *name)
+    {
+        checker
+            .findings
+            .error(at, format!("peer \"{name}\" stands twice"))
+            .hint("give each peer a name of its own");
+    }
     let key = key?;
-    let name = match name {
-        Some((name, at)) => {
-            if checker.name(&name, &at) && others.iter().any(|p| p.name == name) {
-                checker
-                    .findings
-                    .error(&at, format!("peer \"{name}\" stands twice"))
-                    .hint("give each peer a name of its own");
-            }
-            name
-        }
-        None => key.short(),
-    };
     Some(PeerConfig {
-        name,
+        name: name.map_or_else(|| key.short(), |(name, _)| name),
         key,
         psk,
         endpoints,
@@ -123,7 +120,16 @@ fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk> {
     let (file, at) = checker.take(Some(field))?;
     match keys::read_psk(&resolve(checker.path, &file)) {
         Ok(psk) => Some(psk),
-        Err(error) => checker.key_file_error(&error, &at),
+        Err(error) => {
+            let missing = matches!(&error, KeyFileError::Io { source, .. }
+                if source.kind() == std::io::ErrorKind::NotFound);
+            let hint = match missing {
+                true => "make one with `l2vpn key psk -o FILE`, and give it to the peer too".into(),
+                false => error.hint(),
+            };
+            checker.findings.error(&at, error.to_string()).hint(hint);
+            None
+        }
     }
 }
 

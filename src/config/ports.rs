@@ -112,6 +112,7 @@ fn segment(
     match segments {
         [only] => Some(only.id),
         _ if given => None,
+        [] if checker.names_segments => None,
         [] => {
             checker
                 .findings

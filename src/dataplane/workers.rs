@@ -67,7 +67,7 @@ impl Workers {
             stop: stop.clone(),
             threads: Vec::new(),
         };
-        let directions: [(&str, fn(Hands, &AtomicBool, &Waker)); 2] =
+        let directions: [(&str, Direction); 2] =
             [("l2vpn-out", out_of_ports), ("l2vpn-in", out_of_socket)];
         for (name, run) in directions {
             let waker = Arc::new(Waker::new()?);
@@ -93,6 +93,9 @@ impl Drop for Workers {
         }
     }
 }
+
+/// What a thread does until it is told to stop.
+type Direction = fn(Hands, &AtomicBool, &Waker);
 
 /// One thread's access to the outside and its buffers.
 struct Hands {

@@ -52,7 +52,7 @@ impl Staging {
     }
 
     /// Takes the oldest frame.
-    pub fn next(&mut self) -> Option<(SegmentId, Vec<u8>)> {
+    pub fn take_oldest(&mut self) -> Option<(SegmentId, Vec<u8>)> {
         self.pop().map(|w| (w.segment, w.frame))
     }
 
@@ -88,7 +88,7 @@ mod tests {
             .map(|i| staging.push(segment, vec![i as u8; 100], Instant::ZERO))
             .sum();
         assert_eq!(dropped, 72);
-        assert_eq!(staging.next().unwrap().1[0], 72, "the oldest went");
+        assert_eq!(staging.take_oldest().unwrap().1[0], 72, "the oldest went");
         (0..5).for_each(|_| {
             staging.push(segment, vec![9; 64_000], Instant::ZERO);
         });

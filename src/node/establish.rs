@@ -113,7 +113,7 @@ impl Node {
         };
         let mut scratch = Vec::new();
         while peer.link.route().is_some() {
-            let Some((segment, bytes)) = peer.staging.next() else {
+            let Some((segment, bytes)) = peer.staging.take_oldest() else {
                 return;
             };
             let sent = Frame::parse(&bytes).and_then(|frame| {
