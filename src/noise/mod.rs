@@ -23,3 +23,6 @@ pub mod replay;
 mod resolver;
 pub mod schedule;
 pub mod session;
+
+#[cfg(test)]
+mod oracles;
