@@ -64,6 +64,11 @@ impl Dialect {
         hash(&[&self.mac1_label, receiver.as_bytes()])
     }
 
+    /// mac1 of a message to the holder of `receiver`; `body` is everything before it.
+    pub fn mac1(&self, receiver: &PublicKey, body: &[u8]) -> [u8; MAC_LEN] {
+        mac(&self.mac1_key(receiver), &[body])
+    }
+
     /// The key that seals cookie replies from the holder of `sender`.
     pub fn cookie_key(&self, sender: &PublicKey) -> [u8; 32] {
         hash(&[&self.cookie_label, sender.as_bytes()])

@@ -12,7 +12,7 @@
 use snow::HandshakeState;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::dialect::{Dialect, mac};
+use super::dialect::Dialect;
 use super::resolver::Primitives;
 use crate::keys::{Entropy, PrivateKey, Psk, PublicKey};
 use crate::wire::datagram::{MAC_LEN, MAX_HANDSHAKE_LEN, NOISE_1_LEN, NOISE_2_LEN};
@@ -133,7 +133,7 @@ impl Local<'_> {
     }
 
     fn append_macs(&self, remote: &PublicKey, datagram: &mut Vec<u8>) {
-        let mac1 = mac(&self.dialect.mac1_key(remote), &[datagram]);
+        let mac1 = self.dialect.mac1(remote, datagram);
         datagram.extend_from_slice(&mac1);
         datagram.extend_from_slice(&[0; MAC_LEN]);
     }

@@ -1,0 +1,9 @@
+//! See `config` in `tests/support/fuzzing.rs`.
+#![no_main]
+
+#[path = "../../tests/support/fuzzing.rs"]
+mod fuzzing;
+#[path = "../../tests/support/simulator.rs"]
+mod simulator;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::config(data));

@@ -1,0 +1,9 @@
+//! See `ethernet_vlan` in `tests/support/fuzzing.rs`.
+#![no_main]
+
+#[path = "../../tests/support/fuzzing.rs"]
+mod fuzzing;
+#[path = "../../tests/support/simulator.rs"]
+mod simulator;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::ethernet_vlan(data));
