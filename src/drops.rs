@@ -44,6 +44,8 @@ reasons! {
     SourceIsZero => "source-is-zero",
     /// A peer's frame whose source is a MAC of one of our own ports.
     SourceIsOwn => "source-is-own",
+    /// One of our own datagrams that the host routes into the overlay.
+    OwnDatagram => "own-datagram",
     /// The destination lives on the port that the frame came from.
     Hairpin => "hairpin",
     /// Nobody else is in this segment now.

@@ -138,3 +138,27 @@ fn what_init_writes_is_valid_but_for_its_missing_peers() {
     assert!(config.is_some(), "{report}");
     assert!(report.to_string().contains("there is no [[peer]]"));
 }
+
+/// What the README shows is what a newcomer copies.
+#[test]
+fn the_examples_of_the_readme_are_valid() {
+    let readme = include_str!("../README.md");
+    let blocks: Vec<&str> = readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|b| b.split("```").next())
+        .collect();
+    assert!(blocks.len() >= 3);
+    let (first, others) = blocks.split_first().unwrap();
+    assert!(first.lines().count() <= 12);
+    let dir = keys();
+    fs::rename(dir.path().join("own.key"), dir.path().join("a.key")).unwrap();
+    let path = dir.path().join("a.toml");
+    let node = "[node]\nkey = \"a.key\"\n[[segment]]\nname = \"lan\"\nid = 1\n";
+    let whole = others.iter().map(|b| format!("{node}{b}"));
+    for text in std::iter::once(first.to_string()).chain(whole) {
+        fs::write(&path, &text).unwrap();
+        let (config, report) = load(&path, DemoKeys::Refuse);
+        assert!(config.is_some(), "{text}\n{report}");
+    }
+}

@@ -55,6 +55,10 @@ const STORIES: &[(&str, Story)] = &[
         "an_answer_comes_from_the_address_that_was_asked",
         source_address,
     ),
+    (
+        "an_underlay_routed_into_the_overlay_does_not_multiply",
+        routing_loop,
+    ),
     ("a_suspended_daemon_wakes_up_connected", suspended),
 ];
 
@@ -237,10 +241,13 @@ fn access_and_trunk() -> Result<(), String> {
 fn two_segments() -> Result<(), String> {
     let mut world = World::pair(1500)?;
     let second = "\n[[segment]]\nname = \"other\"\nid = 9\n\n[[port]]\ntap = \"l2other\"\n\
-                  segment = \"other\"\nmac = \"02:00:00:00:aa:0N\"\n";
+                  segment = \"other\"\nmac = \"02:00:00:00:aa:0N\"\n\
+                  addresses = [\"10.77.0.M/24\"]\n";
     for n in 0..2 {
         world.hosts[n].port = format!("segment = \"lan\"\nmac = \"02:00:00:00:aa:0{n}\"\n");
-        world.hosts[n].more = second.replace('N', &n.to_string());
+        world.hosts[n].more = second
+            .replace('N', &n.to_string())
+            .replace('M', &(n + 1).to_string());
     }
     world.write()?;
     world.start_all()?;
@@ -260,7 +267,26 @@ fn two_segments() -> Result<(), String> {
     expect(matches!(seen, Report::Frame(Err(_))), || {
         "it crossed into the other segment".into()
     })?;
-    world.reach(0, v4(1)).map(|_| ())
+    // The same address answers in both, each by its own segment.
+    let (mac, own, other) = ([2, 0, 0, 0, 0xaa, 0], [10, 77, 0, 1], [10, 77, 0, 2]);
+    let mut request = vec![0xff; 6];
+    request.extend_from_slice(&mac);
+    request.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    request.extend_from_slice(&[&mac[..], &own, &[0; 6], &other].concat());
+    let answer = [&other[..], &mac, &own].concat();
+    for device in [TAP, "l2other"] {
+        world.ask(0, &Order::Watch(device.into()))?;
+        world.ask(0, &Order::Inject(device.into(), request.clone()))?;
+        let seen = world.ask(0, &Order::Expect(answer.clone(), 2000))?;
+        expect(matches!(seen, Report::Frame(Ok(_))), || {
+            format!("{device}: {seen:?}")
+        })?;
+    }
+    world.reach(0, v4(1))?;
+    let peer = world.show(0)?.peers[0].clone();
+    expect(peer.segments == ["lan", "other"], || {
+        format!("{:?}", peer.segments)
+    })
 }
 
 fn bridged_host() -> Result<(), String> {
@@ -695,4 +721,22 @@ fn suspended() -> Result<(), String> {
     expect(began.elapsed() < Duration::from_secs(1), || {
         format!("{:?}", began.elapsed())
     })
+}
+
+fn routing_loop() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    // As a default route through the overlay would do.
+    let (peer, gateway) = ("192.0.2.2".parse(), "10.77.0.2".parse());
+    world.ask(0, &Order::AddHostRoute(peer.unwrap(), gateway.unwrap()))?;
+    let dropped = world.eventually(Duration::from_secs(5), |w| {
+        w.ping(0, v4(1), 1472, 1)?;
+        Ok(w.show(0)?.drops.contains_key("own-datagram"))
+    })?;
+    expect(dropped, || format!("{:?}", world.show(0)))?;
+    let before = world.cpu_millis(0)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = world.cpu_millis(0)? - before;
+    expect(busy < 200, || format!("{busy} ms of CPU in a second"))
 }

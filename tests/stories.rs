@@ -687,3 +687,49 @@ fn an_echo_is_answered_by_the_far_daemon() {
     assert!(net.member(0).events.iter().any(|(_, e)| *e == echo));
     assert!(net.member(1).frames().is_empty(), "hosts see nothing of it");
 }
+
+#[test]
+fn a_used_up_session_is_replaced_before_it_is_refused() {
+    use l2vpn::noise::schedule::{REJECT_AFTER_PACKETS, REKEY_AFTER_PACKETS};
+    let mut net = connected(29);
+    let send = |net: &mut Network| {
+        let keyring = &net.member(0).node.peers()[0].keyring;
+        keyring.current().expect("a session").send.clone()
+    };
+    send(&mut net).skip_to(REKEY_AFTER_PACKETS);
+    net.send(0, 0, &greeting(0, 1));
+    net.run_for(SECOND * 2);
+    assert!(send(&mut net).packets() < 10, "a new session");
+    assert_eq!(net.member(1).frames(), [greeting(0, 1)]);
+    // Used up within one heartbeat: the frame waits for the new session.
+    send(&mut net).skip_to(REJECT_AFTER_PACKETS);
+    net.send(0, 0, &greeting(0, 1));
+    net.run_for(SECOND);
+    assert!(send(&mut net).packets() < 10);
+    assert_eq!(net.member(1).frames().len(), 2);
+}
+
+#[test]
+fn own_datagrams_are_not_wrapped_again() {
+    let mut net = connected(30);
+    let to = match address(1).ip() {
+        std::net::IpAddr::V4(ip) => ip.octets(),
+        other => panic!("{other}"),
+    };
+    let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1];
+    packet.extend_from_slice(&to);
+    packet.extend_from_slice(&7656u16.to_be_bytes());
+    packet.extend_from_slice(&7656u16.to_be_bytes());
+    packet.extend_from_slice(&[0; 12]);
+    let mut own = frame(host(1), host(0), None, &packet);
+    own[12..14].copy_from_slice(&[8, 0]);
+    net.send(0, 0, &own);
+    net.run_for(millis(5));
+    assert_eq!(net.member(0).drops(DropReason::OwnDatagram), 1);
+    assert!(net.member(1).frames().is_empty());
+    // The same from another port is somebody's business.
+    own[14 + 20] ^= 1;
+    net.send(0, 0, &own);
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames(), [own]);
+}

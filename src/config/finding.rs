@@ -110,7 +110,7 @@ impl<'t> Findings<'t> {
         let finding = Finding {
             place: Some(line_and_column(self.text, at.start)),
             severity,
-            message,
+            message: printable(&message),
             hint: None,
         };
         self.found.push((at.start, finding));
@@ -136,8 +136,17 @@ impl<'t> Findings<'t> {
 impl Finding {
     /// Says what to do.
     pub(super) fn hint(&mut self, hint: impl Into<String>) {
-        self.hint = Some(hint.into());
+        self.hint = Some(printable(&hint.into()));
     }
+}
+
+/// What stands in a file is repeated in messages, and must not steer the terminal or break the line.
+fn printable(text: &str) -> String {
+    let clean = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(clean).collect()
 }
 
 /// Line and column of a byte offset, both from 1, columns in characters.

@@ -55,6 +55,25 @@ pub fn is_root() -> bool {
 
 /// A path as written in a file, resolved from that file's directory.
 pub fn resolve(file: &Path, written: &str) -> PathBuf {
-    let base = file.parent().unwrap_or(Path::new("."));
-    base.join(written)
+    let base = file.parent().unwrap_or(Path::new(""));
+    let path = base.join(written);
+    // Absolute, so that it means the same to whoever reads it later.
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_resolved_from_their_file_and_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(resolve(Path::new("a.toml"), "a.sock"), here.join("a.sock"));
+        assert_eq!(resolve(Path::new("d/a.toml"), "k"), here.join("d/k"));
+        assert_eq!(resolve(Path::new("/etc/a.toml"), "k"), Path::new("/etc/k"));
+        assert_eq!(
+            resolve(Path::new("/etc/a.toml"), "/run/s"),
+            Path::new("/run/s")
+        );
+    }
 }

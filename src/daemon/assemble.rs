@@ -123,6 +123,7 @@ pub(super) struct Member {
     pub(super) node: Node,
     pub(super) outside: Outside,
     pub(super) notes: Receiver<Note>,
+    pub(super) handshakes: Receiver<Note>,
     pub(super) links: Links,
     pub(super) macs: Vec<Mac>,
 }
@@ -158,12 +159,14 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         macs.push(mac);
     }
     let (notes_in, notes) = channel(NOTES);
+    let (handshakes_in, handshakes) = channel(NOTES);
     let plane = Arc::new(Plane::new(switch(&config, &macs)));
     let outside = Outside {
         plane: plane.clone(),
         taps: Arc::new(taps),
         socket: Arc::new(socket),
         notes: notes_in,
+        handshakes: handshakes_in,
     };
     let node = node(&config, plane, mark);
     Ok(Member {
@@ -171,6 +174,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         node,
         outside,
         notes,
+        handshakes,
         links,
         macs,
     })

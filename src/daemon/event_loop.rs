@@ -104,19 +104,24 @@ impl EventLoop {
             self.settle();
             let wait = self.member.node.deadline().since(clock::now());
             tokio::select! {
+                // In this order: what authenticated peers and the clock want comes before what anybody may send.
+                biased;
+                _ = inputs.signals.interrupt.recv() => self.ending = true,
+                _ = inputs.signals.terminate.recv() => self.ending = true,
+                _ = inputs.signals.hang_up.recv() => {
+                    tracing::info!("SIGHUP is kept for reloading; nothing was done");
+                }
+                () = tokio::time::sleep(wait) => self.timeout(),
                 count = self.member.notes.recv_many(&mut notes, NOTES_AT_ONCE) => {
                     self.ending |= count == 0;
                     let now = clock::now();
                     notes.drain(..).for_each(|n| self.member.node.handle_note(n, now));
                 }
-                () = tokio::time::sleep(wait) => self.timeout(),
                 Some(call) = inputs.calls.recv() => self.call(call),
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
                 _ = routes.tick() => self.look_at_routes(),
-                _ = inputs.signals.interrupt.recv() => self.ending = true,
-                _ = inputs.signals.terminate.recv() => self.ending = true,
-                _ = inputs.signals.hang_up.recv() => {
-                    tracing::info!("SIGHUP is kept for reloading; nothing was done");
+                Some(handshake) = self.member.handshakes.recv() => {
+                    self.member.node.handle_note(handshake, clock::now());
                 }
             }
         }

@@ -4,24 +4,29 @@ use std::sync::Arc;
 
 use super::Exits;
 use crate::drops::DropReason;
+use crate::mesh::link::Link;
 use crate::node::plane::{Note, Plane};
 use crate::place::{PeerId, Place, PortId};
 use crate::switch::decide::{Forward, Targets};
 use crate::switch::layout::Layout;
 use crate::time::Instant;
 use crate::wire::ethernet::Frame;
+use crate::wire::udp;
 
 /// The outbound direction of one thread.
 pub struct Encap {
     plane: Arc<Plane>,
+    /// The UDP port that our own datagrams come from.
+    own_port: u16,
     scratch: Vec<u8>,
 }
 
 impl Encap {
-    /// An outbound direction.
-    pub fn new(plane: Arc<Plane>) -> Self {
+    /// An outbound direction of a member that sends from this UDP port.
+    pub fn new(plane: Arc<Plane>, own_port: u16) -> Self {
         Encap {
             plane,
+            own_port,
             scratch: Vec::with_capacity(crate::wire::ethernet::MAX_FRAME_LEN),
         }
     }
@@ -33,11 +38,31 @@ impl Encap {
         let Some(port) = layout.port(port) else {
             return;
         };
-        let decided = Frame::parse(bytes)
-            .and_then(|frame| plane.switch.from_port((&layout, port), &frame, now));
+        let decided = Frame::parse(bytes).and_then(|frame| {
+            self.refuse_own_datagrams(&frame)?;
+            plane.switch.from_port((&layout, port), &frame, now)
+        });
         match decided {
             Ok(forward) => self.forward((&layout, port.id), &forward, now, exits),
             Err(reason) => plane.drops.count(reason),
+        }
+    }
+
+    /// A host that routes a peer's address into the overlay would wrap its datagrams for ever, in more and more pieces.
+    fn refuse_own_datagrams(&self, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let Some((source, to)) = udp::ports(frame.parts.after_tag()) else {
+            return Ok(());
+        };
+        if source != self.own_port {
+            return Ok(());
+        }
+        let is_peers = |link: &Arc<Link>| {
+            let route = link.route();
+            route.as_ref().is_some_and(|r| r.endpoint.remote == to)
+        };
+        match self.plane.links().iter().any(is_peers) {
+            true => Err(DropReason::OwnDatagram),
+            false => Ok(()),
         }
     }
 

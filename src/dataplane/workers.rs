@@ -26,7 +26,7 @@ use crate::node::plane::{Note, Plane};
 use crate::place::PortId;
 use crate::wire::ethernet::{MAX_FRAME_LEN, Parts};
 
-/// How many notes may wait for the control thread; more are dropped and counted.
+/// How many notes may wait for the control thread in each of the two queues; more are dropped and counted.
 pub const NOTES: usize = 512;
 /// Frames that one port may bring before the others are looked at and everything is sent.
 const DRAIN: usize = 64;
@@ -46,8 +46,10 @@ pub struct Outside {
     pub taps: Arc<Vec<Tap>>,
     /// The underlay.
     pub socket: Arc<UdpSocket>,
-    /// To the control thread.
+    /// To the control thread, from authenticated peers and ports of ours.
     pub notes: Sender<Note>,
+    /// To the control thread, from anybody: a flood of these must not keep the others out.
+    pub handshakes: Sender<Note>,
 }
 
 /// The running threads; they end when this is dropped.
@@ -149,7 +151,11 @@ impl Exits for Hands {
     }
 
     fn note(&mut self, note: Note) {
-        if self.outside.notes.try_send(note).is_err() {
+        let queue = match &note {
+            Note::Handshake { .. } => &self.outside.handshakes,
+            _ => &self.outside.notes,
+        };
+        if queue.try_send(note).is_err() {
             self.outside.plane.drops.count(DropReason::QueueFull);
         }
     }
@@ -210,7 +216,8 @@ enum PortState {
 
 fn out_of_ports(mut hands: Hands, stop: &AtomicBool, waker: &Waker) {
     let taps = hands.outside.taps.clone();
-    let mut encap = Encap::new(hands.outside.plane.clone());
+    let own_port = hands.outside.socket.local_address().map_or(0, |a| a.port());
+    let mut encap = Encap::new(hands.outside.plane.clone(), own_port);
     let mut buffer = vec![0u8; MAX_FRAME_LEN];
     let mut states = vec![PortState::Up; taps.len()];
     while !stop.load(Ordering::Relaxed) {

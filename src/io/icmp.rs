@@ -9,7 +9,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Pings one address and gives the round trip; `None` when no answer came in time.
 ///
-/// `size` bytes of payload are sent; with `whole` the host may not cut the packet.
+/// `size` bytes of payload are sent; with `whole` the host may not cut the packet; with `device` it leaves by that
+/// interface.
 ///
 /// # Errors
 /// When the packet cannot be sent: no route, too large to be sent whole.
@@ -17,9 +18,12 @@ pub fn ping(
     to: IpAddr,
     (id, sequence): (u16, u16),
     (size, whole): (usize, bool),
-    timeout: Duration,
+    (timeout, device): (Duration, Option<&str>),
 ) -> io::Result<Option<Duration>> {
     let socket = open(to, whole)?;
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
     let request = request(to, id, sequence, size);
     let began = Instant::now();

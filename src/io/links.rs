@@ -1,12 +1,15 @@
 //! The host's interfaces, by netlink: bring up, MTU, MAC, addresses, bridges, and for the laboratory veth pairs.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, new_connection};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    new_connection,
+};
 use tokio::task::JoinHandle;
 
 use crate::wire::ethernet::Mac;
@@ -129,6 +132,20 @@ impl Links {
         let request = self.handle.address().add(index, ip, prefix).replace();
         refused(request.execute().await, || {
             format!("give \"{name}\" the address {ip}/{prefix}")
+        })
+    }
+
+    /// Sends what is for one IPv4 host through a gateway.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn add_host_route(&self, to: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), LinkError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to, 32)
+            .gateway(gateway)
+            .build();
+        refused(self.handle.route().add(route).execute().await, || {
+            format!("route {to} through {gateway}")
         })
     }
 

@@ -76,6 +76,9 @@ impl Host {
                     .block_on(links.remove_addresses(&name, &[(ip, prefix)]));
                 Report::Done
             }
+            Order::AddHostRoute(to, gateway) => {
+                report(self.runtime.block_on(links.add_host_route(to, gateway)))
+            }
             Order::Remove(name) => report(self.runtime.block_on(links.remove(&name))),
             Order::SetDown(name) => report(self.runtime.block_on(links.set_down(&name))),
             Order::Interfaces => match self.runtime.block_on(links.names()) {
@@ -233,7 +236,9 @@ fn ping(order: &Ping) -> Report {
     let id = std::process::id() as u16;
     let mut trips = Vec::new();
     for sequence in 0..order.count {
-        match icmp::ping(order.to, (id, sequence), (order.size, order.whole), timeout) {
+        let size = (order.size, order.whole);
+        let way = (timeout, order.device.as_deref());
+        match icmp::ping(order.to, (id, sequence), size, way) {
             Ok(trip) => trips.push(trip.map(|t| t.as_micros() as u64)),
             Err(e) if process::send_failure(&e) == DropReason::SendTooLarge => {
                 return Report::Failed(format!("the packet does not fit the interface: {e}"));

@@ -155,6 +155,7 @@ impl Host {
                 size: 56,
                 whole: false,
                 timeout_ms,
+                device: None,
             };
             if let Some(Some(trip)) = self.ping(one)?.first() {
                 return Ok(*trip);

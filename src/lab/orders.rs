@@ -1,6 +1,6 @@
 //! What the coordinator asks of a host, and what the host reports.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub enum Order {
     GiveTo(String, u32),
     /// Take an address with its prefix length from an interface.
     RemoveAddress(String, IpAddr, u8),
+    /// Send what is for one host through a gateway.
+    AddHostRoute(Ipv4Addr, Ipv4Addr),
     /// Remove an interface.
     Remove(String),
     /// Take an interface down.
@@ -93,6 +95,8 @@ pub struct Ping {
     pub whole: bool,
     /// Milliseconds to wait for each answer.
     pub timeout_ms: u64,
+    /// The interface to send by; `None` leaves it to the routes.
+    pub device: Option<String>,
 }
 
 /// A report.

@@ -120,7 +120,11 @@ impl PortRule {
             }
             PortRule::Trunk { allowed, native } => match (native, allowed, tag) {
                 (Some(native), _, None) => Ok(frame.with_tag(Some(Tag::customer(*native, 0)))),
-                (Some(native), _, Some(tag)) => Ok(frame.with_tag(Some(tag.with_vid(*native)))),
+                (Some(native), _, Some(tag)) if tag.tpid == TPID_CUSTOMER => {
+                    Ok(frame.with_tag(Some(tag.with_vid(*native))))
+                }
+                // A priority tag of 802.1ad belongs to no customer VLAN.
+                (Some(_), _, Some(_)) => Err(DropReason::VlanNotAllowed),
                 (None, None, _) => Ok(frame),
                 (None, Some(_), _) => Err(DropReason::UntaggedOnTrunk),
             },
@@ -278,6 +282,7 @@ mod tests {
                 (&[(C, PRIO)], Ok(&[(C, PRIO | 5)]), Err(UntaggedOnTrunk)),
                 (&[(C, 5)], Ok(&[(C, 5)]), Ok(&[])),
                 (&[(S, 5)], Err(VlanNotAllowed), Err(VlanNotAllowed)),
+                (&[(S, PRIO)], Err(VlanNotAllowed), Err(UntaggedOnTrunk)),
                 (&[(C, 10)], Ok(&[(C, 10)]), Ok(&[(C, 10)])),
             ],
         );

@@ -148,6 +148,11 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// What follows the outermost tag: the EtherType or further tags, and the payload.
+    pub fn after_tag(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The frame in one piece, unless its tag was changed.
     pub fn whole(&self) -> Option<&'a [u8]> {
         self.unchanged

@@ -14,6 +14,7 @@ pub mod fragment;
 pub mod inner;
 pub mod offer;
 pub mod segment;
+pub mod udp;
 pub mod vlan;
 
 pub(crate) mod cursor;

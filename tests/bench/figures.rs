@@ -142,6 +142,7 @@ fn round_trip(world: &mut World, to: IpAddr) -> Result<f64, String> {
         size: 56,
         whole: false,
         timeout_ms: 1000,
+        device: None,
     };
     let trips = world.network.hosts[0]
         .ping(ping)

@@ -173,7 +173,7 @@ impl Member {
         };
         Member {
             node: Node::new(settings, plane.clone(), Box::new(dice), now),
-            encap: Encap::new(plane.clone()),
+            encap: Encap::new(plane.clone(), address.port()),
             decap: Decap::new(plane.clone()),
             plane,
             address,

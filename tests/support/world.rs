@@ -328,6 +328,7 @@ impl World {
             size,
             whole: true,
             timeout_ms: 500,
+            device: None,
         };
         self.network.hosts[n].ping(ping).map_err(|e| e.to_string())
     }

@@ -189,6 +189,7 @@ impl World {
                     size,
                     whole,
                     timeout_ms: 1000,
+                    device: None,
                 };
                 let trips = host.ping(ping).map_err(|e| e.to_string())?;
                 for trip in trips {
