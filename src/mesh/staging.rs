@@ -51,9 +51,14 @@ impl Staging {
         Some(first)
     }
 
-    /// Takes the oldest frame.
-    pub fn take_oldest(&mut self) -> Option<(SegmentId, Vec<u8>)> {
-        self.pop().map(|w| (w.segment, w.frame))
+    /// The oldest frame.
+    pub fn oldest(&self) -> Option<(SegmentId, &[u8])> {
+        self.queue.front().map(|w| (w.segment, &w.frame[..]))
+    }
+
+    /// Removes the oldest frame: it was sent, or cannot be.
+    pub fn remove_oldest(&mut self) {
+        self.pop();
     }
 
     /// Drops frames that waited too long; gives how many.
@@ -88,7 +93,8 @@ mod tests {
             .map(|i| staging.push(segment, vec![i as u8; 100], Instant::ZERO))
             .sum();
         assert_eq!(dropped, 72);
-        assert_eq!(staging.take_oldest().unwrap().1[0], 72, "the oldest went");
+        assert_eq!(staging.oldest().unwrap().1[0], 72, "the oldest went");
+        staging.remove_oldest();
         (0..5).for_each(|_| {
             staging.push(segment, vec![9; 64_000], Instant::ZERO);
         });

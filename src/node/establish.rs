@@ -112,18 +112,19 @@ impl Node {
             return;
         };
         let mut scratch = Vec::new();
-        while peer.link.route().is_some() {
-            let Some((segment, bytes)) = peer.staging.take_oldest() else {
-                return;
-            };
-            let sent = Frame::parse(&bytes).and_then(|frame| {
+        while let Some((segment, bytes)) = peer.staging.oldest() {
+            let sent = Frame::parse(bytes).and_then(|frame| {
                 let frame = (segment, &frame.parts);
                 peer.link
                     .send_frame(frame, &mut scratch, &mut self.outgoing, now)
             });
-            if let Err(reason) = sent {
-                self.plane.drops.count(reason);
+            match sent {
+                Ok(()) => {}
+                // It goes on waiting: a handshake is on its way.
+                Err(DropReason::NoSession | DropReason::SessionExpired) => return,
+                Err(reason) => self.plane.drops.count(reason),
             }
+            peer.staging.remove_oldest();
         }
     }
 
