@@ -9,6 +9,7 @@ use super::args::InitArgs;
 use super::check::config_path;
 use super::exit::{Exit, Failure};
 use super::render::print;
+use crate::config::is_name;
 use crate::config::template::first_config;
 use crate::io::clock::OsEntropy;
 use crate::keys::{self, PrivateKey};
@@ -16,7 +17,7 @@ use crate::keys::{self, PrivateKey};
 pub(super) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let path = config_path(args.config.as_ref());
     let name = match &args.name {
-        Some(name) if valid(name) => name.clone(),
+        Some(name) if is_name(name) => name.clone(),
         Some(name) => {
             let message = format!("\"{}\" is not a name", name.escape_debug());
             let hint = "use up to 63 letters, digits, '-', '_' and '.'";
@@ -76,20 +77,10 @@ fn denied(dir: &Path, error: &std::io::Error) -> Failure {
     }
 }
 
-fn valid(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    name.len() <= 63
-        && name.bytes().all(inner)
-        && name
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric())
-}
-
 fn host_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim().split('.').next().unwrap_or_default();
-    match valid(name) {
+    match is_name(name) {
         true => name.to_string(),
         false => "member".to_string(),
     }

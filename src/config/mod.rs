@@ -7,6 +7,7 @@
 //! daemon never asks whether a wish makes sense. Relative paths are resolved from the file that names them.
 
 pub mod check;
+mod checker;
 mod endpoint;
 pub mod finding;
 pub mod paths;
@@ -24,6 +25,7 @@ use crate::switch::table::Limits;
 use crate::time::Duration;
 use crate::wire::ethernet::Mac;
 use crate::wire::segment::SegmentId;
+pub use checker::is_name;
 pub use endpoint::EndpointName;
 use finding::Report;
 

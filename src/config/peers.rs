@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use super::check::Checker;
+use super::checker::Checker;
 use super::paths::resolve;
-use super::ports::named_segment;
 use super::raw::{Field, RawPeer, Sections};
 use super::{EndpointName, PeerConfig};
 use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
@@ -172,6 +171,6 @@ fn keepalive(checker: &mut Checker<'_>, field: Option<Field<String>>) -> Option<
 
 fn segments(checker: &mut Checker<'_>, list: Vec<String>, at: &Range<usize>) -> Vec<SegmentId> {
     list.iter()
-        .filter_map(|name| named_segment(checker, name, at))
+        .filter_map(|name| checker.named_segment(name, at))
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::check::Checker;
+use super::checker::Checker;
 use super::raw::{Field, RawPort, Sections};
 use super::{PortConfig, SegmentConfig};
 use crate::switch::port::{PortRule, VidSet};
@@ -107,7 +107,7 @@ fn segment(
 ) -> Option<SegmentId> {
     let given = field.is_some();
     if let Some((name, at)) = checker.take(field) {
-        return named_segment(checker, &name, &at);
+        return checker.named_segment(&name, &at);
     }
     match segments {
         [only] => Some(only.id),
@@ -128,30 +128,6 @@ fn segment(
             None
         }
     }
-}
-
-/// The number of a segment that was named, or a finding.
-pub(super) fn named_segment(
-    checker: &mut Checker<'_>,
-    name: &str,
-    at: &Range<usize>,
-) -> Option<SegmentId> {
-    let id = checker.segments.get(name).copied();
-    if id.is_none() {
-        let known: Vec<&str> = checker.segments.keys().map(String::as_str).collect();
-        let hint = match known.as_slice() {
-            [] => "write a [[segment]] with name and id".to_string(),
-            known => format!("there are: {}", known.join(", ")),
-        };
-        checker
-            .findings
-            .error(
-                at,
-                format!("there is no segment \"{}\"", name.escape_debug()),
-            )
-            .hint(hint);
-    }
-    id
 }
 
 /// The kernel cuts long names silently in the old TAP interface, so they are refused here.
