@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::DemoArgs;
 use super::exit::{Exit, Failure};
+use crate::io::janitor::Janitor;
 use crate::io::{namespace, process};
 
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
@@ -39,6 +40,9 @@ fn outside(keep: bool) -> Result<Exit, Failure> {
         )
     })?;
     let dir = tempfile::Builder::new().prefix("l2vpn-demo-").tempdir()?;
+    // Whatever becomes of this process, its keys do not stay.
+    let janitor = Janitor::hire(dir.path())?;
+    janitor.point_out()?;
     let mut command = Command::new("/proc/self/exe");
     command.args(["demo", "--inside"]).arg(dir.path());
     if keep {
