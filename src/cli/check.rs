@@ -23,7 +23,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let Some(config) = config else {
         return Err(Failure::config(&report));
     };
-    eprint!("{report}");
+    render::say(&report.to_string());
     render::print(&format!(
         "{}: ok: member {}, {} segment(s), {} port(s), {} peer(s)\n",
         path.display(),
@@ -31,7 +31,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
         config.segments.len(),
         config.ports.len(),
         config.peers.len()
-    ));
+    ))?;
     Ok(Exit::Ok)
 }
 

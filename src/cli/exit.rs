@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::render::say;
+
 use crate::config::finding::Report;
 use crate::daemon::{CallError, StartError};
 use crate::keys::KeyFileError;
@@ -54,7 +56,7 @@ impl Failure {
         let count = errors
             .filter(|f| f.severity == crate::config::finding::Severity::Error)
             .count();
-        eprint!("{report}");
+        say(&report.to_string());
         Failure {
             exit: Exit::Config,
             message: format!(
@@ -68,9 +70,9 @@ impl Failure {
 
     /// Says it on stderr and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
-        eprintln!("l2vpn: {}", self.message);
+        say(&format!("l2vpn: {}\n", self.message));
         if let Some(hint) = self.hint {
-            eprintln!("  hint: {hint}");
+            say(&format!("  hint: {hint}\n"));
         }
         self.exit.into()
     }

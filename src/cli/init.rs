@@ -63,7 +63,7 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Failure> {
         key_file.display(),
         key.public(),
         path.display()
-    ));
+    ))?;
     Ok(Exit::Ok)
 }
 

@@ -22,6 +22,6 @@ pub(super) fn run(args: &ShowArgs) -> Result<Exit, Failure> {
         })
         .collect();
     let header = ["SEGMENT", "VLAN", "MAC", "BEHIND", "HEARD", "MOVES"];
-    render::print(&render::table(&header, &rows));
+    render::print(&render::table(&header, &rows))?;
     Ok(Exit::Ok)
 }

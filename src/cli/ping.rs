@@ -26,11 +26,11 @@ pub(super) fn run(args: &PingArgs) -> Result<Exit, Failure> {
         if args.json {
             render::json(&pong)?;
         } else {
-            render::print(&line(number, &pong));
+            render::print(&line(number, &pong))?;
         }
     }
     if !args.json {
-        render::print(&summary(args.count, &trips));
+        render::print(&summary(args.count, &trips))?;
     }
     match trips.is_empty() {
         true => Err(Failure::failed(format!("{} does not answer", args.target))),

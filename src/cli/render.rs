@@ -1,6 +1,7 @@
 //! Text for people: times, sizes and tables in plain ASCII.
 
 use std::fmt::Write as _;
+use std::io::Write;
 
 /// `41 seconds`, `3 minutes`, `2 hours`, `5 days`.
 pub(super) fn span(seconds: u64) -> String {
@@ -59,14 +60,30 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 /// Prints a value as JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<(), super::Failure> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
-    print(&format!("{text}\n"));
-    Ok(())
+    print(&format!("{text}\n"))
 }
 
-/// Prints the answer; who closes our stdout has heard enough.
-pub(super) fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Prints the answer. Who closes our stdout has heard enough; a full disk has not.
+pub(super) fn print(text: &str) -> Result<(), super::Failure> {
+    match print_all(text) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(super::Failure::failed(format!(
+            "cannot write to stdout: {e}"
+        ))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Prints what must not be lost.
+pub(super) fn print_all(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Says something on stderr; there is nobody to complain to when that fails.
+pub(super) fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<Exit, Failure> {
     if args.json {
         render::json(&snapshot)?;
     } else {
-        render::print(&text(&snapshot));
+        render::print(&text(&snapshot))?;
     }
     Ok(Exit::Ok)
 }
@@ -122,7 +122,7 @@ pub(super) fn version(args: &VersionArgs) -> Result<Exit, Failure> {
             crate::wire::datagram::VERSION,
             suites.join(", "),
             if aes { "yes" } else { "no" }
-        ));
+        ))?;
     }
     Ok(Exit::Ok)
 }

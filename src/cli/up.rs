@@ -13,14 +13,14 @@ pub(super) fn run(args: &UpArgs) -> Result<Exit, Failure> {
     let Some(config) = config else {
         return Err(Failure::config(&report));
     };
-    eprint!("{report}");
+    render::say(&report.to_string());
     if args.check {
-        render::print(&format!("{}: ok\n", path.display()));
+        render::print(&format!("{}: ok\n", path.display()))?;
         return Ok(Exit::Ok);
     }
     if args.dry_run {
         for step in Plan::of(&config).steps() {
-            render::print(&format!("{step}\n"));
+            render::print(&format!("{step}\n"))?;
         }
         return Ok(Exit::Ok);
     }

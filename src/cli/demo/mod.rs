@@ -5,6 +5,23 @@
 //! hosts as its children. However the inner one ends, by itself, by Ctrl-C or by a crash, its hosts end with it, their
 //! namespaces and interfaces vanish, and the outer one removes the directory.
 
+/// Writes a line to stdout; the demo goes on when nobody listens any more.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// The same without the end of the line, at once.
+macro_rules! tell_part {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let mut stdout = std::io::stdout();
+        let _ = write!(stdout, $($text)*).and_then(|()| stdout.flush());
+    }};
+}
+
 mod picture;
 mod progress;
 mod steps;

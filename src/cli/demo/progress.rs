@@ -1,6 +1,6 @@
 //! One line for each step: a turning bar while it runs, then OK or FAIL.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -29,15 +29,14 @@ impl Progress {
         match &result {
             Ok(remark) => {
                 self.passed += 1;
-                println!("  OK    {title:<44} {remark} ({millis} ms)");
+                tell!("  OK    {title:<44} {remark} ({millis} ms)");
             }
             Err(why) => {
                 self.failed += 1;
-                println!("  FAIL  {title:<44} ({millis} ms)");
-                why.lines().for_each(|l| println!("          {l}"));
+                tell!("  FAIL  {title:<44} ({millis} ms)");
+                why.lines().for_each(|l| tell!("          {l}"));
             }
         }
-        let _ = std::io::stdout().flush();
         result.is_ok()
     }
 
@@ -66,12 +65,10 @@ impl Spinner {
                 if theirs.load(Ordering::Relaxed) {
                     break;
                 }
-                print!("\r  {turn}     {title}");
-                let _ = std::io::stdout().flush();
+                tell_part!("\r  {turn}     {title}");
                 std::thread::sleep(Duration::from_millis(80));
             }
-            print!("\r\x1b[2K");
-            let _ = std::io::stdout().flush();
+            tell_part!("\r\x1b[2K");
             let _ = end.send(());
         });
         Spinner {

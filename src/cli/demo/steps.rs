@@ -1,6 +1,5 @@
 //! What is shown, step by step.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -15,8 +14,8 @@ use crate::lab::orders::{Order, Report};
 const TRANSFER: u64 = 256 << 20;
 
 pub(in crate::cli) fn run(dir: &Path, keep: bool) -> Result<Exit, Failure> {
-    println!("l2vpn demo: three hosts on this machine, one Ethernet between them");
-    println!("keys, configurations and logs: {}\n", dir.display());
+    tell!("l2vpn demo: three hosts on this machine, one Ethernet between them");
+    tell!("keys, configurations and logs: {}\n", dir.display());
     let mut progress = Progress::default();
     let mut world = None;
     progress.step("three hosts and a stranger, underlay MTU 1500", || {
@@ -46,16 +45,15 @@ pub(in crate::cli) fn run(dir: &Path, keep: bool) -> Result<Exit, Failure> {
     }
     let (good, steps) = progress.result();
     if good {
-        println!("{steps} of {steps} steps OK\n");
-        println!("{NEXT}");
+        tell!("{steps} of {steps} steps OK\n");
+        tell!("{NEXT}");
     } else {
-        println!("not everything worked; the end of the logs:");
-        (0..NAMES.len()).for_each(|h| println!("{}", world.log(h)));
+        tell!("not everything worked; the end of the logs:");
+        (0..NAMES.len()).for_each(|h| tell!("{}", world.log(h)));
     }
     if keep {
         shell(&mut world, dir)?;
     }
-    let _ = std::io::stdout().flush();
     Ok(if good { Exit::Ok } else { Exit::Failed })
 }
 
@@ -147,19 +145,19 @@ fn show_stranger(progress: &mut Progress, world: &mut World) {
 
 fn show_state(world: &mut World) {
     match world.verb(0, &["macs"]) {
-        Ok(table) => println!("\nwhat A has learned (`l2vpn macs`):\n\n{table}"),
-        Err(error) => println!("\n{error}"),
+        Ok(table) => tell!("\nwhat A has learned (`l2vpn macs`):\n\n{table}"),
+        Err(error) => tell!("\n{error}"),
     }
     let views: Vec<_> = (0..STRANGER).filter_map(|h| world.show(h).ok()).collect();
-    println!("{}", picture::draw(&views));
+    tell!("{}", picture::draw(&views));
 }
 
 /// A shell in host A, for looking around.
 fn shell(world: &mut World, dir: &Path) -> Result<(), Failure> {
     let pid = world.host(0).map_err(Failure::failed)?.pid();
-    println!("\nyou are in host A now; try:\n");
-    println!("  l2vpn show\n  l2vpn macs\n  l2vpn ping b\n  ping 10.77.0.2\n");
-    println!("`exit` ends the demo.");
+    tell!("\nyou are in host A now; try:\n");
+    tell!("  l2vpn show\n  l2vpn macs\n  l2vpn ping b\n  ping 10.77.0.2\n");
+    tell!("`exit` ends the demo.");
     let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     let mut command = Command::new(shell);
     command
