@@ -132,6 +132,8 @@ pub struct PortView {
     pub mac: String,
     /// The bridge that it joined.
     pub bridge: Option<String>,
+    /// `open`, or `removed` when somebody has removed the TAP.
+    pub state: String,
     /// Whether a peer of the segment is connected.
     pub carrier: bool,
 }

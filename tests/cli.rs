@@ -282,3 +282,104 @@ fn demo_keys_need_a_flag() {
     );
     assert_eq!(code(&l2vpn(&["key", "check", key.to_str().unwrap()])), 3);
 }
+
+#[test]
+fn a_key_where_its_file_belongs_is_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let private = text(&l2vpn(&["key", "new"]).stdout);
+    let config = dir.path().join("a.toml");
+    let peer = "[[peer]]\npublic_key = \"uvkAcf8ILc7XYcvkRDxpkaE7mMpfScUaXdQ5MwLQSBU=\"\n";
+    let secret = private.trim();
+    fs::write(
+        &config,
+        format!("[node]\nkey = \"{secret}\"\n{peer}psk_file = \"{secret}\"\n"),
+    )
+    .unwrap();
+    let output = l2vpn(&["check", config.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), 3);
+    assert_eq!(said.matches("this is a key").count(), 2, "{said}");
+    assert!(!said.contains(secret));
+}
+
+#[test]
+fn a_fifo_is_no_key_and_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("k");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let output = l2vpn(&["key", "check", socket.to_str().unwrap()]);
+    assert!(code(&output) == 1 && text(&output.stderr).contains("not a regular file"));
+}
+
+#[test]
+fn a_control_socket_never_replaces_another_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("a.key");
+    assert_eq!(
+        code(&l2vpn(&["key", "new", "-o", key.to_str().unwrap()])),
+        0
+    );
+    let before = fs::read(&key).unwrap();
+    let config = dir.path().join("a.toml");
+    for socket in ["a.key", &"long".repeat(40)] {
+        fs::write(
+            &config,
+            format!("[node]\nkey = \"a.key\"\n[control]\nsocket = \"{socket}\"\n"),
+        )
+        .unwrap();
+        let output = l2vpn(&["up", config.to_str().unwrap()]);
+        assert_eq!(code(&output), 3, "{}", text(&output.stderr));
+    }
+    assert_eq!(fs::read(&key).unwrap(), before);
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_a_closed_pipe_is_not() {
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = program()
+        .args(["key", "new"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert!(code(&output) == 1 && text(&output.stderr).contains("was not written"));
+    let full = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let status = program()
+        .args(["check", "/nonexistent"])
+        .stderr(full())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(3));
+    let output = program().args(["version"]).stdout(full()).output().unwrap();
+    assert_eq!(code(&output), 1);
+}
+
+#[test]
+fn a_typing_error_in_the_log_filter_is_told() {
+    let output = l2vpn(&["up", "--log", "inof", "none.toml"]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("off, error, warn, info, debug, trace"));
+}
+
+#[test]
+fn a_file_of_nothing_but_mistakes_is_refused_quickly() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("a.toml");
+    let many: String = (0..60_000).map(|n| format!("k{n} = {n}\n")).collect();
+    fs::write(&config, many).unwrap();
+    let output = l2vpn(&["check", config.to_str().unwrap()]);
+    assert_eq!(code(&output), 3);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("more\n") && said.lines().count() < 500,
+        "{}",
+        said.lines().count()
+    );
+}

@@ -475,7 +475,7 @@ fn taken() -> Result<(), String> {
     let listen = ("listen = \"[::]:7656\"", "listen = \"[::]:7657\"");
     let other = world.variant(0, "third", &[listen, (TAP, &under)])?;
     let (code, stderr) = world.up(0, &other)?;
-    expect(code == 3 && stderr.contains("not a TAP"), || {
+    expect(code == 3 && stderr.contains("not a plain TAP"), || {
         format!("{code}: {stderr}")
     })
 }
@@ -497,6 +497,8 @@ fn removed_tap() -> Result<(), String> {
     expect(world.log(0).contains("the TAP was removed"), || {
         world.log(0)
     })?;
+    let states: Vec<String> = world.show(0)?.ports.into_iter().map(|p| p.state).collect();
+    expect(states == ["open", "removed"], || format!("{states:?}"))?;
     let before = world.cpu_millis(0)?;
     std::thread::sleep(Duration::from_secs(1));
     let busy = world.cpu_millis(0)? - before;

@@ -112,7 +112,7 @@ pub struct UpArgs {
     #[arg(long)]
     pub allow_demo_keys: bool,
     /// What to log: error, warn, info, debug, trace, or by target (info,l2vpn::node=debug)
-    #[arg(long, env = "L2VPN_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "L2VPN_LOG", default_value = "info", value_name = "FILTER", value_parser = crate::daemon::log_filter)]
     pub log: String,
 }
 

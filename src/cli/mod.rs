@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::io::process;
 use args::{Args, Verb};
 use exit::Failure;
 
@@ -36,6 +37,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(verb: Verb) -> Result<exit::Exit, Failure> {
+    // Before any secret is read.
+    process::forbid_core_dumps();
+    if !matches!(verb, Verb::Demo(_) | Verb::LabHost) {
+        process::forbid_debuggers();
+    }
     match verb {
         Verb::Init(args) => init::run(&args),
         Verb::Key(args) => key::run(&args),

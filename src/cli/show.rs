@@ -49,10 +49,10 @@ fn port(out: &mut String, port: &PortView) {
     };
     let native = port.native.map(|n| format!(", native {n}"));
     let bridge = port.bridge.as_ref().map(|b| format!("  bridge {b}"));
-    let carrier = if port.carrier {
-        "carrier"
-    } else {
-        "no carrier"
+    let carrier = match (port.state.as_str(), port.carrier) {
+        ("removed", _) => "removed by somebody: restart to have it back",
+        (_, true) => "carrier",
+        (_, false) => "no carrier",
     };
     let _ = writeln!(
         out,
@@ -149,6 +149,7 @@ mod tests {
                 mtu: 1500,
                 mac: "02:00:00:00:00:01".into(),
                 bridge: Some("br0".into()),
+                state: "open".into(),
                 carrier: true,
             }],
             peers: vec![

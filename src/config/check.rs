@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use super::checker::{Checker, is_name, one_line};
 use super::finding::Report;
@@ -14,6 +15,8 @@ use crate::switch::table::Limits;
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 
+/// The longest path of a unix socket, in bytes (sun_path less its NUL).
+const MAX_SOCKET: usize = 107;
 /// The most segments: what fits one announcement.
 const MAX_SEGMENTS: usize = crate::wire::control::MAX_SEGMENTS;
 
@@ -22,7 +25,10 @@ pub fn check(path: &Path, text: &str, demo: DemoKeys) -> (Option<Config>, Report
     let mut checker = Checker::new(path, text, demo);
     let config = match raw::read(text) {
         Ok((raw, unknown)) => {
-            unknown.iter().for_each(|p| checker.unknown_key(p));
+            let places = raw::places_of(text, &unknown);
+            for (path, place) in unknown.iter().zip(places) {
+                checker.unknown_key(path, &place.unwrap_or(0..0));
+            }
             checker.config(raw)
         }
         Err(error) => {
@@ -63,20 +69,22 @@ impl Checker<'_> {
         let listen = self.listen(node.listen);
         let segments = self.segments(raw.segment);
         let ports = ports::check(self, raw.port, &segments);
-        let own = key.as_ref().map(PrivateKey::public);
+        let own = key.as_ref().map(|(key, _)| key.public());
         let peers = peers::check(self, raw.peer, own);
         let table = self.switch(raw.switch);
         let (control, _) = self.section(raw.control).unwrap_or_default();
-        let socket = self.take(control.socket).map(|s| resolve(self.path, &s.0));
+        let socket = self.take(control.socket).and_then(|s| self.socket(&s));
         let state = self
             .take(control.state_dir)
             .map(|s| resolve(self.path, &s.0));
+        let (key, key_file) = key?;
         Some(Config {
             path: self.path.into(),
             socket: socket.unwrap_or_else(|| places.socket(&name)),
             state_dir: state.unwrap_or(places.state),
             name,
-            key: key?,
+            key,
+            key_file,
             listen: listen?,
             segments,
             ports,
@@ -85,8 +93,7 @@ impl Checker<'_> {
         })
     }
 
-    fn unknown_key(&mut self, path: &[Step]) {
-        let at = raw::place_of(self.text, path).unwrap_or(0..0);
+    fn unknown_key(&mut self, path: &[Step], at: &Range<usize>) {
         let keys: Vec<&str> = path
             .iter()
             .filter_map(|s| match s {
@@ -113,7 +120,7 @@ impl Checker<'_> {
             None => format!("{table} knows: {}", known.join(", ")),
         };
         self.findings
-            .error(&at, format!("unknown key \"{key}\" in {table}"))
+            .error(at, format!("unknown key \"{key}\" in {table}"))
             .hint(hint);
     }
 
@@ -133,7 +140,7 @@ impl Checker<'_> {
         &mut self,
         field: Option<Field<String>>,
         node_at: &Range<usize>,
-    ) -> Option<PrivateKey> {
+    ) -> Option<(PrivateKey, PathBuf)> {
         let missing = field.is_none();
         let Some((file, at)) = self.take(field) else {
             if missing {
@@ -143,14 +150,39 @@ impl Checker<'_> {
             }
             return None;
         };
-        let key = match keys::read_private(&resolve(self.path, &file)) {
+        if self.is_a_key_itself(&file, &at) {
+            return None;
+        }
+        let path = resolve(self.path, &file);
+        let key = match keys::read_private(&path) {
             Ok(key) => key,
             Err(error) => return self.key_file_error(&error, &at),
         };
         if is_demo(&key.public()) {
             self.demo_key(&at, "this private key is published: everybody has it");
         }
-        Some(key)
+        Some((key, path))
+    }
+
+    /// A path that a unix socket can have, with room for another name beside it while it is made.
+    fn socket(&mut self, (text, at): &(String, Range<usize>)) -> Option<PathBuf> {
+        let path = resolve(self.path, text);
+        let parent = path.parent().map_or(0, |p| p.as_os_str().len());
+        if path.as_os_str().len() > MAX_SOCKET || parent + 10 > MAX_SOCKET {
+            self.findings
+                .error(at, "the path of the control socket is too long")
+                .hint(format!(
+                    "the system takes {MAX_SOCKET} bytes of absolute path"
+                ));
+            return None;
+        }
+        if std::fs::symlink_metadata(&path).is_ok_and(|m| !m.file_type().is_socket()) {
+            self.findings
+                .error(at, format!("{} exists and is not a socket", path.display()))
+                .hint("it is left as it is; choose another name");
+            return None;
+        }
+        Some(path)
     }
 
     fn listen(&mut self, field: Option<Field<String>>) -> Option<SocketAddr> {
@@ -163,6 +195,15 @@ impl Checker<'_> {
             Ok(address) if address.ip().is_multicast() => {
                 self.findings
                     .error(&at, format!("\"{text}\" is a multicast address"));
+                None
+            }
+            Ok(address) if address.ip().to_canonical() != address.ip() => {
+                self.findings
+                    .error(&at, format!("\"{text}\" is IPv4 in the clothes of IPv6"))
+                    .hint(format!(
+                        "write \"{}\"",
+                        SocketAddr::new(address.ip().to_canonical(), address.port())
+                    ));
                 None
             }
             Ok(address) => Some(address),

@@ -7,14 +7,13 @@ use std::path::Path;
 use super::DemoKeys;
 use super::finding::Findings;
 use super::raw::{Field, Many, Section, Sections, Shape};
-use crate::keys::KeyFileError;
+use crate::keys::{KeyFileError, Psk};
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 
 /// A file in the making.
 pub(super) struct Checker<'t> {
     pub(super) path: &'t Path,
-    pub(super) text: &'t str,
     pub(super) demo: DemoKeys,
     pub(super) findings: Findings<'t>,
     /// Segment numbers by name.
@@ -27,7 +26,6 @@ impl<'t> Checker<'t> {
     pub(super) fn new(path: &'t Path, text: &'t str, demo: DemoKeys) -> Self {
         Checker {
             path,
-            text,
             demo,
             findings: Findings::new(text),
             segments: BTreeMap::new(),
@@ -157,6 +155,17 @@ impl<'t> Checker<'t> {
                 .hint(hint);
         }
         id
+    }
+
+    /// Whether somebody wrote a key where the name of its file belongs; it is not repeated, since reports go to logs.
+    pub(super) fn is_a_key_itself(&mut self, text: &str, at: &Range<usize>) -> bool {
+        let is_key = Psk::from_text(text).is_ok();
+        if is_key {
+            self.findings
+                .error(at, "this is a key, where the name of its file belongs")
+                .hint("write it into a file with mode 0600 and name that file here");
+        }
+        is_key
     }
 
     pub(super) fn key_file_error<T>(

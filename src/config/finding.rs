@@ -80,17 +80,34 @@ impl fmt::Display for Report {
     }
 }
 
+/// More findings than this are only counted: a file with so many is not the right file.
+const MAX_FINDINGS: usize = 200;
+
 /// Collects findings while a text is checked.
 pub(super) struct Findings<'t> {
     text: &'t str,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
     found: Vec<(usize, Finding)>,
+    /// Takes what is said of findings that are only counted.
+    spare: Finding,
+    errors: usize,
 }
 
 impl<'t> Findings<'t> {
     pub(super) fn new(text: &'t str) -> Self {
+        let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         Findings {
             text,
+            lines: std::iter::once(0).chain(newlines).collect(),
             found: Vec::new(),
+            spare: Finding {
+                place: Some((1, 1)),
+                severity: Severity::Error,
+                message: String::new(),
+                hint: None,
+            },
+            errors: 0,
         }
     }
 
@@ -107,25 +124,45 @@ impl<'t> Findings<'t> {
     }
 
     fn add(&mut self, severity: Severity, at: &Range<usize>, message: String) -> &mut Finding {
+        self.errors += usize::from(severity == Severity::Error);
+        if self.found.len() >= MAX_FINDINGS {
+            return &mut self.spare;
+        }
         let finding = Finding {
-            place: Some(line_and_column(self.text, at.start)),
+            place: Some(self.line_and_column(at.start)),
             severity,
             message: printable(&message),
             hint: None,
         };
         self.found.push((at.start, finding));
-        let last = self.found.len() - 1;
-        &mut self.found[last].1
+        self.found
+            .last_mut()
+            .map_or(&mut self.spare, |(_, finding)| finding)
+    }
+
+    fn line_and_column(&self, offset: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).and_then(|l| self.lines.get(l));
+        let before = start.and_then(|s| self.text.get(*s..offset));
+        (line, before.map_or(1, |b| b.chars().count() + 1))
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.found
-            .iter()
-            .any(|(_, f)| f.severity == Severity::Error)
+        self.errors > 0
     }
 
     pub(super) fn into_report(mut self, path: &Path) -> Report {
         self.found.sort_by_key(|(at, _)| *at);
+        let shown = self.found.iter();
+        let shown = shown.filter(|(_, f)| f.severity == Severity::Error).count();
+        if self.errors > shown {
+            let more = Finding {
+                message: format!("and {} more", self.errors - shown),
+                hint: Some("is it the right file?".into()),
+                ..self.spare
+            };
+            self.found.push((usize::MAX, more));
+        }
         Report {
             path: path.into(),
             findings: self.found.into_iter().map(|(_, f)| f).collect(),
@@ -149,17 +186,6 @@ fn printable(text: &str) -> String {
     text.chars().map(clean).collect()
 }
 
-/// Line and column of a byte offset, both from 1, columns in characters.
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    let line = before.matches('\n').count() + 1;
-    let column = before
-        .get(line_start..)
-        .map_or(1, |l| l.chars().count() + 1);
-    (line, column)
-}
-
 /// Reads a text file of bounded length.
 pub(super) fn read(path: &Path) -> Result<String, Report> {
     let fail = |e: std::io::Error| {
@@ -181,7 +207,7 @@ pub(super) fn read(path: &Path) -> Result<String, Report> {
     String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(e.as_bytes().get(..valid).unwrap_or_default());
-        let (line, column) = line_and_column(&text, valid);
+        let (line, column) = Findings::new(&text).line_and_column(valid);
         let message = format!("is not UTF-8 text from line {line}, column {column} on");
         Report::unreadable(path, message, "save it as UTF-8")
     })
@@ -194,9 +220,8 @@ mod tests {
     #[test]
     fn places_count_from_one_and_in_characters() {
         let text = "a\nüb = 1\n";
-        assert_eq!(line_and_column(text, 0), (1, 1));
-        assert_eq!(line_and_column(text, 2), (2, 1));
-        assert_eq!(line_and_column(text, 4), (2, 2));
-        assert_eq!(line_and_column(text, 999), (3, 1));
+        let at = |offset| Findings::new(text).line_and_column(offset);
+        assert_eq!((at(0), at(2), at(4)), ((1, 1), (2, 1), (2, 2)));
+        assert_eq!(at(999), (3, 1));
     }
 }

@@ -40,6 +40,8 @@ pub struct Config {
     pub name: String,
     /// Who we are.
     pub key: PrivateKey,
+    /// Where the key was read from.
+    pub key_file: PathBuf,
     /// Where peers reach us.
     pub listen: SocketAddr,
     /// The segments.

@@ -117,6 +117,9 @@ fn public_key(
 
 fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk> {
     let (file, at) = checker.take(Some(field))?;
+    if checker.is_a_key_itself(&file, &at) {
+        return None;
+    }
     match keys::read_psk(&resolve(checker.path, &file)) {
         Ok(psk) => Some(psk),
         Err(error) => {

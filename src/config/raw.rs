@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 /// A value and where it stands. A wrong type is kept as a message, so that the rest of the file is checked too.
 #[derive(Debug)]
@@ -279,12 +280,17 @@ fn steps(path: &serde_ignored::Path<'_>) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// Where the key at the end of a path stands.
-pub fn place_of(text: &str, path: &[Step]) -> Option<Range<usize>> {
-    use toml::de::{DeTable, DeValue};
-    let table = DeTable::parse(text).ok()?;
+/// Where the keys at the ends of paths stand; `None` for paths that lead nowhere.
+pub fn places_of(text: &str, paths: &[Vec<Step>]) -> Vec<Option<Range<usize>>> {
+    let Ok(table) = DeTable::parse(text) else {
+        return vec![None; paths.len()];
+    };
+    paths.iter().map(|p| place_of(table.get_ref(), p)).collect()
+}
+
+fn place_of(table: &DeTable<'_>, path: &[Step]) -> Option<Range<usize>> {
     let (last, parents) = path.split_last()?;
-    let mut here: &DeTable<'_> = table.get_ref();
+    let mut here = table;
     let mut list: Option<&[Spanned<DeValue<'_>>]> = None;
     for step in parents {
         let value = match (step, list.take()) {

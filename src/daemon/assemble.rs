@@ -86,6 +86,9 @@ impl StartError {
             StartError::Link(error) if error.is_permission() => {
                 Some("run as root or with CAP_NET_ADMIN".into())
             }
+            StartError::Socket { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some("another member is controlled there: name another in [control] socket".into())
+            }
             StartError::Socket { .. } => Some("name another in [control] socket".into()),
             _ => None,
         }
@@ -106,7 +109,7 @@ impl StartError {
     /// Whether another configuration would help: a name or a port that is taken, a bridge that is not there.
     pub fn is_config(&self) -> bool {
         match self {
-            StartError::Listen { .. } => !self.is_permission(),
+            StartError::Listen { .. } | StartError::Socket { .. } => !self.is_permission(),
             StartError::Tap(e) => matches!(
                 e,
                 TapError::InUse(_) | TapError::OtherKind(_) | TapError::Name(_)
@@ -146,6 +149,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     let mut taps = Vec::new();
     let mut macs = Vec::new();
     for port in &config.ports {
+        let existed = links.index(&port.tap).await.is_ok();
         let tap = Tap::open(&port.tap)?;
         let mac = port.mac.unwrap_or_else(|| derived_mac(&public, &port.tap));
         let settings = LinkSettings {
@@ -154,9 +158,15 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
             addresses: port.addresses.clone(),
             bridge: port.bridge.clone(),
         };
-        links.configure(&port.tap, &settings).await?;
+        match links.configure(&port.tap, &settings).await {
+            // A TAP that somebody with more rights has made for us is as it shall be.
+            Err(error) if existed && error.is_permission() => {
+                tracing::warn!(tap = port.tap, "using the TAP as it is: {error}");
+            }
+            other => other?,
+        }
+        macs.push(links.mac(&port.tap).await.unwrap_or(mac));
         taps.push(tap);
-        macs.push(mac);
     }
     let (notes_in, notes) = channel(NOTES);
     let (handshakes_in, handshakes) = channel(NOTES);

@@ -4,14 +4,15 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::api::{self, Answer, Request, Verb};
 
@@ -20,7 +21,11 @@ const MAX_REQUEST: u64 = 64 * 1024;
 /// Connections that are served at once.
 const MAX_CLIENTS: usize = 32;
 /// How long a client may take to ask.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last answers may take to be read when the member ends.
+const DRAIN: Duration = Duration::from_millis(300);
+/// How long others may be making sockets in the same directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A question and where the answer goes.
 pub(super) struct Call {
@@ -42,33 +47,60 @@ impl Drop for SocketFile {
     }
 }
 
-/// Makes the socket. A file of that name that nobody listens on is replaced.
+/// Makes the socket. A socket of that name that nobody listens on is replaced; anything else is left alone.
 pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    if let Some(dir) = path.parent().filter(|d| !d.exists()) {
-        fs::create_dir_all(dir)?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    if !parent.exists() {
+        fs::create_dir_all(parent)?;
+        fs::set_permissions(parent, fs::Permissions::from_mode(0o700))?;
     }
-    // Bound under another name and renamed when its mode is right: nobody ever sees it open to others, and a dead
-    // socket is replaced in one step.
-    let new = path.with_extension(format!("new{}", std::process::id()));
+    // Two starters must not both find a dead socket and replace each other's new one.
+    let _lock = lock_directory(parent);
+    match fs::symlink_metadata(path) {
+        Ok(meta) if !meta.file_type().is_socket() => {
+            let text = "exists and is not a socket";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
+        Ok(_) if is_alive(path) => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    // Bound under another name and linked when its mode is right: nobody ever sees it open to others.
+    let new = parent.join(format!(".{}", std::process::id()));
     let _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new)?;
     let ready = fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
-        .and_then(|()| fs::rename(&new, path))
+        .and_then(|()| fs::hard_link(&new, path))
         .and_then(|()| fs::symlink_metadata(path));
-    match ready {
-        Ok(meta) => Ok((
-            listener,
-            SocketFile {
-                path: path.into(),
-                inode: meta.ino(),
-            },
-        )),
-        Err(error) => {
-            let _ = fs::remove_file(&new);
-            Err(error)
+    let _ = fs::remove_file(&new);
+    let inode = ready?.ino();
+    let path = path.into();
+    Ok((listener, SocketFile { path, inode }))
+}
+
+/// Holds others off while a socket is made; who cannot lock goes on without.
+fn lock_directory(dir: &Path) -> Option<fs::File> {
+    let file = fs::File::open(dir).ok()?;
+    let began = std::time::Instant::now();
+    while began.elapsed() < LOCK_PATIENCE {
+        match file.try_lock() {
+            Ok(()) => return Some(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            Err(fs::TryLockError::Error(_)) => return None,
         }
     }
+    None
+}
+
+/// Room for a number of clients at once.
+pub(super) fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_CLIENTS))
+}
+
+/// Waits until the clients have read their answers, for a moment.
+pub(super) async fn drain(room: &Semaphore) {
+    let all = u32::try_from(MAX_CLIENTS).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(DRAIN, room.acquire_many(all)).await;
 }
 
 /// Whether a daemon listens there.
@@ -77,9 +109,8 @@ pub(super) fn is_alive(path: &Path) -> bool {
 }
 
 /// Serves the socket for ever.
-pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
+pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>, room: Arc<Semaphore>) {
     let own = fs::metadata("/proc/self").map(|m| m.uid()).unwrap_or(0);
-    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CLIENTS));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else {
             return;
@@ -95,7 +126,7 @@ pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
                 }
                 let calls = calls.clone();
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(PATIENCE, serve_one(stream, calls)).await;
+                    let _ = serve_one(stream, calls).await;
                     drop(permit);
                 });
             }
@@ -110,7 +141,8 @@ pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
 async fn serve_one(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = AsyncReader::new(read.take(MAX_REQUEST)).lines();
-    while let Some(line) = lines.next_line().await? {
+    // An idle client gives its place to others.
+    while let Some(line) = tokio::time::timeout(PATIENCE, lines.next_line()).await?? {
         let answer = match serde_json::from_str::<Request>(&line) {
             Ok(request) if request.version != api::VERSION => Answer::Error(format!(
                 "this daemon speaks version {} of the control protocol, not {}",
@@ -122,7 +154,7 @@ async fn serve_one(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<
         };
         let mut text = serde_json::to_string(&answer)?;
         text.push('\n');
-        write.write_all(text.as_bytes()).await?;
+        tokio::time::timeout(PATIENCE, write.write_all(text.as_bytes())).await??;
     }
     Ok(())
 }
@@ -145,6 +177,9 @@ pub enum CallError {
     /// The socket belongs to somebody else.
     #[error("not permitted to use {0}")]
     NotPermitted(PathBuf),
+    /// It listens and says nothing.
+    #[error("the daemon on {0} does not answer")]
+    Silent(PathBuf),
     /// The conversation broke off.
     #[error("{path}: {source}")]
     Broken {
@@ -163,9 +198,12 @@ pub enum CallError {
 /// # Errors
 /// See [`CallError`].
 pub fn call(path: &Path, verb: Verb, timeout: Duration) -> Result<Answer, CallError> {
-    let broken = |source: io::Error| CallError::Broken {
-        path: path.into(),
-        source,
+    let broken = |source: io::Error| match source.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => CallError::Silent(path.into()),
+        _ => CallError::Broken {
+            path: path.into(),
+            source,
+        },
     };
     let mut stream = StdStream::connect(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -191,10 +229,7 @@ pub fn call(path: &Path, verb: Verb, timeout: Duration) -> Result<Answer, CallEr
         .map_err(broken)?;
     if line.is_empty() {
         let hung_up = io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon hung up");
-        return Err(match fs::symlink_metadata(path) {
-            Ok(_) => CallError::NotPermitted(path.into()),
-            Err(_) => broken(hung_up),
-        });
+        return Err(broken(hung_up));
     }
     match serde_json::from_str(&line).map_err(|e| broken(e.into()))? {
         Answer::Error(message) => Err(CallError::Refused(message)),

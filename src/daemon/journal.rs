@@ -16,6 +16,25 @@ use crate::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(60);
 
+/// Reads a filter; a word that is no level would otherwise be taken for a target, and silence everything.
+///
+/// # Errors
+/// What may be written instead.
+pub fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.contains(&word.trim());
+    let fine = text
+        .split(',')
+        .all(|part| is_level(part.split_once('=').map_or(part, |(_, level)| level)));
+    match fine && text.parse::<Targets>().is_ok() {
+        true => Ok(text.to_string()),
+        false => Err(format!(
+            "write one of {}, or target=level, separated by commas",
+            LEVELS.join(", ")
+        )),
+    }
+}
+
 /// Starts logging to stderr; `filter` as in `info` or `info,l2vpn::node=debug`.
 pub(super) fn start(filter: &str) {
     let targets: Targets = filter
@@ -58,6 +77,16 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_are_levels_or_targets_with_levels() {
+        for good in ["info", "off", "warn,l2vpn::node=debug"] {
+            assert!(log_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "inof", "a=b", "a=b=c,,=", "l2vpn::node", "info,"] {
+            assert!(log_filter(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn each_kind_and_peer_has_its_minute() {

@@ -16,4 +16,5 @@ mod view;
 
 pub use assemble::StartError;
 pub use control::{CallError, call};
+pub use journal::log_filter;
 pub use run::{Plan, run};

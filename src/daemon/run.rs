@@ -11,7 +11,6 @@ use super::{control, journal, resolve, state};
 use crate::config::Config;
 use crate::dataplane::workers::Workers;
 use crate::io::janitor::Janitor;
-use crate::io::process;
 use crate::switch::port::PortRule;
 
 /// Runs a member until it is told to end; to be called while the process has one thread.
@@ -20,8 +19,8 @@ use crate::switch::port::PortRule;
 /// When it cannot start; nothing is left behind then.
 pub fn run(config: Config, log: &str) -> Result<(), StartError> {
     journal::start(log);
-    process::harden();
-    // The lock goes with the process, however it ends. It lies on the configuration, so it leaves no file of its own.
+    // The lock goes with the process, however it ends. It lies on the key, which nobody else can open: two members with
+    // one key would take each other's packets, and no file of its own is left behind.
     let _lock = lock(&config)?;
     if control::is_alive(&config.socket) {
         return Err(StartError::Running(config.socket.display().to_string()));
@@ -38,7 +37,10 @@ pub fn run(config: Config, log: &str) -> Result<(), StartError> {
             what: "start the runtime",
             source,
         })?;
-    runtime.block_on(serve(config, &janitor))
+    let result = runtime.block_on(serve(config, &janitor));
+    // A resolver that waits for its answer must not keep the program.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
@@ -61,7 +63,8 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
     let (calls_in, calls) = mpsc::channel(16);
     let (found_in, resolved) = mpsc::channel(16);
     let _resolvers = resolve::start(&member.config.peers, &found_in);
-    let server = tokio::spawn(control::serve(listener, calls_in));
+    let room = control::room();
+    let server = tokio::spawn(control::serve(listener, calls_in, room.clone()));
     let inputs = Inputs {
         calls,
         resolved,
@@ -70,6 +73,7 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
     let member = EventLoop::new(member, mark_file).run(inputs).await;
     // In the mirror order of the setup; each step goes on whatever became of the one before.
     server.abort();
+    control::drain(&room).await;
     drop(workers);
     for port in &member.config.ports {
         member
@@ -94,14 +98,15 @@ fn announce(config: &Config) {
 
 fn lock(config: &Config) -> Result<File, StartError> {
     let system = |source: io::Error| StartError::System {
-        what: "lock the configuration file",
+        what: "lock the key file",
         source,
     };
-    let file = File::open(&config.path).map_err(system)?;
+    let file = File::open(&config.key_file).map_err(system)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(StartError::Running(config.path.display().to_string()))
+            let key = config.key_file.display();
+            Err(StartError::Running(format!("a member with {key}")))
         }
         // A file system without locks: the control socket still tells.
         Err(TryLockError::Error(_)) => Ok(file),

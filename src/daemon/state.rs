@@ -13,7 +13,12 @@ pub(super) fn mark_file(state_dir: &Path, name: &str) -> PathBuf {
 
 /// Reads the mark: seconds since 1970, 0 when there is none or it is damaged.
 pub(super) fn read_mark(file: &Path) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
+    // A mark is a few digits in a regular file; anything else is none.
+    let small = fs::metadata(file).is_ok_and(|m| m.is_file() && m.len() < 64);
+    let text = match small {
+        true => fs::read_to_string(file).unwrap_or_default(),
+        false => String::new(),
+    };
     // A mark far in the future would be kept for ever; one that no clock of this century shows is damage.
     text.trim()
         .parse()

@@ -52,7 +52,9 @@ impl Member {
 
     fn ports(&self) -> Vec<PortView> {
         let layout = self.outside.plane.switch.layout();
-        let views = self.config.ports.iter().zip(&self.macs).map(|(port, mac)| {
+        let taps = self.outside.taps.iter();
+        let ports = self.config.ports.iter().zip(&self.macs).zip(taps);
+        let views = ports.map(|((port, mac), tap)| {
             let (mode, vlans, native) = match &port.rule {
                 PortRule::Access(vid) => ("access", vid.to_string(), None),
                 PortRule::Trunk { allowed, native } => (
@@ -74,9 +76,11 @@ impl Member {
                 mtu: port.mtu,
                 mac: mac.to_string(),
                 bridge: port.bridge.clone(),
-                carrier: layout
-                    .domain(port.segment)
-                    .is_some_and(|d| !d.peers.is_empty()),
+                state: if tap.is_gone() { "removed" } else { "open" }.into(),
+                carrier: !tap.is_gone()
+                    && layout
+                        .domain(port.segment)
+                        .is_some_and(|d| !d.peers.is_empty()),
             }
         });
         views.collect()

@@ -271,6 +271,7 @@ fn drain(
                 hands.outside.plane.drops.count(DropReason::PortDown);
                 state = PortState::Resting;
                 if process::is_gone(&error) {
+                    tap.mark_gone();
                     tracing::error!(tap = tap.name(), "the TAP was removed: {error}");
                     state = PortState::Gone;
                 }

@@ -34,18 +34,28 @@ impl Janitor {
         // SAFETY: both descriptors were just made and belong to nobody else.
         let (read, write) =
             unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+        // Twice, so that the janitor is nobody's child that somebody would wait for.
         // SAFETY: the process has one thread, so no lock is held by another and the child's heap is in order: it may
         // run ordinary code. It never returns from `wait_and_remove`.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 drop(write);
-                wait_and_remove(&read, path)
+                // SAFETY: as above; the child in between ends at once.
+                match unsafe { libc::fork() } {
+                    0 => wait_and_remove(&read, path),
+                    // SAFETY: ends the child without running the program's destructors.
+                    _ => unsafe { libc::_exit(0) },
+                }
             }
-            _ => Ok(Janitor {
-                pipe: write,
-                path: path.into(),
-            }),
+            child => {
+                // SAFETY: a null status pointer is permitted; the child was just made by us.
+                unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+                Ok(Janitor {
+                    pipe: write,
+                    path: path.into(),
+                })
+            }
         }
     }
 
@@ -79,7 +89,12 @@ fn wait_and_remove(read: &OwnedFd, path: &Path) -> ! {
         if keep > 0 {
             libc::syscall(libc::SYS_close_range, 0, keep - 1, 0);
         }
-        libc::syscall(libc::SYS_close_range, keep + 1, libc::c_uint::MAX, 0);
+        if libc::syscall(libc::SYS_close_range, keep + 1, libc::c_uint::MAX, 0) < 0 {
+            // Linux before 5.9.
+            (0..1024).filter(|fd| *fd != pipe).for_each(|fd| {
+                libc::close(fd);
+            });
+        }
         loop {
             let got = libc::read(pipe, inode.as_mut_ptr().cast(), inode.len());
             let interrupted = got < 0 && *libc::__errno_location() == libc::EINTR;

@@ -4,10 +4,8 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Keeps secrets out of core dumps and out of reach of debuggers of the same user.
-pub fn harden() {
-    // SAFETY: PR_SET_DUMPABLE takes an integer and has no memory effects.
-    let _ = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+/// Keeps secrets out of core dumps.
+pub fn forbid_core_dumps() {
     let none = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -16,13 +14,44 @@ pub fn harden() {
     let _ = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
 }
 
+/// Keeps secrets out of reach of debuggers of the same user. Not for who starts user namespaces: the kernel takes the
+/// right to map users from such a process's children.
+pub fn forbid_debuggers() {
+    // SAFETY: PR_SET_DUMPABLE takes an integer and has no memory effects.
+    let _ = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// Makes orphaned descendants children of this process, so that [`wait_for_children`] meets them too.
+pub fn adopt_orphans() {
+    // SAFETY: PR_SET_CHILD_SUBREAPER takes an integer and has no memory effects.
+    let _ = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Waits until no child is left, or the time is up.
+pub fn wait_for_children(patience: std::time::Duration) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < patience {
+        // SAFETY: a null status pointer is permitted; the call takes no other memory.
+        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            0 => std::thread::sleep(std::time::Duration::from_millis(2)),
+            pid if pid < 0 => return,
+            _ => {}
+        }
+    }
+}
+
 /// Makes the child die with the thread that starts it, even when that is killed.
 pub fn die_with_parent(command: &mut Command) -> &mut Command {
-    // SAFETY: between fork and exec only prctl and getppid are called, which are async-signal-safe.
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only prctl, getppid and _exit are called, which are async-signal-safe.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0 {
                 return Err(io::Error::last_os_error());
+            }
+            // It may have died before the call.
+            if u32::try_from(libc::getppid()) != Ok(parent) {
+                libc::_exit(1);
             }
             Ok(())
         })

@@ -1,10 +1,11 @@
 //! TAP devices: Ethernet interfaces of the host whose other end is this program.
 //!
 //! tun-tap opens the plain device: one queue, one frame per call, no header. It cuts long names silently, so names are
-//! checked before; and it says nothing about owner and carrier, which are two ioctls more on its descriptor.
+//! checked before; and it says nothing about the carrier, which is an ioctl more on its descriptor.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tun_tap::{Iface, Mode};
 
@@ -27,7 +28,7 @@ pub enum TapError {
     #[error("TAP \"{0}\" is in use by another program")]
     InUse(String),
     /// The name belongs to an interface of another kind.
-    #[error("\"{0}\" is the name of an interface that is not a TAP")]
+    #[error("\"{0}\" is the name of an interface that is not a plain TAP")]
     OtherKind(String),
     /// Anything else.
     #[error("TAP \"{name}\": {source}")]
@@ -66,10 +67,12 @@ impl TapError {
 /// An open TAP. Dropping it removes the device, unless somebody made it persistent before.
 pub struct Tap {
     iface: Iface,
+    gone: AtomicBool,
 }
 
 impl Tap {
-    /// Opens or makes a TAP, without carrier and owned by the user of this process.
+    /// Opens or makes a TAP, without carrier. Its owner is left as it is: a device that goes with this process needs none,
+    /// and one that somebody made persistent has its own.
     ///
     /// # Errors
     /// See [`TapError`].
@@ -85,16 +88,15 @@ impl Tap {
         if iface.name() != name {
             return Err(TapError::Name(iface.name().to_string()));
         }
-        let tap = Tap { iface };
+        let tap = Tap {
+            iface,
+            gone: AtomicBool::new(false),
+        };
         let fail = |source| TapError::Io {
             name: name.to_string(),
             source,
         };
         tap.iface.set_non_blocking().map_err(fail)?;
-        // SAFETY: geteuid has no preconditions and cannot fail.
-        let user = unsafe { libc::geteuid() };
-        tap.ioctl(TUNSETOWNER, libc::c_ulong::from(user))
-            .map_err(fail)?;
         tap.set_carrier(false).map_err(fail)?;
         Ok(tap)
     }
@@ -132,9 +134,14 @@ impl Tap {
         check(result)
     }
 
-    fn ioctl(&self, request: libc::Ioctl, value: libc::c_ulong) -> io::Result<()> {
-        // SAFETY: the requests passed here take their argument by value; the descriptor is open.
-        check(unsafe { libc::ioctl(self.iface.as_raw_fd(), request, value) })
+    /// Notes that the device was removed by somebody else.
+    pub fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the device was removed by somebody else.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 }
 
@@ -145,8 +152,6 @@ impl AsFd for Tap {
     }
 }
 
-/// `_IOW('T', 204, int)`
-const TUNSETOWNER: libc::Ioctl = 0x4004_54cc;
 /// `_IOW('T', 226, int)`
 const TUNSETCARRIER: libc::Ioctl = 0x4004_54e2;
 

@@ -67,6 +67,9 @@ impl KeyFileError {
             KeyFileError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
                 format!("make one: l2vpn key new -o {}", path.display())
             }
+            KeyFileError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "the disk is full: make room, or choose another place".into()
+            }
             KeyFileError::Io { .. } => "check that the path is right and the file readable".into(),
             KeyFileError::Text { .. } => {
                 "a key file holds one line as `l2vpn key new` or `wg genkey` prints it".into()
@@ -120,11 +123,16 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
         path: path.into(),
         source,
     };
+    let irregular = || fail(io::Error::other("not a regular file"));
+    // Asked first, because opening a FIFO waits for somebody who writes into it.
+    if !fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(irregular());
+    }
     let file = File::open(path).map_err(fail)?;
     // The open file is asked, not the name: the name may point elsewhere a moment later.
     let meta = file.metadata().map_err(fail)?;
     if !meta.is_file() {
-        return Err(fail(io::Error::other("not a regular file")));
+        return Err(irregular());
     }
     if meta.mode() & 0o077 != 0 {
         return Err(KeyFileError::Permissions {
@@ -141,9 +149,13 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     }
     // Room for the longest file, so that the string never moves and leaves a copy behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_LEN as usize + 1));
-    file.take(MAX_FILE_LEN)
-        .read_to_string(&mut text)
-        .map_err(fail)?;
+    match file.take(MAX_FILE_LEN).read_to_string(&mut text) {
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(KeyFileError::Text {
+            path: path.into(),
+            source: KeyTextError::NotBase64,
+        })?,
+        other => other.map_err(fail)?,
+    };
     Ok(text)
 }
 

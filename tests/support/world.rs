@@ -180,6 +180,10 @@ impl World {
         change: &[(&str, &str)],
     ) -> Result<PathBuf, String> {
         let mut text = self.text(n).replace("l2vpn.sock", &format!("{name}.sock"));
+        // A key of its own: two members with one key are refused before anything else.
+        let key = self.hosts[n].dir.join(format!("{name}.key"));
+        write_private(&key, &PrivateKey::generate(&mut OsEntropy)).map_err(|e| e.to_string())?;
+        text = text.replace("node.key", &format!("{name}.key"));
         for (from, to) in change {
             text = text.replace(from, to);
         }

@@ -56,10 +56,18 @@ fn outside(keep: bool) -> Result<Exit, Failure> {
             hint,
         )
     })?;
-    let dir = tempfile::Builder::new().prefix("l2vpn-demo-").tempdir()?;
+    let dir = tempfile::Builder::new()
+        .prefix("l2vpn-demo-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .tempdir()
+        .map_err(|e| {
+            let hint = "set TMPDIR to a directory that you may write to";
+            Failure::with(Exit::Failed, format!("no temporary directory: {e}"), hint)
+        })?;
     // Whatever becomes of this process, its keys do not stay.
     let janitor = Janitor::hire(dir.path())?;
     janitor.point_out()?;
+    process::adopt_orphans();
     let mut command = Command::new("/proc/self/exe");
     command.args(["demo", "--inside"]).arg(dir.path());
     if keep {
@@ -74,6 +82,7 @@ fn outside(keep: bool) -> Result<Exit, Failure> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let mut quit = signal(SignalKind::quit())?;
         let mut child = process::die_with_parent(&mut command).spawn()?;
         loop {
             if let Some(status) = child.try_wait()? {
@@ -84,11 +93,14 @@ fn outside(keep: bool) -> Result<Exit, Failure> {
                 _ = interrupt.recv(), if !keep => return stop(&mut child),
                 _ = terminate.recv() => return stop(&mut child),
                 _ = hang_up.recv() => return stop(&mut child),
+                _ = quit.recv() => return stop(&mut child),
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         }
     });
     let status: std::io::Result<ExitStatus> = status;
+    // The hosts die with the inner process, and their daemons with them; that takes a moment.
+    process::wait_for_children(Duration::from_secs(5));
     let removed = dir.close();
     let status = status?;
     removed?;
