@@ -733,3 +733,59 @@ fn own_datagrams_are_not_wrapped_again() {
     net.run_for(millis(5));
     assert_eq!(net.member(1).frames(), [own]);
 }
+
+#[test]
+fn a_key_of_low_order_makes_no_packet_and_no_busy_loop() {
+    let mut net = Network::new(1, 31);
+    let mut one = [0; 32];
+    one[0] = 1;
+    let now = net.now;
+    let node = &mut net.member(0).node;
+    let id = node.add_peer(l2vpn::mesh::peer::PeerSettings {
+        name: "nobody".into(),
+        key: l2vpn::keys::PublicKey::from_bytes(one),
+        psk: None,
+        keepalive: None,
+        mtu: None,
+        segments: None,
+    });
+    node.set_endpoints(id, vec![address(7)], now);
+    net.run_for(SECOND * 200);
+    let (now, node) = (net.now, &net.member(0).node);
+    assert!(node.deadline() > now);
+    assert!(net.recording.is_empty());
+}
+
+/// Whatever happens, the node asks to be called later, not now: a deadline in the past is a daemon at full load.
+#[test]
+fn the_deadline_moves_on_in_every_state() {
+    let mut net = Network::new(2, 32);
+    net.introduce_all();
+    for step in 0..3000 {
+        match step {
+            500 => net.members[1] = None,
+            1500 => net.rebuild(1),
+            1600 => net.introduce(1, 0),
+            2000 => {
+                let now = net.now;
+                net.member(1).node.close(now);
+                net.collect(1);
+            }
+            _ => {}
+        }
+        if step % 7 == 0 && net.members[1].is_some() {
+            net.send(0, 0, &greeting(0, 1));
+        }
+        net.run_for(millis(250));
+        let now = net.now;
+        for member in net.members.iter_mut().flatten() {
+            member.node.handle_timeout(now);
+            assert!(member.node.deadline() > now, "step {step}");
+        }
+        (0..2)
+            .filter(|n| net.members[*n].is_some())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|n| net.collect(n));
+    }
+}

@@ -22,14 +22,7 @@ impl Node {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             self.step_attempt(id, now);
             self.repeat_first_packet(id, now);
-            if self
-                .peers
-                .get(index)
-                .and_then(|p| p.retry_at)
-                .is_some_and(|at| now >= at)
-            {
-                self.start_attempt(id, now);
-            }
+            self.retry(id, now);
             if beat {
                 self.heartbeat(id, now);
             }
@@ -52,6 +45,14 @@ impl Node {
             next = times.into_iter().flatten().fold(next, Instant::min);
         }
         next
+    }
+
+    fn retry(&mut self, id: PeerId, now: Instant) {
+        let peer = self.peers.get_mut(id.0 as usize);
+        // Taken whatever comes of it: a time in the past would keep the deadline there.
+        if peer.is_some_and(|p| p.retry_at.take_if(|at| now >= *at).is_some()) {
+            self.start_attempt(id, now);
+        }
     }
 
     fn step_attempt(&mut self, id: PeerId, now: Instant) {
