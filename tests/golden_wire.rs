@@ -39,7 +39,7 @@ fn conversation() -> Vec<(&'static str, Vec<u8>)> {
     net.introduce(0, 1);
     take(
         &mut net,
-        &["initiation", "response", "keepalive", "keepalive-back"],
+        &["initiation", "response", "first-packet", "its-answer"],
     );
     net.send(
         0,

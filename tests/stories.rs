@@ -75,7 +75,10 @@ fn the_first_frame_arrives_after_one_and_a_half_round_trips() {
     net.run_for(millis(29));
     assert!(!net.is_up(1, 0));
     net.run_for(millis(2));
-    assert!(net.all_up(), "initiation, response, first packet: 30 ms");
+    assert!(net.is_up(1, 0), "initiation, response, first packet: 30 ms");
+    assert!(!net.is_up(0, 1));
+    net.run_for(millis(10));
+    assert!(net.all_up(), "and its answer: 40 ms");
 }
 
 #[test]

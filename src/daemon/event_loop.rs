@@ -132,13 +132,13 @@ impl EventLoop {
         self.member
     }
 
-    /// Sends what is outgoing and tells what happened, until nothing is left.
+    /// Tells what happened and sends what is outgoing.
     fn settle(&mut self) {
-        self.send();
+        // Events first: a port has its carrier before the peer hears that it may send.
         while let Some(event) = self.member.node.poll_event() {
             self.event(event);
-            self.send();
         }
+        self.send();
     }
 
     fn send(&mut self) {

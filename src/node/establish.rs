@@ -47,6 +47,9 @@ impl Node {
     }
 
     /// A response came: the peer has this session, and its address is proven by the response.
+    ///
+    /// It counts as connected only when something was heard: the other end is ready to receive then, its ports have
+    /// carrier, and the first broadcast of a host is not lost on them.
     pub(super) fn install(&mut self, id: PeerId, session: Session, from: Endpoint, now: Instant) {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
@@ -60,9 +63,8 @@ impl Node {
             sent: 1,
             next_at: now + ladder(1, 0),
         });
-        self.settle(id, from, now);
-        // The first packet, which confirms the session to the responder.
-        self.send_keepalive(id, now);
+        self.take_up(id, from, now);
+        self.send_first_packet(id, now);
     }
 
     /// The first packet of a session was opened.
@@ -70,9 +72,12 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if peer.unheard.as_ref().is_some_and(|u| u.index == index) {
-            peer.unheard = None;
+        if peer.unheard.take_if(|u| u.index == index).is_some() {
+            self.connected(id, now);
         }
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
         let smaller = self.public < peer.settings.key;
         let Some(retired) = peer.keyring.confirm(index, smaller) else {
             return;
@@ -80,13 +85,12 @@ impl Node {
         self.plane.remove_inlets(&retired);
         // There is a fresh session now; what we began ourselves would only make another.
         self.drop_attempt(id);
-        self.settle(id, from, now);
-        // So that the initiator hears something and stops repeating its first packet.
-        self.send_keepalive(id, now);
+        self.take_up(id, from, now);
+        self.connected(id, now);
     }
 
-    /// A new session is in use: publishes it, its path and its segments, and sends what waited.
-    fn settle(&mut self, id: PeerId, from: Endpoint, now: Instant) {
+    /// A new session is in use: publishes it and its path, and sends what waited.
+    fn take_up(&mut self, id: PeerId, from: Endpoint, now: Instant) {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
@@ -98,12 +102,28 @@ impl Node {
         if moved {
             self.events.push_back(Event::RouteWanted(id, from.remote));
         }
-        if peer.up_since.is_none() {
+        self.flush(id, now);
+    }
+
+    /// Both ends can receive: floods go to this peer from now on, and its segments have carrier.
+    fn connected(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(id.0 as usize)
+            && peer.up_since.is_none()
+        {
             peer.up_since = Some(now);
             self.events.push_back(Event::Up(id));
         }
+        // What the peer announced for this session may differ from before.
         self.publish_layout();
-        self.flush(id, now);
+    }
+
+    /// Sends something that the peer has to answer: it confirms the session to the responder, and the answer tells us
+    /// that it did.
+    pub(super) fn send_first_packet(&mut self, id: PeerId, now: Instant) {
+        let mut token = [0u8; 8];
+        self.entropy.fill(&mut token);
+        let body = control::write(Element::PathChallenge(token));
+        self.send_control(id, &body, None, now);
     }
 
     /// Sends the frames that waited for a session.
@@ -226,8 +246,14 @@ impl Node {
 
     /// Ends everything with a peer and says why.
     pub(super) fn take_down(&mut self, id: PeerId, why: Gone) {
+        let was_up = self
+            .peers
+            .get(id.0 as usize)
+            .is_some_and(|p| p.up_since.is_some());
         self.end_sessions(id);
-        self.events.push_back(Event::Down(id, why));
+        if was_up {
+            self.events.push_back(Event::Down(id, why));
+        }
         self.publish_layout();
     }
 

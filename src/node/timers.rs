@@ -11,8 +11,6 @@ use crate::time::{Duration, Instant};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A suspect peer whose new handshake is not answered for this long is gone.
 const SUSPECT_ATTEMPT: Duration = Duration::from_secs(5);
-/// First packets of a session that the peer has not used are repeated this often at most.
-const MAX_FIRST_PACKETS: u32 = 8;
 
 impl Node {
     /// Does what is due.
@@ -91,10 +89,7 @@ impl Node {
         }
         unheard.sent += 1;
         unheard.next_at = now + ladder(unheard.sent, 0);
-        if unheard.sent > MAX_FIRST_PACKETS {
-            peer.unheard = None;
-        }
-        self.send_keepalive(id, now);
+        self.send_first_packet(id, now);
     }
 
     fn heartbeat(&mut self, id: PeerId, now: Instant) {
