@@ -70,12 +70,20 @@ pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new)?;
     let ready = fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
-        .and_then(|()| fs::hard_link(&new, path))
+        .and_then(|()| give_name(&new, path))
         .and_then(|()| fs::symlink_metadata(path));
     let _ = fs::remove_file(&new);
     let inode = ready?.ino();
     let path = path.into();
     Ok((listener, SocketFile { path, inode }))
+}
+
+/// Gives a file a second name that nobody has; where the file system knows no second names, another one.
+fn give_name(file: &Path, name: &Path) -> io::Result<()> {
+    match fs::hard_link(file, name) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => fs::rename(file, name),
+        other => other,
+    }
 }
 
 /// Holds others off while a socket is made; who cannot lock goes on without.
