@@ -234,7 +234,7 @@ proptest! {
             let header = Fragment::header(id, (number * size) as u16, total);
             let body = [&header, bytes].concat();
             let piece = Fragment::parse(&body).unwrap();
-            if let Ok(Some(whole)) = reassembly.add(segment, &piece, (Instant::ZERO, &drops)) {
+            if let Ok(Some(whole)) = reassembly.add((1, segment), &piece, (Instant::ZERO, &drops)) {
                 prop_assert_eq!(whole, &frame[..]);
                 made += 1;
             }

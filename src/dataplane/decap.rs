@@ -103,7 +103,7 @@ impl Decap {
             Inner::Frame(segment, frame) => (segment, frame),
             Inner::Fragment(segment, piece) => {
                 let partial = self.partial.entry(peer).or_default();
-                match partial.add(segment, &piece, (now, &self.plane.drops))? {
+                match partial.add((inlet.index, segment), &piece, (now, &self.plane.drops))? {
                     Some(frame) => (segment, frame),
                     None => return Ok(None),
                 }

@@ -19,8 +19,12 @@ pub const KEPT: Duration = Duration::from_secs(2);
 /// How many killed frames are remembered, so that their late pieces do not begin them anew.
 const MAX_KILLED: usize = 64;
 
+/// What pieces of one frame have in common beside its id: the session's index and the segment. A peer that restarts
+/// begins a new session, so frames of two lives never mix.
+pub type Origin = (u32, SegmentId);
+
 struct Partial {
-    segment: SegmentId,
+    origin: Origin,
     id: u32,
     since: Instant,
     bytes: Vec<u8>,
@@ -33,7 +37,7 @@ struct Partial {
 pub struct Reassembly {
     frames: VecDeque<Partial>,
     bytes: usize,
-    killed: VecDeque<(SegmentId, u32)>,
+    killed: VecDeque<(Origin, u32)>,
     /// The frame that was completed last.
     whole: Vec<u8>,
     /// Frames that are done with: their memory serves the next ones, so that a steady stream allocates nothing.
@@ -50,21 +54,21 @@ impl Reassembly {
     /// [`DropReason::FragmentConflict`] when the piece contradicts another; the frame is gone then.
     pub fn add(
         &mut self,
-        segment: SegmentId,
+        origin: Origin,
         piece: &Fragment<'_>,
         (now, drops): (Instant, &Drops),
     ) -> Result<Option<&[u8]>, DropReason> {
         self.expire(now, drops);
-        if self.killed.contains(&(segment, piece.id)) {
+        if self.killed.contains(&(origin, piece.id)) {
             return Err(DropReason::FragmentConflict);
         }
         let at = self
             .frames
             .iter()
-            .rposition(|p| p.id == piece.id && p.segment == segment);
+            .rposition(|p| p.id == piece.id && p.origin == origin);
         let at = match at {
             Some(at) => at,
-            None => self.begin(segment, piece, (now, drops)),
+            None => self.begin(origin, piece, (now, drops)),
         };
         let Some(partial) = self.frames.get_mut(at) else {
             return Err(DropReason::FragmentEvicted);
@@ -91,7 +95,7 @@ impl Reassembly {
 
     fn begin(
         &mut self,
-        segment: SegmentId,
+        origin: Origin,
         piece: &Fragment<'_>,
         (now, drops): (Instant, &Drops),
     ) -> usize {
@@ -103,13 +107,13 @@ impl Reassembly {
         }
         self.bytes += total;
         let mut partial = self.spare.pop().unwrap_or_else(|| Partial {
-            segment,
+            origin,
             id: 0,
             since: now,
             bytes: Vec::new(),
             have: Vec::new(),
         });
-        partial.segment = segment;
+        partial.origin = origin;
         partial.id = piece.id;
         partial.since = now;
         // Every byte is written before the frame counts as whole, so old content never shows.
@@ -134,7 +138,7 @@ impl Reassembly {
 
     fn kill(&mut self, at: usize) {
         if let Some(partial) = self.remove(at) {
-            self.killed.push_back((partial.segment, partial.id));
+            self.killed.push_back((partial.origin, partial.id));
             if self.killed.len() > MAX_KILLED {
                 self.killed.pop_front();
             }
@@ -215,8 +219,8 @@ impl Partial {
 mod tests {
     use super::*;
 
-    fn segment() -> SegmentId {
-        SegmentId::new(1).unwrap()
+    fn origin() -> Origin {
+        (1, SegmentId::new(1).unwrap())
     }
 
     fn add(
@@ -243,7 +247,7 @@ mod tests {
             total,
             bytes,
         };
-        r.add(segment(), &piece, (now, &Drops::default()))
+        r.add(origin(), &piece, (now, &Drops::default()))
             .map(|w| w.map(Vec::from))
     }
 
@@ -289,7 +293,7 @@ mod tests {
             total: 60_000,
             bytes: &[1],
         };
-        assert_eq!(r.add(segment(), &piece, (Instant::ZERO, &drops)), Ok(None));
+        assert_eq!(r.add(origin(), &piece, (Instant::ZERO, &drops)), Ok(None));
         assert_eq!(drops.get(DropReason::FragmentEvicted), 1);
         r = Reassembly::default();
         assert_eq!(add(&mut r, 1999, 0, 20, &[1; 10]), Ok(None));

@@ -3,7 +3,7 @@
 //! # Why
 //! One pattern only, `Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s`, for everything: one round trip, the initiator's key is
 //! hidden, and mac1 lets a responder stay silent to everybody who does not know its public key. snow runs the pattern on
-//! primitives that [`resolver`] hands it; the data keys come from its raw split and live in halves of our own
+//! primitives that its resolver hands it; the data keys come from its raw split and live in halves of our own
 //! ([`session`]), because snow's transport copies every message and cannot authenticate our header.
 //!
 //! # The rules that the types enforce

@@ -106,11 +106,15 @@ impl PortRule {
         match self {
             PortRule::Access(vid) => match tag {
                 None => Ok(frame.with_tag(Some(Tag::customer(*vid, 0)))),
-                Some(tag) if tag.tpid == TPID_CUSTOMER && tag.vid() == 0 => {
+                // A second tag would come to light where the first is taken off: the classic way to hop VLANs.
+                Some(tag) if tag.tpid == TPID_CUSTOMER && tag.vid() == 0 && !frame.is_stacked() => {
                     Ok(frame.with_tag(Some(tag.with_vid(*vid))))
                 }
                 Some(_) => Err(DropReason::TaggedOnAccess),
             },
+            PortRule::Trunk { native, .. } if hides_a_tag(&frame, *native) => {
+                Err(DropReason::VlanNotAllowed)
+            }
             PortRule::Trunk { allowed, native } if names_vlan => {
                 if carries(allowed, *native, VlanClass::of(tag)) {
                     Ok(frame)
@@ -120,7 +124,9 @@ impl PortRule {
             }
             PortRule::Trunk { allowed, native } => match (native, allowed, tag) {
                 (Some(native), _, None) => Ok(frame.with_tag(Some(Tag::customer(*native, 0)))),
-                (Some(native), _, Some(tag)) if tag.tpid == TPID_CUSTOMER => {
+                (Some(native), _, Some(tag))
+                    if tag.tpid == TPID_CUSTOMER && !frame.is_stacked() =>
+                {
                     Ok(frame.with_tag(Some(tag.with_vid(*native))))
                 }
                 // A priority tag of 802.1ad belongs to no customer VLAN.
@@ -138,6 +144,12 @@ impl PortRule {
     pub fn egress<'a>(&self, frame: Parts<'a>) -> Result<Parts<'a>, DropReason> {
         let class = VlanClass::of(frame.tag());
         match self {
+            PortRule::Access(vid) if hides_a_tag(&frame, Some(*vid)) => {
+                Err(DropReason::VlanNotAllowed)
+            }
+            PortRule::Trunk { native, .. } if hides_a_tag(&frame, *native) => {
+                Err(DropReason::VlanNotAllowed)
+            }
             PortRule::Access(vid) if class == VlanClass::customer(*vid) => Ok(frame.with_tag(None)),
             PortRule::Access(_) => Err(DropReason::VlanNotAllowed),
             PortRule::Trunk {
@@ -160,6 +172,12 @@ impl PortRule {
             }
         }
     }
+}
+
+/// Whether taking the tag of this VLAN off would bring another tag to light.
+fn hides_a_tag(frame: &Parts<'_>, untagged_vlan: Option<Vid>) -> bool {
+    let class = VlanClass::of(frame.tag());
+    frame.is_stacked() && untagged_vlan.is_some_and(|v| class == VlanClass::customer(v))
 }
 
 fn carries(allowed: &Option<VidSet>, native: Option<Vid>, class: VlanClass) -> bool {
@@ -228,7 +246,12 @@ mod tests {
                 (&[(C, PRIO)], Ok(&[(C, PRIO | 10)]), Err(VlanNotAllowed)),
                 (&[(C, 10)], Err(TaggedOnAccess), Ok(&[])),
                 (&[(C, 20)], Err(TaggedOnAccess), Err(VlanNotAllowed)),
-                (&[(C, 10), (C, 20)], Err(TaggedOnAccess), Ok(&[(C, 20)])),
+                (
+                    &[(C, 10), (C, 20)],
+                    Err(TaggedOnAccess),
+                    Err(VlanNotAllowed),
+                ),
+                (&[(C, 0), (C, 20)], Err(TaggedOnAccess), Err(VlanNotAllowed)),
                 (&[(S, 10)], Err(TaggedOnAccess), Err(VlanNotAllowed)),
                 (&[(C, 4095)], Err(ReservedVid), Err(ReservedVid)),
             ],
@@ -281,6 +304,12 @@ mod tests {
                 (&[], Ok(&[(C, 5)]), Err(UntaggedOnTrunk)),
                 (&[(C, PRIO)], Ok(&[(C, PRIO | 5)]), Err(UntaggedOnTrunk)),
                 (&[(C, 5)], Ok(&[(C, 5)]), Ok(&[])),
+                (&[(C, 5), (C, 20)], Err(VlanNotAllowed), Err(VlanNotAllowed)),
+                (
+                    &[(C, 0), (C, 20)],
+                    Err(VlanNotAllowed),
+                    Err(UntaggedOnTrunk),
+                ),
                 (&[(S, 5)], Err(VlanNotAllowed), Err(VlanNotAllowed)),
                 (&[(S, PRIO)], Err(VlanNotAllowed), Err(UntaggedOnTrunk)),
                 (&[(C, 10)], Ok(&[(C, 10)]), Ok(&[(C, 10)])),

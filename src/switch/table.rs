@@ -83,6 +83,8 @@ pub struct Learned {
 
 struct Entry {
     place: AtomicU64,
+    /// The number of the last move, by which the keeper of the books tells its current line from older ones.
+    turn: AtomicU64,
     /// Microseconds since boot.
     seen: AtomicU64,
     moves: AtomicU32,
@@ -103,15 +105,20 @@ impl BuildHasher for KeyedHash {
 #[derive(Default)]
 struct Owners {
     total: usize,
+    /// Counts entries and moves.
+    turns: u64,
     places: HashMap<u64, Owner>,
 }
 
 #[derive(Default)]
 struct Owner {
     count: usize,
-    /// Keys in the order in which they came; some may have moved away since.
-    order: VecDeque<Key>,
+    /// Keys in the order in which they came, each with the turn of its coming; some may have moved since.
+    order: VecDeque<(Key, u64)>,
 }
+
+type Entries = papaya::HashMap<Key, Entry, KeyedHash>;
+type Pinned<'m> = papaya::HashMapRef<'m, Key, Entry, KeyedHash, papaya::LocalGuard<'m>>;
 
 /// A refreshed entry is written at most this often.
 const REFRESH: u64 = 1_000_000;
@@ -119,7 +126,7 @@ const REFRESH: u64 = 1_000_000;
 /// The table.
 pub struct ForwardingTable {
     limits: Limits,
-    map: papaya::HashMap<Key, Entry, KeyedHash>,
+    map: Entries,
     owners: Mutex<Owners>,
     moves: AtomicU64,
     evictions: AtomicU64,
@@ -171,8 +178,13 @@ impl ForwardingTable {
         };
         let map = self.map.pin();
         let bits = place.to_bits();
+        owners.turns += 1;
+        let turn = owners.turns;
         if let Some(entry) = map.get(&key) {
             let old = entry.place.swap(bits, Ordering::Relaxed);
+            if old != bits {
+                entry.turn.store(turn, Ordering::Relaxed);
+            }
             let expired = self.is_old(entry, now);
             entry.seen.store(now.as_micros(), Ordering::Relaxed);
             if old == bits {
@@ -186,6 +198,7 @@ impl ForwardingTable {
         } else {
             let entry = Entry {
                 place: AtomicU64::new(bits),
+                turn: AtomicU64::new(turn),
                 seen: AtomicU64::new(now.as_micros()),
                 moves: AtomicU32::new(0),
             };
@@ -194,13 +207,9 @@ impl ForwardingTable {
         }
         let owner = owners.places.entry(bits).or_default();
         owner.count += 1;
-        owner.order.push_back(key);
-        let belongs = |k: &Key| {
-            map.get(k)
-                .is_some_and(|e| e.place.load(Ordering::Relaxed) == bits)
-        };
+        owner.order.push_back((key, turn));
         if owner.order.len() > 2 * self.limits.per_place + 16 {
-            owner.order.retain(belongs);
+            owner.order.retain(|line| is_current(&map, line));
         }
         let over_share = owner.count > self.limits.per_place;
         drop(map);
@@ -215,14 +224,9 @@ impl ForwardingTable {
     /// Removes the oldest entry of one place.
     fn evict_from(&self, owners: &mut Owners, bits: u64) {
         let map = self.map.pin();
-        while let Some(key) = owners
-            .places
-            .get_mut(&bits)
-            .and_then(|o| o.order.pop_front())
-        {
-            let own = map
-                .get(&key)
-                .is_some_and(|e| e.place.load(Ordering::Relaxed) == bits);
+        let next = |owners: &mut Owners| owners.places.get_mut(&bits)?.order.pop_front();
+        while let Some(line) = next(owners) {
+            let (key, own) = (line.0, is_current(&map, &line));
             if own {
                 map.remove(&key);
                 owners.leave(bits);
@@ -261,11 +265,8 @@ impl ForwardingTable {
                 owners.total -= 1;
             }
         }
-        for (bits, owner) in &mut owners.places {
-            owner.order.retain(|k| {
-                map.get(k)
-                    .is_some_and(|e| e.place.load(Ordering::Relaxed) == *bits)
-            });
+        for owner in owners.places.values_mut() {
+            owner.order.retain(|line| is_current(&map, line));
         }
         owners.places.retain(|_, owner| !owner.order.is_empty());
     }
@@ -304,6 +305,13 @@ impl ForwardingTable {
             self.evictions.load(Ordering::Relaxed),
         )
     }
+}
+
+/// Whether a line in the books is the one that stands for its key now. There is exactly one for each entry, so the
+/// books are never longer than the table and what moved since they were last tidied.
+fn is_current(map: &Pinned<'_>, (key, turn): &(Key, u64)) -> bool {
+    map.get(key)
+        .is_some_and(|e| e.turn.load(Ordering::Relaxed) == *turn)
 }
 
 impl Owners {
@@ -421,6 +429,17 @@ mod tests {
         assert_eq!(counted, owners.total);
         assert_eq!(owners.total, t.map.len());
         assert!(owners.places.values().all(|o| o.order.len() <= 27));
+    }
+
+    #[test]
+    fn a_flapping_mac_costs_no_more_than_a_quiet_one() {
+        let t = table(8192, 1024);
+        for round in 0..200_000u64 {
+            t.learn(key(1), if round % 2 == 0 { A } else { B }, at(1));
+        }
+        let owners = t.owners.lock().unwrap();
+        assert!(owners.places.values().all(|o| o.order.len() <= 2064));
+        assert_eq!((owners.total, t.len()), (1, 1));
     }
 
     #[test]

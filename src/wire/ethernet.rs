@@ -153,6 +153,11 @@ impl<'a> Parts<'a> {
         self.rest
     }
 
+    /// Whether there is another tag behind the outermost one.
+    pub fn is_stacked(&self) -> bool {
+        self.tag.is_some() && vlan::begins_with_tag(self.rest)
+    }
+
     /// The frame in one piece, unless its tag was changed.
     pub fn whole(&self) -> Option<&'a [u8]> {
         self.unchanged

@@ -98,7 +98,7 @@ pub(super) fn outermost(after_addresses: &[u8]) -> Result<(Option<Tag>, &[u8]), 
         return Err(DropReason::Runt);
     };
     let tpid = u16::from_be_bytes(*tpid);
-    if !matches!(tpid, TPID_CUSTOMER | TPID_SERVICE | TPID_STACKED) {
+    if !is_tag(tpid) {
         return Ok((None, after_addresses));
     }
     let Some((tci, rest)) = rest.split_first_chunk::<2>() else {
@@ -115,6 +115,17 @@ pub(super) fn outermost(after_addresses: &[u8]) -> Result<(Option<Tag>, &[u8]), 
         return Err(DropReason::ReservedVid);
     }
     Ok((Some(tag), rest))
+}
+
+const fn is_tag(ethertype: u16) -> bool {
+    matches!(ethertype, TPID_CUSTOMER | TPID_SERVICE | TPID_STACKED)
+}
+
+/// Whether these bytes begin with a tag, whole or not.
+pub(super) fn begins_with_tag(bytes: &[u8]) -> bool {
+    bytes
+        .first_chunk::<2>()
+        .is_some_and(|t| is_tag(u16::from_be_bytes(*t)))
 }
 
 /// The broadcast domain of a frame inside its segment, as the forwarding table keys it.

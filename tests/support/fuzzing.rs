@@ -213,7 +213,7 @@ pub fn reassembly(data: &[u8]) {
             continue;
         };
         let got = real
-            .add(segment, &piece, (Instant::ZERO, &drops))
+            .add((1, segment), &piece, (Instant::ZERO, &drops))
             .map(|w| w.map(Vec::from));
         if dead.contains(&id) {
             assert_eq!(got, Err(DropReason::FragmentConflict));
