@@ -792,3 +792,234 @@ fn the_deadline_moves_on_in_every_state() {
             .for_each(|n| net.collect(n));
     }
 }
+
+#[test]
+fn a_full_control_message_makes_few_answers() {
+    let mut net = connected(40);
+    let mut body = vec![l2vpn::wire::control::CONTROL_VERSION];
+    for n in 0..60u8 {
+        body.extend_from_slice(&[1, 8, 0, n, n, n, n, n, n, n, n]);
+        body.extend_from_slice(&[3, 5, 0, n, n, n, n, n]);
+    }
+    let now = net.now;
+    net.recording.clear();
+    for _ in 0..300 {
+        let member = net.member(0);
+        let link = member.node.peers()[0].link.clone();
+        let out = member.node.outgoing();
+        let kind = l2vpn::wire::inner::TYPE_CONTROL;
+        link.send_message(kind, &body, None, out, now).unwrap();
+    }
+    net.collect(0);
+    net.run_for(millis(20));
+    let answers = net
+        .recording
+        .iter()
+        .filter(|p| p.from == address(1))
+        .count();
+    assert!(
+        answers <= 210,
+        "two for each of 100 messages a second: {answers}"
+    );
+}
+
+#[test]
+fn copies_at_a_rekey_do_not_take_the_path() {
+    let mut net = connected(41);
+    let attacker = "10.66.6.6:666".parse().unwrap();
+    net.run_for(SECOND * 118);
+    let mut delivered = 0;
+    for i in 0..400u32 {
+        net.recording.clear();
+        net.weather.delay = millis(5);
+        let before = net.recording.len();
+        net.run_for(millis(20));
+        net.send(0, 0, &frame(host(1), host(0), None, &i.to_be_bytes()));
+        let copies: Vec<_> = net.recording[before..]
+            .iter()
+            .filter(|p| p.from == address(0))
+            .map(|p| p.bytes.clone())
+            .collect();
+        copies.iter().for_each(|c| net.inject(1, attacker, c));
+        net.member(0).delivered.clear();
+        net.send(1, 0, &frame(host(0), host(1), None, &i.to_be_bytes()));
+        net.run_for(millis(20));
+        delivered += net.member(0).delivered.len();
+    }
+    assert!(delivered >= 396, "{delivered} of 400");
+}
+
+#[test]
+fn a_copied_response_costs_nothing() {
+    let mut net = Network::new(2, 42);
+    net.introduce(0, 1);
+    net.run_for(millis(1));
+    let response = net
+        .recording
+        .iter()
+        .find(|p| p.bytes[0] == 9)
+        .unwrap()
+        .bytes
+        .clone();
+    net.inject(0, "10.66.6.6:666".parse().unwrap(), &response);
+    net.run_for(millis(200));
+    assert!(net.all_up());
+    assert_eq!(
+        net.member(0).node.peers()[0]
+            .path
+            .endpoint()
+            .unwrap()
+            .remote,
+        address(1)
+    );
+}
+
+#[test]
+fn fragments_of_two_lives_do_not_mix() {
+    let mut net = connected(43);
+    let big = |byte: u8| frame(host(1), host(0), None, &[byte; 1500]);
+    net.blocked = vec![(0, 1)];
+    net.recording.clear();
+    net.send(0, 0, &big(0xaa));
+    let first = net.recording[0].bytes.clone();
+    net.inject(1, address(0), &first);
+    net.blocked.clear();
+    net.rebuild(0);
+    net.introduce(0, 1);
+    net.run_for(millis(50));
+    net.blocked = vec![(0, 1)];
+    net.recording.clear();
+    net.send(0, 0, &big(0xbb));
+    let second = net.recording[1].bytes.clone();
+    net.inject(1, address(0), &second);
+    assert!(
+        net.member(1).frames().is_empty(),
+        "a frame that nobody sent"
+    );
+}
+
+#[test]
+fn a_crossing_leaves_no_chatter_behind() {
+    for seed in 0..6 {
+        let mut net = Network::new(2, seed);
+        net.introduce_all();
+        net.run_for(SECOND * 10);
+        net.recording.clear();
+        net.run_for(SECOND * 3600);
+        let packets = net.recording.len();
+        assert!(packets < 3600 / 120 * 6, "seed {seed}: {packets}");
+    }
+}
+
+#[test]
+fn a_lost_note_is_told_again() {
+    let mut net = Network::new(2, 44);
+    net.introduce(0, 1);
+    net.member(1).captured.lose_notes = 1;
+    // The initiation itself is a note too: the second one is the first packet.
+    net.run_for(millis(51));
+    net.member(1).captured.lose_notes = 1;
+    net.run_for(SECOND);
+    assert!(net.all_up());
+}
+
+#[test]
+fn the_end_of_a_long_outage_is_noticed_in_seconds() {
+    let mut net = connected(45);
+    net.blocked = vec![(0, 1), (1, 0)];
+    for _ in 0..300 {
+        net.send(0, 0, &greeting(0, 1));
+        net.run_for(SECOND);
+    }
+    assert!(!net.is_up(0, 1) && !net.is_up(1, 0));
+    net.blocked.clear();
+    let end = net.now + SECOND * 11;
+    assert!(net.run_until(end, Network::all_up));
+}
+
+#[test]
+fn a_keepalive_notices_that_the_passive_side_restarted() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    recipes[0].keepalive = Some(SECOND * 10);
+    let mut net = Network::of(recipes, 46);
+    net.introduce(0, 1);
+    net.run_for(SECOND);
+    // The passive side has no address of the other one.
+    net.rebuild(1);
+    let end = net.now + SECOND * 35;
+    assert!(net.run_until(end, Network::all_up));
+}
+
+#[test]
+fn forged_cookies_do_not_hold_a_handshake_up() {
+    let mut net = Network::new(2, 47);
+    net.weather.delay = millis(40);
+    net.introduce(0, 1);
+    let key = net.recipes[1].public();
+    let dialect =
+        l2vpn::noise::dialect::Dialect::of_network(&l2vpn::noise::dialect::STATIC_NETWORK);
+    let (mut dice, now) = (Dice(1), net.now);
+    let mut keeper = l2vpn::noise::cookie::CookieKeeper::new(&dialect, &key, &mut dice, now);
+    net.blocked = vec![(0, 1)];
+    let mut answered = 0;
+    let began = net.now;
+    while !net.is_up(0, 1) && net.now.since(began) < SECOND * 20 {
+        if net.now.since(began) > millis(1700) {
+            net.blocked.clear();
+        }
+        net.run_for(millis(5));
+        for packet in net.recording.split_off(answered.min(net.recording.len())) {
+            net.recording.push(packet.clone());
+            answered += 1;
+            if let Ok(l2vpn::wire::datagram::Datagram::Initiation(m)) =
+                l2vpn::wire::datagram::Datagram::parse(&packet.bytes)
+            {
+                let now = net.now;
+                let reply = keeper.reply(m.sender, &m.macs, packet.from, (&mut dice, now));
+                net.inject(0, address(1), &reply.unwrap());
+            }
+        }
+    }
+    let took = net.now.since(began);
+    assert!(took < SECOND * 8, "{took:?}");
+    let initiations = net.recording.iter().filter(|p| p.bytes[0] == 8).count();
+    assert!(initiations < 30, "{initiations}");
+}
+
+#[test]
+fn a_goodbye_during_a_rekey_and_one_after_a_restart_do_what_they_should() {
+    // During the round trip of a rekey: the responder says goodbye on the session before.
+    let mut net = connected(48);
+    net.weather.delay = millis(20);
+    net.run_for(SECOND * 119);
+    let session = |net: &mut Network| {
+        net.member(0).node.peers()[0]
+            .keyring
+            .current()
+            .unwrap()
+            .index
+    };
+    let before = session(&mut net);
+    while session(&mut net) == before {
+        net.run_for(millis(1));
+    }
+    let now = net.now;
+    net.member(1).node.close(now);
+    net.collect(1);
+    net.members[1] = None;
+    net.run_for(millis(50));
+    assert!(!net.is_up(0, 1), "the goodbye was not heard");
+    // A goodbye that the next life's handshake has overtaken.
+    let mut net = Network::new(2, 49);
+    net.introduce_all();
+    net.run_for(SECOND);
+    let now = net.now;
+    net.member(0).node.close(now);
+    let goodbye = net.harvest(0)[0].1.clone();
+    net.rebuild(0);
+    net.introduce(0, 1);
+    net.run_for(millis(1));
+    net.inject(1, address(0), &goodbye);
+    net.run_for(millis(50));
+    assert!(net.all_up());
+}

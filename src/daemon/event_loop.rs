@@ -23,6 +23,8 @@ use crate::time::Instant;
 const ROUTES_AGAIN: Duration = Duration::from_secs(5);
 /// Notes that are taken before anything is sent.
 const NOTES_AT_ONCE: usize = 64;
+/// Handshakes that are taken beside them.
+const HANDSHAKES_BESIDE: usize = 8;
 /// The most echoes that wait for their answer.
 const MAX_ECHOES: usize = 1024;
 
@@ -116,6 +118,7 @@ impl EventLoop {
                     self.ending |= count == 0;
                     let now = clock::now();
                     notes.drain(..).for_each(|n| self.member.node.handle_note(n, now));
+                    self.some_handshakes(now);
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
@@ -157,6 +160,16 @@ impl EventLoop {
             }
         }
         outgoing.clear();
+    }
+
+    /// A few handshakes beside each batch of notes, so that no member keeps the others from connecting.
+    fn some_handshakes(&mut self, now: Instant) {
+        for _ in 0..HANDSHAKES_BESIDE {
+            match self.member.handshakes.try_recv() {
+                Ok(handshake) => self.member.node.handle_note(handshake, now),
+                Err(_) => return,
+            }
+        }
     }
 
     fn timeout(&mut self) {

@@ -96,7 +96,8 @@ impl Decap {
         let link = &inlet.link;
         let peer = link.peer;
         let inner = Inner::parse(plaintext)?;
-        if inner != Inner::Padding {
+        if matches!(inner, Inner::Frame(..) | Inner::Fragment(..)) {
+            // What asks for an answer gets one; frames may be answered by nothing but a keepalive.
             link.activity.heard_data.mark(now);
         }
         let (segment, frame) = match inner {
@@ -108,7 +109,11 @@ impl Decap {
                     None => return Ok(None),
                 }
             }
+            Inner::Padding => return Ok(None),
             other => {
+                if !inlet.messages.admit(now) {
+                    return Err(DropReason::RateLimited);
+                }
                 note_message(other, (peer, inlet.index, from), exits);
                 return Ok(None);
             }
@@ -137,12 +142,14 @@ fn note_activity(
 ) {
     let link = &inlet.link;
     link.activity.heard.mark(now);
-    if inlet.mark_heard() {
-        exits.note(Note::Heard {
-            peer: link.peer,
-            index: inlet.index,
-            from,
-        });
+    // Marked when the note was taken: a full queue must not lose it for good.
+    let heard = || Note::Heard {
+        peer: link.peer,
+        index: inlet.index,
+        from,
+    };
+    if !inlet.was_heard() && exits.note(heard()) {
+        inlet.mark_heard();
     }
     if mark != Mark::Newest {
         return;
@@ -163,13 +170,13 @@ fn note_message(
     (peer, index, from): (PeerId, u32, Endpoint),
     exits: &mut impl Exits,
 ) {
-    match message {
-        Inner::Control(body) => exits.note(Note::Control {
-            peer,
-            from,
-            body: body.to_vec(),
-        }),
-        Inner::Close => exits.note(Note::Close { peer, index }),
-        Inner::Padding | Inner::Frame(..) | Inner::Fragment(..) => {}
-    }
+    let body = match message {
+        Inner::Control(body) => body.to_vec(),
+        Inner::Close => {
+            exits.note(Note::Close { peer, index });
+            return;
+        }
+        Inner::Padding | Inner::Frame(..) | Inner::Fragment(..) => return,
+    };
+    exits.note(Note::Control { peer, from, body });
 }

@@ -25,6 +25,6 @@ pub trait Exits {
     /// The datagrams to be sent.
     fn outgoing(&mut self) -> &mut Outgoing;
 
-    /// Tells the control side something.
-    fn note(&mut self, note: Note);
+    /// Tells the control side something; gives whether it was taken.
+    fn note(&mut self, note: Note) -> bool;
 }

@@ -150,14 +150,16 @@ impl Exits for Hands {
         &mut self.outgoing
     }
 
-    fn note(&mut self, note: Note) {
+    fn note(&mut self, note: Note) -> bool {
         let queue = match &note {
             Note::Handshake { .. } => &self.outside.handshakes,
             _ => &self.outside.notes,
         };
-        if queue.try_send(note).is_err() {
+        let taken = queue.try_send(note).is_ok();
+        if !taken {
             self.outside.plane.drops.count(DropReason::QueueFull);
         }
+        taken
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::mesh::path::Endpoint;
 use crate::noise::handshake::AwaitingResponse;
 use crate::noise::schedule::{GIVE_UP_AFTER, is_fresh_attempt, ladder};
 use crate::time::{Duration, Instant};
@@ -21,6 +22,12 @@ pub struct Attempt {
     sent: u32,
     sent_at: Instant,
     next_at: Instant,
+    /// Whether a cookie has brought a copy of this datagram forward; once is all that a cookie is good for.
+    hurried: bool,
+    /// Whether that copy is still to be sent.
+    urgent: bool,
+    /// Where the last copy went.
+    sent_to: Option<Endpoint>,
 }
 
 /// What to do with an attempt now.
@@ -48,6 +55,9 @@ impl Attempt {
             sent: 0,
             sent_at: now,
             next_at: now,
+            hurried: false,
+            urgent: false,
+            sent_to: None,
         }
     }
 
@@ -56,6 +66,7 @@ impl Attempt {
         self.index = index;
         self.state = Some(state);
         self.datagram = datagram;
+        self.hurried = false;
     }
 
     /// What is due.
@@ -64,7 +75,7 @@ impl Attempt {
             Step::Wait
         } else if now.since(self.began) >= GIVE_UP_AFTER {
             Step::GiveUp
-        } else if is_fresh_attempt(self.sent) {
+        } else if is_fresh_attempt(self.sent) && !self.urgent {
             Step::Renew
         } else {
             Step::Repeat
@@ -72,14 +83,22 @@ impl Attempt {
     }
 
     /// Notes that a copy was sent.
-    pub fn mark_sent(&mut self, jitter: u32, now: Instant) {
+    pub fn mark_sent(&mut self, to: Option<Endpoint>, jitter: u32, now: Instant) {
+        self.urgent = false;
+        self.sent_to = to.or(self.sent_to);
         self.sent = self.sent.saturating_add(1);
         self.sent_at = now;
         self.next_at = now + ladder(self.sent, jitter);
     }
 
-    /// Brings the next copy forward, because there is a cookie now: at most 20 copies a second.
+    /// Brings the next copy of this datagram forward, because there is a cookie now.
+    ///
+    /// Once for each datagram: anybody who knows the peer's public key can make cookies that open.
     pub fn hurry(&mut self) {
+        if std::mem::replace(&mut self.hurried, true) {
+            return;
+        }
+        self.urgent = true;
         self.next_at = self.next_at.min(self.sent_at + Duration::from_millis(50));
     }
 
@@ -93,15 +112,19 @@ impl Attempt {
         now.since(self.began)
     }
 
-    /// Where the next copy goes: three to the proven address, if there is one, then all in turn.
-    pub fn target(&self, proven: Option<SocketAddr>, known: &[SocketAddr]) -> Option<SocketAddr> {
+    /// Where the last copy went.
+    pub fn sent_to(&self) -> Option<Endpoint> {
+        self.sent_to
+    }
+
+    /// Where the next copy goes: three to the proven address, if there is one, then to all in turn.
+    pub fn target(&self, proven: Option<Endpoint>, known: &[SocketAddr]) -> Option<Endpoint> {
         let n = self.sent as usize;
+        let places = known.len() + usize::from(proven.is_some());
+        let turn = n.checked_rem(places)?;
         match proven {
-            Some(address) if n < 3 || known.is_empty() => Some(address),
-            _ => known
-                .get(n.checked_rem(known.len()).unwrap_or(0))
-                .copied()
-                .or(proven),
+            Some(endpoint) if n < 3 => Some(endpoint),
+            _ => known.get(turn).map(|a| Endpoint::to(*a)).or(proven),
         }
     }
 

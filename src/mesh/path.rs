@@ -42,8 +42,10 @@ impl Endpoint {
     }
 }
 
-/// The smallest MTU that a path may have: IPv6's minimum (RFC 8200 section 5). It holds until the route's is known.
+/// The MTU until the route's is known, and the smallest of an IPv6 path (RFC 8200 section 5).
 pub const MIN_MTU: u16 = 1280;
+/// The smallest MTU that is believed of an IPv4 path (RFC 791 section 3.1).
+const MIN_MTU_V4: u16 = 576;
 /// A challenge is repeated no sooner than this.
 const CHALLENGE_EVERY: Duration = Duration::from_secs(1);
 /// A challenge unanswered for this long is forgotten.
@@ -95,7 +97,10 @@ impl Path {
         self.fixed_mtu
             .or(self.route_mtu)
             .unwrap_or(MIN_MTU)
-            .max(MIN_MTU)
+            .max(match self.endpoint {
+                Some(e) if e.remote.is_ipv4() => MIN_MTU_V4,
+                _ => MIN_MTU,
+            })
     }
 
     /// Notes what the kernel says about the route; gives whether that changes anything.
@@ -181,6 +186,12 @@ mod tests {
         assert!(path.set_route_mtu(1500) && !path.set_route_mtu(1500));
         assert_eq!(path.room(&way("192.0.2.1:1")), 1472);
         path.prove(way("192.0.2.2:1"));
+        assert_eq!(path.mtu(), MIN_MTU);
+        path.prove(way("192.0.2.2:1"));
+        assert!(path.set_route_mtu(600), "IPv4 may be smaller");
+        assert_eq!(path.mtu(), 600);
+        path.prove(way("[2001:db8::1]:1"));
+        path.set_route_mtu(600);
         assert_eq!(path.mtu(), MIN_MTU);
         let mut fixed = Path::new(Some(1400));
         assert!(!fixed.set_route_mtu(9000));

@@ -27,7 +27,7 @@ pub struct PeerSettings {
     pub key: PublicKey,
     /// What it and we know besides.
     pub psk: Option<Psk>,
-    /// Send something at least this often.
+    /// Ask for an answer when nothing was sent for this long.
     pub keepalive: Option<Duration>,
     /// The path MTU, when it is not to be taken from the route.
     pub mtu: Option<u16>,
@@ -60,8 +60,6 @@ pub struct Unheard {
 pub struct Initiations {
     /// The greatest stamp seen.
     pub greatest: Stamp,
-    /// When one with an older stamp was let through.
-    pub stale_at: Option<Instant>,
     /// The answer to the last one.
     pub answered: Option<Answered>,
 }
@@ -115,13 +113,22 @@ pub struct Peer {
     pub up_since: Option<Instant>,
 }
 
+/// A sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keepalive {
+    /// Nothing but a sign: we heard something and had nothing to say.
+    Sign,
+    /// One that the peer has to answer: it keeps mappings open, and tells whether the peer is still there.
+    Question,
+}
+
 /// What a peer needs on the heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// A new session, because the old one is used up or the peer owes an answer.
     pub handshake: bool,
     /// A sign of life from us.
-    pub keepalive: bool,
+    pub keepalive: Option<Keepalive>,
     /// The peer has owed an answer for so long that it counts as gone when the handshake fails too.
     pub suspect: bool,
 }
@@ -194,7 +201,11 @@ impl Peer {
             .is_some_and(|every| now.since(sent) >= every);
         Needs {
             handshake: used_up || suspect,
-            keepalive: passive || persistent,
+            keepalive: match (persistent, passive) {
+                (true, _) => Some(Keepalive::Question),
+                (_, true) => Some(Keepalive::Sign),
+                _ => None,
+            },
             suspect,
         }
     }

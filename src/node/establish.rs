@@ -50,7 +50,13 @@ impl Node {
     ///
     /// It counts as connected only when something was heard: the other end is ready to receive then, its ports have
     /// carrier, and the first broadcast of a host is not lost on them.
-    pub(super) fn install(&mut self, id: PeerId, session: Session, from: Endpoint, now: Instant) {
+    pub(super) fn install(
+        &mut self,
+        id: PeerId,
+        session: Session,
+        (way, from): (Endpoint, Endpoint),
+        now: Instant,
+    ) {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
@@ -63,7 +69,10 @@ impl Node {
             sent: 1,
             next_at: now + ladder(1, 0),
         });
-        self.take_up(id, from, now);
+        self.take_up(id, way, now);
+        if way.remote != from.remote {
+            self.moved(id, from, now);
+        }
         self.send_first_packet(id, now);
     }
 
@@ -85,7 +94,13 @@ impl Node {
         self.plane.remove_inlets(&retired);
         // There is a fresh session now; what we began ourselves would only make another.
         self.drop_attempt(id);
-        self.take_up(id, from, now);
+        if let Some(peer) = self.peers.get_mut(id.0 as usize)
+            && peer.keyring.is_current(index)
+        {
+            // The peer sends on this one; what we began is not waited for any more.
+            peer.unheard = None;
+            self.take_up(id, from, now);
+        }
         self.connected(id, now);
     }
 
@@ -97,10 +112,21 @@ impl Node {
         peer.debts = Debts::default();
         peer.retry_at = None;
         peer.link.activity.heard.mark(now);
-        let moved = peer.path.prove(from);
-        publish_route(peer);
-        if moved {
-            self.events.push_back(Event::RouteWanted(id, from.remote));
+        let elsewhere = peer
+            .path
+            .endpoint()
+            .is_some_and(|e| e.remote != from.remote);
+        if elsewhere {
+            // A handshake proves the key, not the address: a copy can come from anywhere. A known path is left only for
+            // one that answers a challenge.
+            publish_route(peer);
+            self.moved(id, from, now);
+        } else {
+            let is_new = peer.path.prove(from);
+            publish_route(peer);
+            if is_new {
+                self.events.push_back(Event::RouteWanted(id, from.remote));
+            }
         }
         self.flush(id, now);
     }
@@ -196,22 +222,38 @@ impl Node {
             Ok(elements) => elements,
             Err(reason) => return self.drop_one(reason),
         };
+        let (mut challenged, mut asked) = (false, false);
         for element in elements {
+            // One of a kind for each message: a packet full of them must not become a packet for each.
+            let again = match element {
+                Ok(Element::PathChallenge(_)) => std::mem::replace(&mut challenged, true),
+                Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
+                    std::mem::replace(&mut asked, true)
+                }
+                _ => false,
+            };
             match element {
-                Ok(Element::PathChallenge(token)) => {
-                    let body = control::write(Element::PathResponse(token));
-                    self.send_control(id, &body, Some(from), now);
-                }
-                Ok(Element::PathResponse(token)) => self.path_response(id, from, token, now),
-                Ok(Element::EchoRequest(token, bytes)) => {
-                    let body = control::write(Element::EchoReply(token, bytes));
-                    self.send_control(id, &body, None, now);
-                }
-                Ok(Element::EchoReply(token, bytes)) => {
-                    self.events
-                        .push_back(Event::Echo(id, token, bytes.to_vec()));
-                }
+                _ if again => self.drop_one(DropReason::MalformedInner),
+                Ok(element) => self.element(id, from, element, now),
                 Err(reason) => self.drop_one(reason),
+            }
+        }
+    }
+
+    fn element(&mut self, id: PeerId, from: Endpoint, element: Element<'_>, now: Instant) {
+        match element {
+            Element::PathChallenge(token) => {
+                let body = control::write(Element::PathResponse(token));
+                self.send_control(id, &body, Some(from), now);
+            }
+            Element::PathResponse(token) => self.path_response(id, from, token, now),
+            Element::EchoRequest(token, bytes) => {
+                let body = control::write(Element::EchoReply(token, bytes));
+                self.send_control(id, &body, None, now);
+            }
+            Element::EchoReply(token, bytes) => {
+                let echo = Event::Echo(id, token, bytes.to_vec());
+                self.events.push_back(echo);
             }
         }
     }
@@ -234,14 +276,22 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if !peer.keyring.is_current(index) {
-            // A late goodbye of a session before a restart does not end the one after it.
+        let Some(boot) = peer.keyring.life_of(index) else {
+            // A late goodbye of an earlier life does not end this one.
             let retired = peer.keyring.remove(index);
             self.plane.remove_inlets(&retired);
             return;
-        }
+        };
         peer.retry_at = Some(now + RETRY_AFTER_CLOSE);
+        // The goodbye may have been overtaken by the next life's handshake.
+        let next_life = peer.keyring.take_pending_of_others(boot);
         self.take_down(id, Gone::Closed);
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            for session in next_life {
+                let retired = peer.keyring.add_pending(session);
+                self.plane.remove_inlets(&retired);
+            }
+        }
     }
 
     /// Ends everything with a peer and says why.
@@ -264,6 +314,10 @@ impl Node {
             return;
         };
         let retired = peer.keyring.clear();
+        // The cached answer speaks of a session that is gone.
+        if let Some(answered) = peer.initiations.answered.take() {
+            self.answered.remove(&answered.digest);
+        }
         peer.up_since = None;
         peer.unheard = None;
         peer.debts = Debts::default();

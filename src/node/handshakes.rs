@@ -12,7 +12,8 @@ use crate::noise::aead::Suite;
 use crate::noise::dialect::handshake_psk;
 use crate::noise::handshake::{Answering, AwaitingResponse, HandshakeError, Secret};
 use crate::noise::keyring::Session;
-use crate::noise::schedule::{ANSWER_CACHED, STALE_INITIATION_EVERY};
+use crate::noise::limiter::Class;
+use crate::noise::schedule::{ANSWER_CACHED, REST_AFTER_GIVING_UP};
 use crate::noise::session::{self, Role};
 use crate::place::PeerId;
 use crate::time::Instant;
@@ -75,7 +76,7 @@ impl Node {
             self.send_cookie(from, message, now);
             return Err(DropReason::AddressUnproven);
         }
-        if !self.limiter.admit(from.remote, now) {
+        if !self.limiter.admit((from.remote, class(proven)), now) {
             return Err(DropReason::RateLimited);
         }
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
@@ -109,7 +110,7 @@ impl Node {
             .and_then(|p| p.initiations.answered.as_ref())
             .filter(|a| a.digest == *digest && now.since(a.at) < ANSWER_CACHED);
         let Some(cached) = cached else { return false };
-        if self.limiter.admit(from.remote, now) {
+        if self.limiter.admit((from.remote, Class::Copy), now) {
             self.outgoing.push(from, &cached.response);
         } else {
             self.plane.drops.count(DropReason::RateLimited);
@@ -149,11 +150,8 @@ impl Node {
             seen.greatest = stamp;
             return Ok(());
         }
-        let recently = seen
-            .stale_at
-            .is_some_and(|at| now.since(at) < STALE_INITIATION_EVERY);
-        if proven && !recently {
-            seen.stale_at = Some(now);
+        // By address, so that nobody else's replays keep a machine with a dead clock out.
+        if proven && self.limiter.admit((from.remote, Class::Stale), now) {
             return Ok(());
         }
         if !proven {
@@ -276,9 +274,14 @@ impl Node {
             }
         };
         let crossed = attempt.crossed;
+        let asked = attempt.sent_to();
         let offer = Offer::read(&payload);
         let suite = offer.as_ref().and_then(|o| Suite::answered(ours, o.suites));
         self.drop_attempt(id);
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            // Should this answer be of no use, the peer's next version may give a better one.
+            peer.retry_at = Some(now + REST_AFTER_GIVING_UP);
+        }
         let (Some(offer), Some(suite)) = (offer, suite) else {
             return Err(DropReason::NoCommonSuite);
         };
@@ -294,8 +297,20 @@ impl Node {
         let session = self
             .open_session(id, agreed, now)
             .ok_or(DropReason::NoCommonSuite)?;
-        self.install(id, session, from, now);
+        let way = self.way_there(id, asked, from);
+        self.install(id, session, (way, from), now);
         Ok(())
+    }
+
+    /// Where to send after a response. A copy of it may come from anywhere, and faster: the way is the one that we asked
+    /// on, unless the answer came from another address that the peer is known at.
+    fn way_there(&self, id: PeerId, asked: Option<Endpoint>, from: Endpoint) -> Endpoint {
+        let peer = self.peers.get(id.0 as usize);
+        let is_known = peer.is_some_and(|p| p.known.contains(&from.remote));
+        match asked {
+            Some(asked) if asked.remote != from.remote && !is_known => asked,
+            _ => from,
+        }
     }
 
     fn cookie(&mut self, message: &Cookie<'_>, now: Instant) -> Result<(), DropReason> {
@@ -386,13 +401,9 @@ impl Node {
         let Some(attempt) = &mut peer.attempt else {
             return;
         };
-        let proven = peer.path.endpoint();
-        let target = attempt.target(proven.map(|e| e.remote), &peer.known);
-        attempt.mark_sent(jitter, now);
-        let Some(target) = target else { return };
-        let to = proven
-            .filter(|e| e.remote == target)
-            .unwrap_or(Endpoint::to(target));
+        let to = attempt.target(peer.path.endpoint(), &peer.known);
+        attempt.mark_sent(to, jitter, now);
+        let Some(to) = to else { return };
         let jar = &peer.jar;
         let datagram = &attempt.datagram;
         let _ = self.outgoing.push_with(to, |buffer| {
@@ -414,6 +425,14 @@ impl Node {
         {
             self.attempts.remove(&attempt.index);
         }
+    }
+}
+
+/// What a handshake is counted as: junk with a borrowed source address must not use up its owner's share.
+fn class(proven: bool) -> Class {
+    match proven {
+        true => Class::Proven,
+        false => Class::Unproven,
     }
 }
 

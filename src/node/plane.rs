@@ -3,7 +3,7 @@
 //! Readers take no lock. The control side is the only writer of links, layout and receiver indices.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -13,6 +13,7 @@ use crate::mesh::path::Endpoint;
 use crate::noise::session::RecvHalf;
 use crate::place::PeerId;
 use crate::switch::decide::Switch;
+use crate::time::Instant;
 use crate::wire::segment::SegmentId;
 
 /// The receiving end of one session.
@@ -23,10 +24,12 @@ pub struct Inlet {
     pub link: Arc<Link>,
     /// Opens them.
     pub recv: RecvHalf,
-    /// Whether a packet of this session was opened before.
+    /// Whether the control side knows that a packet of this session was opened.
     heard: AtomicBool,
     /// When the last [`Note::Moved`] was made for it.
     pub moved: Moment,
+    /// How many messages go to the control side.
+    pub messages: PerSecond,
 }
 
 impl Inlet {
@@ -38,12 +41,44 @@ impl Inlet {
             recv,
             heard: AtomicBool::new(false),
             moved: Moment::default(),
+            messages: PerSecond::default(),
         }
     }
 
-    /// Notes that a packet was opened; gives whether it is the first.
-    pub fn mark_heard(&self) -> bool {
-        !self.heard.load(Ordering::Relaxed) && !self.heard.swap(true, Ordering::Relaxed)
+    /// Whether the control side knows that a packet was opened.
+    pub fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it does.
+    pub fn mark_heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lets a number of messages through in each second: the queue to the control side is shared by all peers.
+#[derive(Default)]
+pub struct PerSecond {
+    /// The second in the upper half, the count in the lower.
+    state: AtomicU64,
+}
+
+impl PerSecond {
+    /// Messages in one second.
+    pub const MOST: u64 = 100;
+
+    /// Whether one more may pass now.
+    pub fn admit(&self, now: Instant) -> bool {
+        let second = (now.as_micros() / 1_000_000) << 32;
+        let seen = self.state.load(Ordering::Relaxed);
+        let count = if seen & !0xffff_ffff == second {
+            seen & 0xffff_ffff
+        } else {
+            0
+        };
+        // Threads that race here let a message more through, not a second's worth.
+        self.state.store(second | (count + 1), Ordering::Relaxed);
+        count < Self::MOST
     }
 }
 

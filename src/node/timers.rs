@@ -3,6 +3,7 @@
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::attempt::Step;
+use crate::mesh::peer::Keepalive;
 use crate::noise::schedule::{REST_AFTER_GIVING_UP, ladder};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -84,6 +85,10 @@ impl Node {
         let Some(unheard) = &mut peer.unheard else {
             return;
         };
+        if !peer.keyring.is_current(unheard.index) {
+            peer.unheard = None;
+            return;
+        }
         if now < unheard.next_at {
             return;
         }
@@ -121,8 +126,10 @@ impl Node {
         if needs.handshake {
             self.start_attempt(id, now);
         }
-        if needs.keepalive {
-            self.send_keepalive(id, now);
+        match needs.keepalive {
+            Some(Keepalive::Question) => self.send_first_packet(id, now),
+            Some(Keepalive::Sign) => self.send_keepalive(id, now),
+            None => {}
         }
     }
 }

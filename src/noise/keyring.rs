@@ -109,7 +109,16 @@ impl Keyring {
         let at = self.pending.iter().position(|s| s.index == index)?;
         let mut retired: Retired = self.pending.drain(..at).map(|s| s.index).collect();
         let session = self.pending.remove(0);
-        retired.extend(self.install(session, our_key_is_smaller));
+        let is_older = self
+            .current
+            .as_ref()
+            .is_some_and(|c| c.born.since(session.born) >= CROSSING);
+        if is_older {
+            // Its first packet was held up; both ends send on the newest.
+            retired.extend(self.previous.replace(session).map(|s| s.index));
+        } else {
+            retired.extend(self.install(session, our_key_is_smaller));
+        }
         Some(retired)
     }
 
@@ -128,6 +137,27 @@ impl Keyring {
             keep
         });
         retired
+    }
+
+    /// The life of the peer that a session in use belongs to, by its index: the end of such a session is the peer's.
+    ///
+    /// `None` for a session of an earlier life, or one that waits for confirmation.
+    pub fn life_of(&self, index: u32) -> Option<[u8; 8]> {
+        let current = self.current.as_ref()?;
+        let is_previous = |p: &&Session| p.index == index && p.boot == current.boot;
+        match current.index == index {
+            true => Some(current.boot),
+            false => self.previous.as_ref().filter(is_previous).map(|p| p.boot),
+        }
+    }
+
+    /// Takes out the pending sessions of other lives than this one.
+    pub fn take_pending_of_others(&mut self, boot: [u8; 8]) -> Vec<Session> {
+        let (others, own) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|s| s.boot != boot);
+        self.pending = own;
+        others
     }
 
     /// Ends all sessions.

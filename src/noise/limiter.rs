@@ -19,6 +19,19 @@ pub const BURST: u64 = 5;
 /// What one handshake costs, in microseconds of waiting.
 const COST: u64 = 1_000_000 / RATE;
 
+/// What is counted, each kind in buckets of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// From an address that may be borrowed.
+    Unproven,
+    /// From an address that has sent back a cookie.
+    Proven,
+    /// A copy of an initiation that was answered.
+    Copy,
+    /// An initiation older than others, from a proven address.
+    Stale,
+}
+
 /// Limits handshakes by where they come from.
 pub struct Limiter {
     key: u64,
@@ -36,8 +49,9 @@ impl Limiter {
     }
 
     /// Takes one token for the sender's prefix, if there is one.
-    pub fn admit(&mut self, from: SocketAddr, now: Instant) -> bool {
+    pub fn admit(&mut self, (from, class): (SocketAddr, Class), now: Instant) -> bool {
         let mut hasher = SipHasher13::new_with_keys(self.key, !self.key);
+        hasher.write_u8(class as u8);
         match from.ip().to_canonical() {
             IpAddr::V4(ip) => hasher.write(&ip.octets()),
             IpAddr::V6(ip) => hasher.write(ip.octets().get(..8).unwrap_or_default()),
@@ -70,17 +84,25 @@ mod tests {
         let mut limiter = Limiter::new(1);
         let mut now = Instant::from_micros(5_000_000);
         let passed = (0..1000u16)
-            .filter(|p| limiter.admit(SocketAddr::new("192.0.2.1".parse().unwrap(), *p), now))
+            .filter(|p| {
+                limiter.admit(
+                    (
+                        SocketAddr::new("192.0.2.1".parse().unwrap(), *p),
+                        Class::Unproven,
+                    ),
+                    now,
+                )
+            })
             .count();
         assert_eq!(passed as u64, BURST);
         assert!(
-            limiter.admit(at("192.0.2.2:1"), now),
+            limiter.admit((at("192.0.2.2:1"), Class::Unproven), now),
             "another address is not hurt"
         );
         let mut later = 0;
         for _ in 0..1000 {
             now = now + Duration::from_millis(10);
-            later += u64::from(limiter.admit(at("192.0.2.1:9"), now));
+            later += u64::from(limiter.admit((at("192.0.2.1:9"), Class::Unproven), now));
         }
         assert!((RATE * 10 - 1..=RATE * 10 + 1).contains(&later), "{later}");
     }
@@ -90,12 +112,12 @@ mod tests {
         let mut limiter = Limiter::new(7);
         let now = Instant::from_micros(1);
         for i in 0..BURST {
-            assert!(limiter.admit(at(&format!("[2001:db8::{i}]:1")), now));
+            assert!(limiter.admit((at(&format!("[2001:db8::{i}]:1")), Class::Unproven), now));
         }
-        assert!(!limiter.admit(at("[2001:db8::ffff]:1"), now));
+        assert!(!limiter.admit((at("[2001:db8::ffff]:1"), Class::Unproven), now));
         for _ in 0..BURST {
-            assert!(limiter.admit(at("[::ffff:192.0.2.1]:1"), now));
+            assert!(limiter.admit((at("[::ffff:192.0.2.1]:1"), Class::Unproven), now));
         }
-        assert!(!limiter.admit(at("192.0.2.1:2"), now));
+        assert!(!limiter.admit((at("192.0.2.1:2"), Class::Unproven), now));
     }
 }

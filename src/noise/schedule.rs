@@ -20,14 +20,13 @@ pub const KEEPALIVE_PASSIVE: Duration = Duration::from_secs(10);
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
 /// A series of attempts ends after this time.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(90);
-/// The next series of attempts without traffic begins this much later.
-pub const REST_AFTER_GIVING_UP: Duration = Duration::from_secs(30);
+/// The next series of attempts begins this much later: the end of an outage is noticed in seconds, with or without
+/// traffic.
+pub const REST_AFTER_GIVING_UP: Duration = Duration::from_secs(5);
 /// The answer to an initiation is repeated for identical bytes this long.
 pub const ANSWER_CACHED: Duration = Duration::from_secs(10);
 /// An unconfirmed session of a responder is forgotten after this time: longer than the initiator repeats itself.
 pub const UNCONFIRMED_KEPT: Duration = Duration::from_secs(30);
-/// At most one initiation with an old stamp is accepted from a peer in this time, and only with a proven address.
-pub const STALE_INITIATION_EVERY: Duration = Duration::from_secs(5);
 /// The cookie secret changes this often.
 pub const COOKIE_SECRET_AFTER: Duration = Duration::from_secs(120);
 /// The previous cookie secret is honoured this much longer.

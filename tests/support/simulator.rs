@@ -116,6 +116,8 @@ pub struct Captured {
     pub delivered: Vec<(PortId, Vec<u8>)>,
     pub outgoing: Outgoing,
     pub notes: Vec<Note>,
+    /// So many notes meet a full queue.
+    pub lose_notes: usize,
 }
 
 impl Exits for Captured {
@@ -129,8 +131,13 @@ impl Exits for Captured {
         &mut self.outgoing
     }
 
-    fn note(&mut self, note: Note) {
-        self.notes.push(note);
+    fn note(&mut self, note: Note) -> bool {
+        let lose = self.lose_notes > 0;
+        self.lose_notes -= usize::from(lose);
+        if !lose {
+            self.notes.push(note);
+        }
+        !lose
     }
 }
 
@@ -143,7 +150,7 @@ pub struct Member {
     pub delivered: Vec<(Instant, PortId, Vec<u8>)>,
     encap: Encap,
     decap: Decap,
-    captured: Captured,
+    pub captured: Captured,
 }
 
 impl Member {
