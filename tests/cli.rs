@@ -383,3 +383,20 @@ fn a_file_of_nothing_but_mistakes_is_refused_quickly() {
         said.lines().count()
     );
 }
+
+#[test]
+fn what_is_not_permitted_is_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("a.key");
+    assert_eq!(
+        code(&l2vpn(&["key", "new", "-o", key.to_str().unwrap()])),
+        0
+    );
+    // Root can give the file away; others cannot write to the root directory.
+    let output = match std::os::unix::fs::chown(&key, Some(65_534), None) {
+        Ok(()) => l2vpn(&["key", "check", key.to_str().unwrap()]),
+        Err(_) => l2vpn(&["init", "/l2vpn-not-permitted.toml", "--name", "a"]),
+    };
+    assert_eq!(code(&output), 4, "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("hint:"));
+}

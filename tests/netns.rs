@@ -55,6 +55,7 @@ const STORIES: &[(&str, Story)] = &[
         "an_answer_comes_from_the_address_that_was_asked",
         source_address,
     ),
+    ("a_ping_that_is_answered_in_part_is_degraded", degraded),
     (
         "an_underlay_routed_into_the_overlay_does_not_multiply",
         routing_loop,
@@ -741,4 +742,41 @@ fn routing_loop() -> Result<(), String> {
     std::thread::sleep(Duration::from_secs(1));
     let busy = world.cpu_millis(0)? - before;
     expect(busy < 200, || format!("{busy} ms of CPU in a second"))
+}
+
+fn degraded() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.start_all()?;
+    world.connected(0)?;
+    let ping = [
+        "ping",
+        "b",
+        "--count",
+        "2",
+        "--interval",
+        "1500",
+        "--timeout",
+        "300",
+    ];
+    let socket = world.socket(0).display().to_string();
+    let args = ping.iter().copied().chain(["--socket", &socket]);
+    let order = Order::Run(args.map(str::to_string).collect());
+    world.network.hosts[0]
+        .tell(&order)
+        .map_err(|e| e.to_string())?;
+    std::thread::sleep(Duration::from_millis(600));
+    let stop = Order::Signal {
+        signal: process::SIGSTOP,
+        wait: false,
+    };
+    world.ask(1, &stop)?;
+    let ended = world.network.hosts[0].report().map_err(|e| e.to_string())?;
+    let resume = Order::Signal {
+        signal: process::SIGCONT,
+        wait: false,
+    };
+    world.ask(1, &resume)?;
+    expect(matches!(ended, Report::Ended { code: Some(6), .. }), || {
+        format!("{ended:?}")
+    })
 }

@@ -192,7 +192,7 @@ impl World {
         Ok(path)
     }
 
-    fn socket(&self, n: usize) -> PathBuf {
+    pub fn socket(&self, n: usize) -> PathBuf {
         self.hosts[n].dir.join("l2vpn.sock")
     }
 
