@@ -28,6 +28,8 @@ reasons! {
     Runt => "runt-frame",
     /// A frame longer than any that the wire format can carry.
     Oversize => "oversize-frame",
+    /// Offload information that does not fit its frame.
+    BadOffload => "bad-offload",
     /// A VLAN tag that is cut off.
     TruncatedTag => "truncated-tag",
     /// VID 4095, which IEEE 802.1Q reserves.
@@ -100,6 +102,8 @@ reasons! {
     FragmentEvicted => "fragment-evicted",
     /// A partial frame whose rest did not come in time.
     FragmentExpired => "fragment-expired",
+    /// A piece of a super-frame that is of no use without others that did not come.
+    PieceOrphaned => "piece-orphaned",
     /// The control thread's queue was full.
     QueueFull => "queue-full",
     /// The kernel had no buffer for a send (ENOBUFS, EAGAIN).

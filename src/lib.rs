@@ -22,7 +22,7 @@
 //! | [`daemon`] | running: assembly, event loop, control socket | all but `cli lab` |
 //! | [`cli`] | talking: one file per verb | `api config daemon keys lab io`, suite names |
 //!
-//! `time`, `drops` and `place` are single words that every room uses: an instant, a reason, a direction. Below `io` and
+//! `time`, `drops`, `place` and `sync` are single words that every room uses: an instant, a reason, a direction, an atomic. Below `io` and
 //! `dataplane` nobody knows a socket, a clock, a task or a source of randomness; `tests/architecture.rs` holds the house
 //! to all of this. The laboratory is a room of its own because demo, tests and benchmarks share it; `config` uses the
 //! switch's words for VLAN rules and limits instead of inventing its own.
@@ -63,5 +63,6 @@ pub mod node;
 pub mod noise;
 pub mod place;
 pub mod switch;
+pub mod sync;
 pub mod time;
 pub mod wire;

@@ -35,10 +35,10 @@ use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
 use crate::place::PeerId;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
-use crate::wire::offer::Offer;
+use crate::wire::offer::{Abilities, Offer};
 use crate::wire::segment::SegmentId;
 use load::Load;
 use plane::Plane;
@@ -50,6 +50,10 @@ pub struct NodeSettings {
     pub key: PrivateKey,
     /// The suites that we offer, see [`crate::noise::aead::Suite::offered`].
     pub suites: u8,
+    /// What we can take beside whole frames.
+    pub abilities: Abilities,
+    /// How old a session gets before it is replaced; at most [`crate::noise::schedule::REKEY_AFTER`].
+    pub rekey_after: Duration,
     /// For the stamps of our initiations.
     pub wall: WallClock,
 }
@@ -257,6 +261,7 @@ impl Node {
             segments: self.plane.switch.layout().segments(),
             boot: self.boot,
             crossing: false,
+            abilities: self.settings.abilities,
         }
     }
 
@@ -309,6 +314,8 @@ fn publish_route(peer: &Peer) {
             send: session.send.clone(),
             room: peer.path.room(&endpoint),
             endpoint,
+            abilities: session.abilities,
+            is_lossy: peer.loss.is_lossy(),
         })
     });
     peer.link.publish(route);

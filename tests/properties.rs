@@ -14,7 +14,7 @@ use l2vpn::wire::datagram::{Cookie, DataHeader, Datagram};
 use l2vpn::wire::ethernet::{Frame, Mac};
 use l2vpn::wire::fragment::{Fragment, piece_size};
 use l2vpn::wire::inner::{self, Inner};
-use l2vpn::wire::offer::{self, Offer};
+use l2vpn::wire::offer::{self, Abilities, Offer};
 use l2vpn::wire::segment::SegmentId;
 use l2vpn::wire::vlan::{TPID_CUSTOMER, TPID_SERVICE, TPID_STACKED, Tag, Vid, VlanClass};
 use proptest::collection::vec;
@@ -146,12 +146,12 @@ proptest! {
             *first = kind;
         }
         let _ = Datagram::parse(&body);
-        let mut data = DataHeader { receiver, counter }.to_bytes().to_vec();
+        let mut data = DataHeader::new(receiver, counter).to_bytes().to_vec();
         data.extend_from_slice(&[0; 16]);
         data.extend_from_slice(&body);
         match Datagram::parse(&data) {
             Ok(Datagram::Data(d)) => {
-                prop_assert_eq!(d.header, DataHeader { receiver, counter });
+                prop_assert_eq!(d.header, DataHeader::new(receiver, counter));
                 prop_assert_eq!(d.sealed.len(), 16 + body.len());
             }
             other => prop_assert!(false, "{:?}", other),
@@ -194,7 +194,7 @@ proptest! {
 
     #[test]
     fn offers_round_trip(suites: u8, segments in vec(segment(), 0..64), boot: [u8; 8], crossing: bool, junk in bytes(80)) {
-        let offer = Offer { suites, segments, boot, crossing };
+        let offer = Offer { suites, segments, boot, crossing, abilities: Abilities::BUNDLES };
         prop_assert_eq!(Offer::read(&offer.write()), Some(offer));
         let _ = Offer::read(&junk);
         let _ = offer::read_first(&junk);

@@ -62,7 +62,8 @@ impl Checker<'_> {
         let places = Places::default_for_user();
         let node = self.section(raw.node);
         let key_at = node.as_ref().map(|(_, at)| at.clone());
-        let (node, _) = node.unwrap_or_default();
+        let (mut node, _) = node.unwrap_or_default();
+        let tuning = self.tuning(&mut node);
         let name = self.member_name(node.name);
         // Without a [node] that was said already.
         let key = key_at.and_then(|at| self.private_key(node.key, &at));
@@ -90,6 +91,7 @@ impl Checker<'_> {
             ports,
             peers,
             table,
+            tuning,
         })
     }
 

@@ -15,6 +15,7 @@ mod peers;
 mod ports;
 pub mod raw;
 pub mod template;
+pub mod tuning;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::wire::segment::SegmentId;
 pub use checker::is_name;
 pub use endpoint::EndpointName;
 use finding::Report;
+use tuning::{Offloading, Tuning};
 
 /// The port that members listen on by default.
 pub const DEFAULT_PORT: u16 = 7656;
@@ -52,6 +54,8 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
     /// The forwarding table's limits.
     pub table: Limits,
+    /// Speed and what it costs.
+    pub tuning: Tuning,
     /// The control socket.
     pub socket: PathBuf,
     /// Where the member keeps what must survive a restart.
@@ -84,6 +88,8 @@ pub struct PortConfig {
     pub bridge: Option<String>,
     /// What it does with VLAN tags.
     pub rule: PortRule,
+    /// What it takes; `None` for what the member takes.
+    pub offload: Option<Offloading>,
 }
 
 /// A peer.

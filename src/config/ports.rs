@@ -69,6 +69,7 @@ fn one(
             .warning(at, "addresses on a port that joins a bridge have no effect")
             .hint("give them to the bridge instead");
     }
+    let offload = checker.offload(raw.offload);
     let no_tap = raw.tap.is_none();
     let tap = checker.take(raw.tap);
     if no_tap {
@@ -96,6 +97,7 @@ fn one(
         addresses,
         bridge: bridge.map(|(name, _)| name),
         rule: rule?,
+        offload,
     })
 }
 

@@ -175,6 +175,16 @@ tables! {
         key: Field<String>,
         /// Address and port.
         listen: Field<String>,
+        /// `on`, `tcp` or `off`.
+        offload: Field<String>,
+        /// `auto` or a cipher's name.
+        cipher: Field<String>,
+        /// Pairs of threads.
+        workers: Field<i64>,
+        /// Microseconds.
+        busy_poll_us: Field<i64>,
+        /// How old a session gets.
+        rekey: Field<String>,
     }
     /// `[[segment]]`
     RawSegment {
@@ -205,6 +215,8 @@ tables! {
         vlans: Field<Vec<toml::Value>>,
         /// The VLAN of a trunk's untagged frames.
         native: Field<i64>,
+        /// `on`, `tcp` or `off`; by default the member's.
+        offload: Field<String>,
     }
     /// `[[peer]]`
     RawPeer {

@@ -8,23 +8,26 @@ use std::sync::Arc;
 use blake2::{Blake2s256, Digest};
 use tokio::sync::mpsc::{Receiver, channel};
 
+use crate::config::tuning::{CipherChoice, Offloading};
 use crate::config::{Config, PortConfig};
 use crate::dataplane::workers::{NOTES, Outside};
 use crate::io::clock::{self, OsEntropy};
 use crate::io::links::{LinkError, LinkSettings, Links};
 use crate::io::process;
-use crate::io::tap::{Tap, TapError};
+use crate::io::tap::{Tap, TapError, Wish};
 use crate::io::udp::UdpSocket;
 use crate::keys::{Entropy, PublicKey};
 use crate::mesh::peer::PeerSettings;
 use crate::node::plane::{Note, Plane};
 use crate::node::{Node, NodeSettings, WallClock};
 use crate::noise::aead::Suite;
+use crate::noise::schedule::REKEY_AFTER;
 use crate::place::PortId;
 use crate::switch::decide::Switch;
 use crate::switch::layout::{Layout, Port};
 use crate::switch::table::ForwardingTable;
 use crate::wire::ethernet::Mac;
+use crate::wire::offer::Abilities;
 
 /// Why a member did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +123,15 @@ impl StartError {
     }
 }
 
+/// Frames that the kernel may queue on a TAP. The host's stack is told nothing when the queue is full, so it should not be;
+/// a queue of super-frames is long in bytes, so it is not made longer than the kernel's own.
+const TAP_QUEUE: u32 = 1000;
+
+/// A pair of threads for each two cores: one of each pair is busy at a time with one peer, and the host needs the rest.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 4))
+}
+
 /// A member that is ready to run.
 pub(super) struct Member {
     pub(super) config: Config,
@@ -141,7 +153,8 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     for bridge in config.ports.iter().filter_map(|p| p.bridge.as_ref()) {
         links.require_bridge(bridge).await?;
     }
-    let socket = UdpSocket::bind(config.listen).map_err(|source| StartError::Listen {
+    let workers = config.tuning.workers.unwrap_or_else(default_workers);
+    let sockets = UdpSocket::bind(config.listen, workers).map_err(|source| StartError::Listen {
         address: config.listen,
         source,
     })?;
@@ -150,13 +163,19 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     let mut macs = Vec::new();
     for port in &config.ports {
         let existed = links.index(&port.tap).await.is_ok();
-        let tap = Tap::open(&port.tap)?;
+        let wish = match port.offload.unwrap_or(config.tuning.offload) {
+            Offloading::On => Wish::Everything,
+            Offloading::Tcp => Wish::Tcp,
+            Offloading::Off => Wish::Nothing,
+        };
+        let tap = Tap::open(&port.tap, wish, workers)?;
         let mac = port.mac.unwrap_or_else(|| derived_mac(&public, &port.tap));
         let settings = LinkSettings {
             mtu: Some(port.mtu),
             mac: Some(mac),
             addresses: port.addresses.clone(),
             bridge: port.bridge.clone(),
+            queue: Some(TAP_QUEUE),
         };
         match links.configure(&port.tap, &settings).await {
             // A TAP that somebody with more rights has made for us is as it shall be.
@@ -174,7 +193,8 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     let outside = Outside {
         plane: plane.clone(),
         taps: Arc::new(taps),
-        socket: Arc::new(socket),
+        sockets: Arc::new(sockets),
+        busy_poll: config.tuning.busy_poll,
         notes: notes_in,
         handshakes: handshakes_in,
     };
@@ -206,9 +226,19 @@ fn switch(config: &Config, macs: &[Mac]) -> Switch {
 
 fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
     let now = clock::now();
+    let offered = Suite::offered(process::has_hardware_aes());
     let settings = NodeSettings {
         key: config.key.clone(),
-        suites: Suite::offered(process::has_hardware_aes()),
+        suites: match config.tuning.cipher {
+            CipherChoice::Auto => offered,
+            CipherChoice::Aes256Gcm => Suite::Aes256Gcm.answer(),
+            CipherChoice::ChaCha20Poly1305 => Suite::ChaCha20Poly1305.answer(),
+        },
+        abilities: match config.tuning.offload {
+            Offloading::Off => Abilities::NONE,
+            _ => Abilities::ALL,
+        },
+        rekey_after: config.tuning.rekey.unwrap_or(REKEY_AFTER),
         wall: WallClock::new(clock::wall(), now, mark),
     };
     let mut node = Node::new(settings, plane, Box::new(OsEntropy), now);

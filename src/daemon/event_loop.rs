@@ -147,6 +147,9 @@ impl EventLoop {
     fn send(&mut self) {
         let Member { node, outside, .. } = &mut self.member;
         let outgoing = node.outgoing();
+        let Some(socket) = outside.sockets.first() else {
+            return;
+        };
         for (to, bytes) in outgoing.iter() {
             let sending = Sending {
                 to: to.remote,
@@ -154,7 +157,7 @@ impl EventLoop {
                 bytes,
                 size: bytes.len(),
             };
-            if let Err(error) = outside.socket.send(&sending) {
+            if let Err(error) = socket.send(&sending) {
                 let reason = crate::io::process::send_failure(&error);
                 outside.plane.drops.count(reason);
             }

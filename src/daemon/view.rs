@@ -20,7 +20,7 @@ impl Member {
             *macs.entry(entry.place).or_default() += 1;
         }
         let (moves, evictions) = plane.switch.table.moves_and_evictions();
-        let listen = self.outside.socket.local_address();
+        let listen = self.outside.sockets.first().map(|s| s.local_address());
         Snapshot {
             version: api::VERSION,
             program: env!("CARGO_PKG_VERSION").into(),
@@ -28,7 +28,10 @@ impl Member {
             public_key: self.node.public().to_string(),
             pid: std::process::id(),
             uptime_s: now.since(started).as_secs(),
-            listen: listen.unwrap_or(self.config.listen).to_string(),
+            listen: match listen {
+                Some(Ok(address)) => address.to_string(),
+                _ => self.config.listen.to_string(),
+            },
             ports: self.ports(),
             peers: self
                 .node

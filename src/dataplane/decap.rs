@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Exits;
+use super::coalesce::{Coalescer, Joined, Origin};
 use super::encap::deliver;
+use super::joiner::{Joiner, Run};
 use super::reassembly::Reassembly;
+use super::template::{Template, Workbench};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
 use crate::node::plane::{Inlet, Note, Plane};
@@ -13,9 +16,10 @@ use crate::noise::replay::Mark;
 use crate::place::{PeerId, Place, PortId};
 use crate::switch::decide::Targets;
 use crate::time::{Duration, Instant};
-use crate::wire::datagram::{DATA_HEADER_LEN, Datagram};
-use crate::wire::ethernet::Frame;
+use crate::wire::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, Piece, TAG_LEN};
+use crate::wire::ethernet::{Frame, Parts};
 use crate::wire::inner::Inner;
+use crate::wire::offload::{Checksum, Offload};
 use crate::wire::segment::SegmentId;
 
 /// A session tells the control side about a new address this often at most.
@@ -26,6 +30,16 @@ pub struct Decap {
     plane: Arc<Plane>,
     /// Bounded: one entry for each peer that sends fragments, each bounded itself.
     partial: HashMap<PeerId, Reassembly>,
+    joiner: Joiner,
+    coalescer: Coalescer,
+    scratch: Scratch,
+}
+
+/// Room for putting frames together.
+#[derive(Default)]
+struct Scratch {
+    bench: Workbench,
+    head: Vec<u8>,
 }
 
 impl Decap {
@@ -34,10 +48,14 @@ impl Decap {
         Decap {
             plane,
             partial: HashMap::new(),
+            joiner: Joiner::default(),
+            coalescer: Coalescer::default(),
+            scratch: Scratch::default(),
         }
     }
 
-    /// Takes a datagram; its bytes are decrypted in place.
+    /// Takes a datagram; its bytes are decrypted in place. What can be joined with the next ones waits for
+    /// [`Decap::flush`].
     pub fn datagram(
         &mut self,
         from: Endpoint,
@@ -45,45 +63,25 @@ impl Decap {
         now: Instant,
         exits: &mut impl Exits,
     ) {
-        let plane = self.plane.clone();
-        let layout = plane.switch.layout();
-        let opened = match self.open(from, bytes, now, exits) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return,
-            Err(reason) => return plane.drops.count(reason),
-        };
-        let decided = Frame::parse(opened.frame).and_then(|frame| {
-            let from = (&**layout, opened.peer);
-            plane.switch.from_peer(from, opened.segment, &frame, now)
-        });
-        let forward = match decided {
-            Ok(forward) => forward,
-            Err(reason) => return plane.drops.count(reason),
-        };
-        let ports: &[PortId] = match &forward.targets {
-            Targets::One(Place::Port(port)) => std::slice::from_ref(port),
-            Targets::Flood { ports, .. } => ports,
-            Targets::One(Place::Peer(_)) => &[],
-        };
-        for port in ports {
-            deliver(&plane, &layout, *port, &forward, exits);
+        if let Err(reason) = self.open(from, bytes, now, exits) {
+            self.plane.drops.count(reason);
         }
     }
 
-    /// Authenticates a datagram and gives the frame in it; what is no frame is dealt with here.
-    fn open<'b>(
-        &'b mut self,
+    /// Authenticates a datagram and follows what is in it to its end.
+    fn open(
+        &mut self,
         from: Endpoint,
-        bytes: &'b mut [u8],
+        bytes: &mut [u8],
         now: Instant,
         exits: &mut impl Exits,
-    ) -> Result<Option<Opened<'b>>, DropReason> {
+    ) -> Result<(), DropReason> {
         let header = match Datagram::parse(bytes)? {
             Datagram::Data(data) => data.header,
             _ => {
                 let datagram = bytes.to_vec();
                 exits.note(Note::Handshake { from, datagram });
-                return Ok(None);
+                return Ok(());
             }
         };
         let inlet = self
@@ -91,47 +89,204 @@ impl Decap {
             .inlet(header.receiver)
             .ok_or(DropReason::UnknownIndex)?;
         let sealed = bytes.get_mut(DATA_HEADER_LEN..).unwrap_or_default();
-        let (plaintext, mark) = inlet.recv.open(header.counter, sealed, now)?;
-        note_activity((&inlet, mark), from, now, exits);
-        let link = &inlet.link;
-        let peer = link.peer;
-        let inner = Inner::parse(plaintext)?;
-        if matches!(inner, Inner::Frame(..) | Inner::Fragment(..)) {
-            // What asks for an answer gets one; frames may be answered by nothing but a keepalive.
-            link.activity.heard_data.mark(now);
+        if let Some(piece) = header.piece {
+            let mark = self.piece(&inlet, (header, piece), sealed, now, exits)?;
+            note_activity((&inlet, mark), from, now, exits);
+            inlet.link.activity.heard_data.mark(now);
+            return Ok(());
         }
-        let (segment, frame) = match inner {
-            Inner::Frame(segment, frame) => (segment, frame),
-            Inner::Fragment(segment, piece) => {
-                let partial = self.partial.entry(peer).or_default();
-                match partial.add((inlet.index, segment), &piece, (now, &self.plane.drops))? {
-                    Some(frame) => (segment, frame),
-                    None => return Ok(None),
-                }
+        let (plaintext, mark) = inlet.recv.open(header, sealed, now)?;
+        note_activity((&inlet, mark), from, now, exits);
+        // Pieces that came before go before.
+        self.flush_pieces(now, exits);
+        match Inner::parse(plaintext)? {
+            Inner::Padding => Ok(()),
+            Inner::Frame(segment, frame) => {
+                self.frame(&inlet, (segment, frame, Checksum::Unverified), now, exits)
             }
-            Inner::Padding => return Ok(None),
+            Inner::Bundle(segment, mut entries) => entries.try_for_each(|(frame, checksum)| {
+                self.frame(&inlet, (segment, frame, checksum), now, exits)
+            }),
+            Inner::Fragment(segment, fragment) => {
+                inlet.link.activity.heard_data.mark(now);
+                let peer = inlet.link.peer;
+                let mut partial = std::mem::take(self.partial.entry(peer).or_default());
+                let origin = (inlet.index, segment);
+                let whole = partial.add(origin, &fragment, (now, &self.plane.drops));
+                let result = whole.and_then(|whole| match whole {
+                    Some(frame) => {
+                        let frame = (segment, frame, Checksum::Unverified);
+                        self.frame(&inlet, frame, now, exits)
+                    }
+                    None => Ok(()),
+                });
+                self.partial.insert(peer, partial);
+                result
+            }
             other => {
                 if !inlet.messages.admit(now) {
                     return Err(DropReason::RateLimited);
                 }
-                note_message(other, (peer, inlet.index, from), exits);
-                return Ok(None);
+                note_message(other, (inlet.link.peer, inlet.index, from), exits);
+                Ok(())
             }
+        }
+    }
+
+    /// Decrypts a piece to its place.
+    fn piece(
+        &mut self,
+        inlet: &Inlet,
+        (header, piece): (DataHeader, Piece),
+        sealed: &[u8],
+        now: Instant,
+        exits: &mut impl Exits,
+    ) -> Result<Mark, DropReason> {
+        if !self.coalescer.is_empty() {
+            self.flush_joined(now, exits);
+        }
+        let len = sealed.len().saturating_sub(TAG_LEN);
+        let origin = (inlet.index, inlet.link.peer);
+        let place = (header.counter, piece);
+        let drops = &self.plane.drops;
+        self.joiner.add(origin, place, len, drops, |place| {
+            inlet.recv.open_to(header, sealed, place, now)
+        })
+    }
+
+    /// Takes a frame: it joins others of its flow, or goes on at once.
+    fn frame(
+        &mut self,
+        inlet: &Inlet,
+        (segment, bytes, checksum): (SegmentId, &[u8], Checksum),
+        now: Instant,
+        exits: &mut impl Exits,
+    ) -> Result<(), DropReason> {
+        let link = &inlet.link;
+        // What asks for an answer gets one; frames may be answered by nothing but a keepalive.
+        link.activity.heard_data.mark(now);
+        link.activity.rx.add(1, bytes.len());
+        let frame = Frame::parse(bytes)?;
+        let origin = (link.peer, segment);
+        let Decap {
+            plane,
+            coalescer,
+            scratch,
+            ..
+        } = self;
+        let bench = &mut scratch.bench;
+        let mut go = |origin: Origin, parts: &Parts<'_>, offload: &Offload| {
+            finish(plane, origin, (parts, offload), bench, now, exits);
         };
-        link.activity.rx.add(frame.len());
-        Ok(Some(Opened {
-            peer,
-            segment,
-            frame,
-        }))
+        let joined = coalescer.add(origin, (&frame.parts, checksum), &mut go);
+        if joined == Joined::Waits {
+            return Ok(());
+        }
+        coalescer.flush(&mut go);
+        let rest = frame.parts.after_tag();
+        let offload = Offload::of_peer((0, checksum, false), rest, rest.len())?;
+        go(origin, &frame.parts, &offload);
+        Ok(())
+    }
+
+    /// Ends the batch: everything that has come and can be delivered goes to its ports.
+    pub fn flush(&mut self, now: Instant, exits: &mut impl Exits) {
+        self.flush_pieces(now, exits);
+        if !self.coalescer.is_empty() {
+            self.flush_joined(now, exits);
+        }
+    }
+
+    fn flush_joined(&mut self, now: Instant, exits: &mut impl Exits) {
+        let Decap {
+            plane,
+            coalescer,
+            scratch,
+            ..
+        } = self;
+        coalescer.flush(&mut |origin, parts, offload| {
+            finish(
+                plane,
+                origin,
+                (parts, offload),
+                &mut scratch.bench,
+                now,
+                exits,
+            );
+        });
+    }
+
+    fn flush_pieces(&mut self, now: Instant, exits: &mut impl Exits) {
+        if !self.joiner.is_dirty() {
+            return;
+        }
+        let Decap {
+            plane,
+            joiner,
+            scratch,
+            ..
+        } = self;
+        joiner.flush(&plane.drops, |run| {
+            deliver_run(plane, &run, scratch, now, exits);
+        });
     }
 }
 
-/// An authentic frame.
-struct Opened<'b> {
-    peer: PeerId,
-    segment: SegmentId,
-    frame: &'b [u8],
+/// Delivers a part of a super-frame.
+fn deliver_run(
+    plane: &Plane,
+    run: &Run<'_>,
+    scratch: &mut Scratch,
+    now: Instant,
+    exits: &mut impl Exits,
+) {
+    let Scratch { bench, head } = scratch;
+    let total = usize::from(run.note.total);
+    let Some(template) = Template::new(run.note.head, &run.offload, total) else {
+        return plane.drops.count(DropReason::BadOffload);
+    };
+    head.clear();
+    template.write_head(&run.range, None, head);
+    let Ok(frame) = Frame::parse(head) else {
+        return plane.drops.count(DropReason::BadOffload);
+    };
+    let offload = template.offload_of(&run.range);
+    let parts = frame.parts.with_tail(run.payload);
+    let links = plane.links();
+    if let Some(link) = links.get(run.peer.0 as usize) {
+        let frames = run.payload.len().div_ceil(template.size());
+        link.activity.rx.add(frames, parts.len());
+    }
+    let origin = (run.peer, run.note.segment);
+    finish(plane, origin, (&parts, &offload), bench, now, exits);
+}
+
+/// Finds who gets a frame of a peer, and delivers it.
+fn finish(
+    plane: &Plane,
+    (peer, segment): Origin,
+    (parts, offload): (&Parts<'_>, &Offload),
+    bench: &mut Workbench,
+    now: Instant,
+    exits: &mut impl Exits,
+) {
+    let layout = plane.switch.layout();
+    let frame = Frame::of_parts(*parts);
+    let decided = plane
+        .switch
+        .from_peer((&layout, peer), segment, &frame, now);
+    let forward = match decided {
+        Ok(forward) => forward,
+        Err(reason) => return plane.drops.count(reason),
+    };
+    let ports: &[PortId] = match &forward.targets {
+        Targets::One(Place::Port(port)) => std::slice::from_ref(port),
+        Targets::Flood { ports, .. } => ports,
+        Targets::One(Place::Peer(_)) => &[],
+    };
+    for port in ports {
+        deliver(plane, (&layout, *port), (&forward, offload), bench, exits);
+    }
 }
 
 fn note_activity(
@@ -170,13 +325,14 @@ fn note_message(
     (peer, index, from): (PeerId, u32, Endpoint),
     exits: &mut impl Exits,
 ) {
-    let body = match message {
-        Inner::Control(body) => body.to_vec(),
+    match message {
+        Inner::Control(body) => {
+            let body = body.to_vec();
+            exits.note(Note::Control { peer, from, body });
+        }
         Inner::Close => {
             exits.note(Note::Close { peer, index });
-            return;
         }
-        Inner::Padding | Inner::Frame(..) | Inner::Fragment(..) => return,
-    };
-    exits.note(Note::Control { peer, from, body });
+        Inner::Padding | Inner::Frame(..) | Inner::Bundle(..) | Inner::Fragment(..) => {}
+    }
 }

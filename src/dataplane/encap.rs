@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::Exits;
+use super::outbound::Outbound;
+use super::template::{Workbench, packets};
 use crate::drops::DropReason;
 use crate::mesh::link::Link;
 use crate::node::plane::{Note, Plane};
@@ -10,7 +12,9 @@ use crate::place::{PeerId, Place, PortId};
 use crate::switch::decide::{Forward, Targets};
 use crate::switch::layout::Layout;
 use crate::time::Instant;
-use crate::wire::ethernet::Frame;
+use crate::wire::ethernet::{Frame, Parts};
+use crate::wire::offload::{Checksum, Offload, VirtioHeader};
+use crate::wire::segment::SegmentId;
 use crate::wire::udp;
 
 /// The outbound direction of one thread.
@@ -18,7 +22,8 @@ pub struct Encap {
     plane: Arc<Plane>,
     /// The UDP port that our own datagrams come from.
     own_port: u16,
-    scratch: Vec<u8>,
+    outbound: Outbound,
+    bench: Workbench,
 }
 
 impl Encap {
@@ -27,23 +32,33 @@ impl Encap {
         Encap {
             plane,
             own_port,
-            scratch: Vec::with_capacity(crate::wire::ethernet::MAX_FRAME_LEN),
+            outbound: Outbound::default(),
+            bench: Workbench::default(),
         }
     }
 
-    /// Takes a frame that a port delivered.
-    pub fn frame(&mut self, port: PortId, bytes: &[u8], now: Instant, exits: &mut impl Exits) {
+    /// Takes a frame or super-frame that a port delivered, with the header that came before it. What can share a
+    /// datagram with the next ones waits for [`Encap::flush`].
+    pub fn frame(
+        &mut self,
+        port: PortId,
+        (header, bytes): (VirtioHeader, &mut [u8]),
+        now: Instant,
+        exits: &mut impl Exits,
+    ) {
         let plane = self.plane.clone();
         let layout = plane.switch.layout();
         let Some(port) = layout.port(port) else {
             return;
         };
-        let decided = Frame::parse(bytes).and_then(|frame| {
+        let decided = Offload::of_port(header, bytes).and_then(|offload| {
+            let frame = Frame::parse(bytes)?;
             self.refuse_own_datagrams(&frame)?;
-            plane.switch.from_port((&layout, port), &frame, now)
+            let forward = plane.switch.from_port((&layout, port), &frame, now)?;
+            Ok((forward, offload))
         });
         match decided {
-            Ok(forward) => self.forward((&layout, port.id), &forward, now, exits),
+            Ok(decided) => self.forward((&layout, port.id), &decided, now, exits),
             Err(reason) => plane.drops.count(reason),
         }
     }
@@ -69,7 +84,7 @@ impl Encap {
     fn forward(
         &mut self,
         (layout, from): (&Layout, PortId),
-        forward: &Forward<'_, '_>,
+        (forward, offload): &(Forward<'_, '_>, Offload),
         now: Instant,
         exits: &mut impl Exits,
     ) {
@@ -79,43 +94,78 @@ impl Encap {
             Targets::Flood { ports, peers } => (ports, peers),
         };
         // A destination that fails never keeps the frame from the others.
+        let cargo = (forward, offload);
         for port in ports.iter().filter(|p| **p != from) {
-            deliver(&self.plane, layout, *port, forward, exits);
+            deliver(&self.plane, (layout, *port), cargo, &mut self.bench, exits);
         }
         let links = self.plane.links();
         for peer in peers {
-            let frame = (forward.segment, &forward.frame);
+            if self.outbound.is_full() {
+                self.flush(now, exits);
+            }
+            let frame = (forward.segment, &forward.frame, offload);
             let link = links.get(peer.0 as usize).ok_or(DropReason::NoSession);
-            let sent =
-                link.and_then(|l| l.send_frame(frame, &mut self.scratch, exits.outgoing(), now));
+            let sent = link.and_then(|l| self.outbound.send(l, frame, (exits.outgoing(), now)));
             match sent {
                 Ok(()) => {}
                 Err(DropReason::NoSession | DropReason::SessionExpired) => {
-                    exits.note(wanted(*peer, forward));
+                    self.wanted(*peer, forward, offload, exits);
                 }
                 Err(reason) => self.plane.drops.count(reason),
             }
         }
     }
-}
 
-/// The note that a frame waits for a session.
-fn wanted(peer: PeerId, forward: &Forward<'_, '_>) -> Note {
-    let mut frame = Vec::with_capacity(forward.frame.len());
-    forward.frame.write(&mut frame);
-    Note::Wanted {
-        peer,
-        segment: forward.segment,
-        frame,
+    /// A frame waits for a session, packet by packet: the session may be with a peer that takes nothing else.
+    fn wanted(
+        &mut self,
+        peer: PeerId,
+        forward: &Forward<'_, '_>,
+        offload: &Offload,
+        exits: &mut impl Exits,
+    ) {
+        let segment = forward.segment;
+        packets(
+            &forward.frame,
+            offload,
+            usize::MAX,
+            &mut self.bench,
+            |packet| {
+                wait_for_session(peer, segment, packet, exits);
+            },
+        );
+    }
+
+    /// Ends the batch: what waited for company goes now.
+    pub fn flush(&mut self, now: Instant, exits: &mut impl Exits) {
+        let links = self.plane.links();
+        let link = |peer: PeerId| links.get(peer.0 as usize).map(|l| &**l);
+        self.outbound.flush(link, (exits.outgoing(), now));
+        if self.outbound.has_failed() {
+            self.outbound.take_failed(|peer, segment, packet| {
+                wait_for_session(peer, segment, packet, exits);
+            });
+        }
     }
 }
 
-/// Delivers a frame by one of our ports, in the form that it has there.
+/// Hands a frame to the control side, to be sent when there is a session.
+fn wait_for_session(peer: PeerId, segment: SegmentId, packet: &Parts<'_>, exits: &mut impl Exits) {
+    let mut frame = Vec::with_capacity(packet.len());
+    packet.write(&mut frame);
+    exits.note(Note::Wanted {
+        peer,
+        segment,
+        frame,
+    });
+}
+
+/// Delivers a frame by one of our ports, in the form that it has there and that the port can take.
 pub(super) fn deliver(
     plane: &Plane,
-    layout: &Layout,
-    port: PortId,
-    forward: &Forward<'_, '_>,
+    (layout, port): (&Layout, PortId),
+    (forward, offload): (&Forward<'_, '_>, &Offload),
+    bench: &mut Workbench,
     exits: &mut impl Exits,
 ) {
     // An entry learned before the layout changed may name a port of another segment.
@@ -124,7 +174,12 @@ pub(super) fn deliver(
         return plane.drops.count(DropReason::UnknownSegment);
     };
     match port.rule.egress(forward.frame) {
-        Ok(frame) => exits.deliver(port.id, &frame),
         Err(reason) => plane.drops.count(reason),
+        Ok(frame) if offload.checksum != Checksum::Begun || exits.takes(port.id, offload) => {
+            exits.deliver(port.id, &frame, offload);
+        }
+        Ok(frame) => packets(&frame, offload, usize::MAX, bench, |packet| {
+            exits.deliver(port.id, packet, &Offload::NONE);
+        }),
     }
 }

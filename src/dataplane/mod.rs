@@ -7,20 +7,28 @@
 //! locks, logs or formats per frame; what needs thought goes to the control thread as a [`Note`] through a queue that
 //! is never waited for.
 
+pub mod coalesce;
 pub mod decap;
 pub mod encap;
+pub mod joiner;
+pub mod outbound;
 pub mod reassembly;
+pub mod template;
 pub mod workers;
 
 use crate::mesh::outgoing::Outgoing;
 use crate::node::plane::Note;
 use crate::place::PortId;
 use crate::wire::ethernet::Parts;
+use crate::wire::offload::Offload;
 
 /// Where the two directions put their results.
 pub trait Exits {
-    /// Delivers a frame by a port of ours.
-    fn deliver(&mut self, port: PortId, frame: &Parts<'_>);
+    /// Whether a port takes super-frames or begun checksums of this kind.
+    fn takes(&self, port: PortId, offload: &Offload) -> bool;
+
+    /// Delivers a frame by a port of ours, in a form that it takes.
+    fn deliver(&mut self, port: PortId, frame: &Parts<'_>, offload: &Offload);
 
     /// The datagrams to be sent.
     fn outgoing(&mut self) -> &mut Outgoing;

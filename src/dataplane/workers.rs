@@ -1,7 +1,11 @@
-//! The threads that drive both directions: one reads the ports, one reads the socket.
+//! The threads that drive both directions: for each worker one that reads the ports, and one that reads a socket.
 //!
 //! Each drains what is there without blocking, works on it to completion, sends what resulted as trains, and waits only
 //! when there is nothing. A TAP that is down or gone does not stop the others.
+//!
+//! Worker `n` owns queue `n` of every TAP and socket `n`, and marks its packets with lane `n`, which the other end's
+//! sockets are chosen by. The kernel keeps a flow on the queue that its answers are written to, so a flow stays with one
+//! worker at both ends, and nothing is reordered.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +19,9 @@ use tokio::sync::mpsc::Sender;
 use super::Exits;
 use super::decap::Decap;
 use super::encap::Encap;
+use super::template::{Workbench, packets};
 use crate::drops::DropReason;
+use crate::io::process::EINVAL;
 use crate::io::tap::Tap;
 use crate::io::udp::{Received, Sending, UdpSocket};
 use crate::io::wake::{Waker, wait_readable, wait_writable};
@@ -24,14 +30,19 @@ use crate::mesh::outgoing::{Outgoing, Train};
 use crate::mesh::path::Endpoint;
 use crate::node::plane::{Note, Plane};
 use crate::place::PortId;
+use crate::time::Instant;
 use crate::wire::ethernet::{MAX_FRAME_LEN, Parts};
+use crate::wire::offload::{Offload, VIRTIO_LEN};
 
 /// How many notes may wait for the control thread in each of the two queues; more are dropped and counted.
 pub const NOTES: usize = 512;
 /// Frames that one port may bring before the others are looked at and everything is sent.
 const DRAIN: usize = 64;
-/// Bytes that are ready to go before they are sent in the middle of a drain.
-const FLUSH_AT: usize = 128 * 1024;
+/// Bytes that are ready to go before they are sent in the middle of a drain: about a train, so that the other end works
+/// on the first while we work on the next.
+const FLUSH_AT: usize = 16 * 1024;
+/// Room for what can be ready to go: a super-frame on top of that, flooded to a few.
+const OUTGOING: usize = 256 * 1024;
 /// How long a port that is down is left alone.
 const REST: Duration = Duration::from_millis(200);
 /// How long a full send buffer is waited for before the datagram is dropped.
@@ -44,8 +55,10 @@ pub struct Outside {
     pub plane: Arc<Plane>,
     /// The ports, by number.
     pub taps: Arc<Vec<Tap>>,
-    /// The underlay.
-    pub socket: Arc<UdpSocket>,
+    /// The underlay: a socket for each worker.
+    pub sockets: Arc<Vec<UdpSocket>>,
+    /// How long a worker looks for more before it sleeps.
+    pub busy_poll: Duration,
     /// To the control thread, from authenticated peers and ports of ours.
     pub notes: Sender<Note>,
     /// To the control thread, from anybody: a flood of these must not keep the others out.
@@ -59,7 +72,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts both threads.
+    /// Starts two threads for each socket.
     ///
     /// # Errors
     /// When the system has no thread or descriptor left.
@@ -69,16 +82,17 @@ impl Workers {
             stop: stop.clone(),
             threads: Vec::new(),
         };
-        let directions: [(&str, Direction); 2] =
-            [("l2vpn-out", out_of_ports), ("l2vpn-in", out_of_socket)];
-        for (name, run) in directions {
-            let waker = Arc::new(Waker::new()?);
-            let hands = Hands::new(outside);
-            let (stop, theirs) = (stop.clone(), waker.clone());
-            let thread = std::thread::Builder::new()
-                .name(name.into())
-                .spawn(move || run(hands, &stop, &theirs))?;
-            workers.threads.push((waker, Some(thread)));
+        let directions: [(&str, Direction); 2] = [("out", out_of_ports), ("in", out_of_socket)];
+        for number in 0..outside.sockets.len() {
+            for (name, run) in directions {
+                let waker = Arc::new(Waker::new()?);
+                let hands = Hands::new(outside, number);
+                let (stop, theirs) = (stop.clone(), waker.clone());
+                let thread = std::thread::Builder::new()
+                    .name(format!("l2vpn-{name}{number}"))
+                    .spawn(move || run(hands, &stop, &theirs))?;
+                workers.threads.push((waker, Some(thread)));
+            }
         }
         Ok(workers)
     }
@@ -102,47 +116,72 @@ type Direction = fn(Hands, &AtomicBool, &Waker);
 /// One thread's access to the outside and its buffers.
 struct Hands {
     outside: Outside,
+    /// Which worker.
+    number: usize,
     outgoing: Outgoing,
     scratch: Vec<u8>,
+    bench: Workbench,
 }
 
 impl Hands {
-    fn new(outside: &Outside) -> Self {
+    fn new(outside: &Outside, number: usize) -> Self {
+        let mut outgoing = Outgoing::with_capacity(OUTGOING, 4 * DRAIN);
+        outgoing.lane = u8::try_from(number).unwrap_or(0);
         Hands {
             outside: outside.clone(),
-            outgoing: Outgoing::with_capacity(FLUSH_AT + 2 * MAX_FRAME_LEN, 4 * DRAIN),
+            number,
+            outgoing,
             scratch: Vec::with_capacity(MAX_FRAME_LEN),
+            bench: Workbench::default(),
         }
+    }
+
+    fn socket(&self) -> Option<&UdpSocket> {
+        self.outside.sockets.get(self.number)
     }
 
     /// Sends everything that is ready.
     fn flush(&mut self) {
-        let socket = &self.outside.socket;
-        for train in self.outgoing.trains(socket.max_train()) {
-            send_train(&self.outside, &train);
+        if let Some(socket) = self.socket() {
+            for train in self.outgoing.trains(socket.max_train()) {
+                send_train(&self.outside, socket, &train);
+            }
         }
         self.outgoing.clear();
+    }
+
+    fn write(&mut self, port: PortId, frame: &Parts<'_>, offload: &Offload) -> io::Result<()> {
+        match self.outside.taps.get(usize::from(port.0)) {
+            Some(tap) => tap.send(self.number, (frame, offload), &mut self.scratch),
+            None => Ok(()),
+        }
     }
 }
 
 impl Exits for Hands {
-    fn deliver(&mut self, port: PortId, frame: &Parts<'_>) {
-        let Some(tap) = self.outside.taps.get(usize::from(port.0)) else {
-            return;
-        };
-        let sent = match frame.whole() {
-            Some(bytes) => tap.send(bytes),
-            None => {
-                self.scratch.clear();
-                frame.write(&mut self.scratch);
-                tap.send(&self.scratch)
+    fn takes(&self, port: PortId, offload: &Offload) -> bool {
+        let tap = self.outside.taps.get(usize::from(port.0));
+        tap.is_some_and(|t| t.takes(offload))
+    }
+
+    fn deliver(&mut self, port: PortId, frame: &Parts<'_>, offload: &Offload) {
+        let result = match self.write(port, frame, offload) {
+            // The kernel refuses super-frames: packet by packet then.
+            Err(e) if offload.is_super() && e.raw_os_error() == Some(EINVAL) => {
+                let mut bench = std::mem::take(&mut self.bench);
+                let mut result = Ok(());
+                packets(frame, offload, usize::MAX, &mut bench, |packet| {
+                    let written = self.write(port, packet, &Offload::NONE);
+                    result = std::mem::replace(&mut result, Ok(())).and(written);
+                });
+                self.bench = bench;
+                result
             }
+            other => other,
         };
-        if let Err(error) = sent {
-            self.outside
-                .plane
-                .drops
-                .count(process::port_failure(&error));
+        if let Err(error) = result {
+            let reason = process::port_failure(&error);
+            self.outside.plane.drops.count(reason);
         }
     }
 
@@ -164,28 +203,34 @@ impl Exits for Hands {
 }
 
 /// Sends a train; when the kernel refuses it as one, each datagram by itself.
-fn send_train(outside: &Outside, train: &Train<'_>) {
+fn send_train(outside: &Outside, socket: &UdpSocket, train: &Train<'_>) {
     let sending = Sending {
         to: train.to.remote,
         from: train.to.local,
         bytes: train.bytes,
         size: train.size,
     };
-    match send_patiently(&outside.socket, &sending) {
-        Ok(()) => {}
-        Err(_) if train.count > 1 => {
-            for datagram in train.bytes.chunks(train.size) {
-                let alone = Sending {
-                    bytes: datagram,
-                    size: datagram.len(),
-                    ..sending
-                };
-                if let Err(error) = send_patiently(&outside.socket, &alone) {
-                    count_failure(outside, &train.to, &error);
-                }
-            }
+    let Err(error) = send_patiently(socket, &sending) else {
+        return;
+    };
+    if train.count < 2 || process::send_failure(&error) == DropReason::SendBufferFull {
+        return count_failure(outside, &train.to, (&error, train.count));
+    }
+    let mut sent = 0;
+    for datagram in train.bytes.chunks(train.size) {
+        let alone = Sending {
+            bytes: datagram,
+            size: datagram.len(),
+            ..sending
+        };
+        match send_patiently(socket, &alone) {
+            Ok(()) => sent += 1,
+            Err(error) => count_failure(outside, &train.to, (&error, 1)),
         }
-        Err(error) => count_failure(outside, &train.to, &error),
+    }
+    // Only then was it the train, and not the route, the size or the source.
+    if sent == train.count {
+        socket.note_refusal();
     }
 }
 
@@ -199,9 +244,9 @@ fn send_patiently(socket: &UdpSocket, sending: &Sending<'_>) -> io::Result<()> {
     }
 }
 
-fn count_failure(outside: &Outside, to: &Endpoint, error: &io::Error) {
+fn count_failure(outside: &Outside, to: &Endpoint, (error, many): (&io::Error, usize)) {
     let reason = process::send_failure(error);
-    outside.plane.drops.count(reason);
+    outside.plane.drops.add(reason, many as u64);
     if reason == DropReason::SendTooLarge {
         // A full queue loses only the hurry: routes are looked at regularly anyway.
         let _ = outside.notes.try_send(Note::TooLarge(to.remote));
@@ -216,36 +261,61 @@ enum PortState {
     Gone,
 }
 
+/// Whether a worker reads a port: all do that has a queue for each, one does that has fewer.
+fn reads(number: usize, tap: &Tap) -> bool {
+    number < tap.queues()
+}
+
 fn out_of_ports(mut hands: Hands, stop: &AtomicBool, waker: &Waker) {
-    let taps = hands.outside.taps.clone();
-    let own_port = hands.outside.socket.local_address().map_or(0, |a| a.port());
+    let (taps, number) = (hands.outside.taps.clone(), hands.number);
+    let own_port = hands.socket().and_then(|s| s.local_address().ok());
+    let own_port = own_port.map_or(0, |a| a.port());
     let mut encap = Encap::new(hands.outside.plane.clone(), own_port);
-    let mut buffer = vec![0u8; MAX_FRAME_LEN];
-    let mut states = vec![PortState::Up; taps.len()];
+    let mut buffer = vec![0u8; VIRTIO_LEN + MAX_FRAME_LEN];
+    let mut states: Vec<PortState> = taps
+        .iter()
+        .map(|tap| match reads(number, tap) {
+            true => PortState::Up,
+            false => PortState::Gone,
+        })
+        .collect();
+    let mut idle_since = None;
     while !stop.load(Ordering::Relaxed) {
-        let mut busy = false;
+        let mut frames = 0;
         for ((index, tap), state) in taps.iter().enumerate().zip(&mut states) {
             if *state == PortState::Gone {
                 continue;
             }
             let port = PortId(u16::try_from(index).unwrap_or(u16::MAX));
-            let (frames, after) = drain(port, tap, (&mut encap, &mut buffer), &mut hands);
-            busy |= frames == DRAIN;
+            let (some, after) = drain(port, tap, (&mut encap, &mut buffer), &mut hands);
+            frames += some;
             *state = after;
         }
-        if !busy {
-            let resting = states.contains(&PortState::Resting);
-            let mut files: Vec<BorrowedFd<'_>> = vec![waker.as_fd()];
-            let up = taps.iter().zip(&states);
-            files.extend(
-                up.filter(|(_, s)| **s == PortState::Up)
-                    .map(|(t, _)| t.as_fd()),
-            );
-            if wait_readable(&files, resting.then_some(REST)).is_err() {
-                std::thread::sleep(REST);
-            }
+        if frames > 0 || !is_idle(&mut idle_since, hands.outside.busy_poll) {
+            idle_since = idle_since.filter(|_| frames == 0);
+            continue;
         }
+        let resting = states.contains(&PortState::Resting);
+        let mut files: Vec<BorrowedFd<'_>> = vec![waker.as_fd()];
+        let up = taps.iter().zip(&states);
+        files.extend(
+            up.filter(|(_, s)| **s == PortState::Up)
+                .filter_map(|(t, _)| t.descriptor(number).ok()),
+        );
+        if wait_readable(&files, resting.then_some(REST)).is_err() {
+            std::thread::sleep(REST);
+        }
+        idle_since = None;
     }
+}
+
+/// Whether nothing has come for as long as a worker shall look.
+fn is_idle(since: &mut Option<Instant>, busy_poll: Duration) -> bool {
+    if busy_poll.is_zero() {
+        return true;
+    }
+    let now = clock::now();
+    now.since(*since.get_or_insert(now)) >= busy_poll
 }
 
 /// Reads what a port has, at most [`DRAIN`] frames, and sends what results.
@@ -259,10 +329,12 @@ fn drain(
     let mut frames = 0;
     let mut state = PortState::Up;
     while frames < DRAIN {
-        match tap.recv(buffer) {
-            Ok(len) => {
+        match tap.recv(hands.number, buffer) {
+            Ok((header, len)) => {
                 frames += 1;
-                encap.frame(port, buffer.get(..len).unwrap_or_default(), now, hands);
+                let frame = buffer.get_mut(VIRTIO_LEN..VIRTIO_LEN + len);
+                let frame = (header, frame.unwrap_or_default());
+                encap.frame(port, frame, now, hands);
                 if hands.outgoing.total_bytes() >= FLUSH_AT {
                     hands.flush();
                 }
@@ -273,33 +345,46 @@ fn drain(
                 hands.outside.plane.drops.count(DropReason::PortDown);
                 state = PortState::Resting;
                 if process::is_gone(&error) {
-                    tap.mark_gone();
-                    tracing::error!(tap = tap.name(), "the TAP was removed: {error}");
+                    if !tap.is_gone() {
+                        tap.mark_gone();
+                        tracing::error!(tap = tap.name(), "the TAP was removed: {error}");
+                    }
                     state = PortState::Gone;
                 }
                 break;
             }
         }
     }
+    encap.flush(now, hands);
     hands.flush();
     (frames, state)
 }
 
 fn out_of_socket(mut hands: Hands, stop: &AtomicBool, waker: &Waker) {
-    let socket = hands.outside.socket.clone();
+    let (sockets, number) = (hands.outside.sockets.clone(), hands.number);
+    let Some(socket) = sockets.get(number) else {
+        return;
+    };
     let mut decap = Decap::new(hands.outside.plane.clone());
     let mut received = Received::default();
+    let mut idle_since = None;
     while !stop.load(Ordering::Relaxed) {
         match socket.receive(&mut received) {
             Ok(()) => {
+                idle_since = None;
                 let now = clock::now();
                 received.for_each(|from, to, bytes| {
                     let from = Endpoint::between(from, to);
                     decap.datagram(from, bytes, now, &mut hands);
                 });
+                decap.flush(now, &mut hands);
                 hands.flush();
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                if !is_idle(&mut idle_since, hands.outside.busy_poll) {
+                    continue;
+                }
+                idle_since = None;
                 if wait_readable(&[waker.as_fd(), socket.as_fd()], None).is_err() {
                     std::thread::sleep(REST);
                 }

@@ -57,6 +57,8 @@ pub struct LinkSettings {
     pub addresses: Vec<(IpAddr, u8)>,
     /// The bridge to join.
     pub bridge: Option<String>,
+    /// How many frames it may queue.
+    pub queue: Option<u32>,
 }
 
 impl Links {
@@ -88,6 +90,14 @@ impl Links {
             let change = LinkUnspec::new_with_index(index).mtu(u32::from(mtu));
             self.set(change, || format!("give \"{name}\" an MTU of {mtu}"))
                 .await?;
+        }
+        if let Some(queue) = settings.queue {
+            let change = LinkUnspec::new_with_index(index)
+                .append_extra_attribute(LinkAttribute::TxQueueLen(queue));
+            self.set(change, || {
+                format!("give \"{name}\" a queue of {queue} frames")
+            })
+            .await?;
         }
         if let Some(bridge) = &settings.bridge {
             self.join(index, name, bridge).await?;

@@ -100,6 +100,9 @@ pub const SIGSTOP: i32 = libc::SIGSTOP;
 /// SIGCONT.
 pub const SIGCONT: i32 = libc::SIGCONT;
 
+/// The kernel does not take something in this form.
+pub const EINVAL: i32 = libc::EINVAL;
+
 /// What an errno means for a datagram that was not sent.
 pub fn send_failure(error: &io::Error) -> crate::drops::DropReason {
     use crate::drops::DropReason;

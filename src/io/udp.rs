@@ -1,11 +1,20 @@
-//! One UDP socket for everything, with trains (UDP_SEGMENT) out and in (UDP_GRO) by quinn-udp.
+//! UDP sockets for everything, with trains in (UDP_GRO, by quinn-udp) and out (UDP_SEGMENT).
+//!
+//! # Why
+//! quinn-udp opens and receives. Sending is done here, because quinn-udp takes every EINVAL for a device without trains and
+//! never tries one again: a source address that the host has lost, or a route whose MTU has shrunk, gives the same error.
+//!
+//! Several workers have a socket each on one port (SO_REUSEPORT). Which of them gets a data packet is told by the lane in
+//! its header, not by the kernel's hash of addresses: one flow keeps to one lane, and a peer's flows spread over all.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// What the kernel may queue for us, in bytes; it grants what its limits allow.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -14,6 +23,10 @@ const SEND_BUFFER: usize = 4 << 20;
 const BATCH: usize = 4;
 /// The longest train, in bytes.
 const TRAIN: usize = 65_536;
+/// The most datagrams of a train that every kernel with trains takes.
+const MAX_TRAIN: usize = 64;
+/// After a device has refused trains so many are sent one by one before it is asked again.
+const SINGLES: u32 = 10_000;
 
 /// Datagrams for one destination in one buffer, all of `size` bytes but the last.
 #[derive(Clone, Copy, Debug)]
@@ -28,31 +41,50 @@ pub struct Sending<'a> {
     pub size: usize,
 }
 
-/// The socket; any number of threads may send and receive.
+/// A socket; any number of threads may send and receive.
 pub struct UdpSocket {
     socket: std::net::UdpSocket,
     state: UdpSocketState,
     is_v6: bool,
+    /// Trains that are to be sent as single datagrams, because the device refused one.
+    singles: AtomicU32,
 }
 
 impl UdpSocket {
-    /// Binds to an address; `[::]` takes IPv4 too, and falls back to it on a host without IPv6.
+    /// Binds so many sockets to one address; `[::]` takes IPv4 too, and falls back to it on a host without IPv6.
     ///
     /// # Errors
     /// As the system says; `AddrInUse` when somebody has the port.
-    pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-        match UdpSocket::bind_one(address) {
+    pub fn bind(address: SocketAddr, lanes: usize) -> io::Result<Vec<UdpSocket>> {
+        match UdpSocket::bind_all(address, lanes) {
             Err(e)
                 if e.raw_os_error() == Some(libc::EAFNOSUPPORT)
                     && address.ip() == Ipv6Addr::UNSPECIFIED =>
             {
-                UdpSocket::bind_one(SocketAddr::from(([0, 0, 0, 0], address.port())))
+                let v4 = SocketAddr::from(([0, 0, 0, 0], address.port()));
+                UdpSocket::bind_all(v4, lanes)
             }
             other => other,
         }
     }
 
-    fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
+    fn bind_all(address: SocketAddr, lanes: usize) -> io::Result<Vec<UdpSocket>> {
+        // Alone first: sockets that share would let another member of the same user share, too.
+        let alone = UdpSocket::bind_one(address, false)?;
+        if lanes < 2 {
+            return Ok(vec![alone]);
+        }
+        let address = SocketAddr::new(address.ip(), alone.local_address()?.port());
+        drop(alone);
+        let sockets = (0..lanes).map(|_| UdpSocket::bind_one(address, true));
+        let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+        if let Some(first) = sockets.first() {
+            steer_by_lane(&first.socket, lanes)?;
+        }
+        Ok(sockets)
+    }
+
+    fn bind_one(address: SocketAddr, shares: bool) -> io::Result<UdpSocket> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM,
@@ -61,13 +93,23 @@ impl UdpSocket {
         if address.is_ipv6() {
             socket.set_only_v6(address.ip() != Ipv6Addr::UNSPECIFIED)?;
         }
-        // Without privilege the kernel cuts these to its limits, which is no reason to stop.
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        socket.set_reuse_port(shares)?;
+        // With privilege beyond the kernel's limits; without it they are cut, which is no reason to stop.
+        if force_buffer(&socket, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER).is_err() {
+            let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        }
+        if force_buffer(&socket, libc::SO_SNDBUFFORCE, SEND_BUFFER).is_err() {
+            let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        }
         socket.bind(&address.into())?;
         let socket: std::net::UdpSocket = socket.into();
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         Ok(UdpSocket {
+            singles: AtomicU32::new(if state.max_gso_segments() > 1 {
+                0
+            } else {
+                u32::MAX
+            }),
             socket,
             state,
             is_v6: address.is_ipv6(),
@@ -84,7 +126,22 @@ impl UdpSocket {
 
     /// How many datagrams one send may take; 1 where the kernel or the device refuses trains.
     pub fn max_train(&self) -> usize {
-        self.state.max_gso_segments()
+        match self.singles.load(Ordering::Relaxed) {
+            0 => MAX_TRAIN,
+            _ => 1,
+        }
+    }
+
+    /// Whether trains can be received.
+    pub fn receives_trains(&self) -> bool {
+        self.state.gro_segments() > 1
+    }
+
+    /// Notes that the kernel has refused a train whose datagrams it took one by one.
+    pub fn note_refusal(&self) {
+        let _ = self
+            .singles
+            .compare_exchange(0, SINGLES, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Sends one train.
@@ -94,6 +151,10 @@ impl UdpSocket {
     /// # Errors
     /// As the system says.
     pub fn send(&self, sending: &Sending<'_>) -> io::Result<()> {
+        let left = self.singles.load(Ordering::Relaxed);
+        if left != 0 && left != u32::MAX {
+            self.singles.store(left - 1, Ordering::Relaxed);
+        }
         match self.send_once(sending, sending.from) {
             Err(e) if sending.from.is_some() && may_be_a_lost_source(&e) => {
                 self.send_once(sending, None)
@@ -103,15 +164,37 @@ impl UdpSocket {
     }
 
     fn send_once(&self, sending: &Sending<'_>, from: Option<IpAddr>) -> io::Result<()> {
-        let transmit = Transmit {
-            destination: self.reachable(sending.to),
-            ecn: None,
-            contents: sending.bytes,
-            segment_size: (sending.bytes.len() > sending.size).then_some(sending.size),
-            src_ip: from,
+        let to = SockAddr::from(self.reachable(sending.to));
+        let mut part = libc::iovec {
+            iov_base: sending.bytes.as_ptr().cast_mut().cast(),
+            iov_len: sending.bytes.len(),
         };
-        self.state
-            .try_send(UdpSockRef::from(&self.socket), &transmit)
+        let mut control = Control([0; 128]);
+        // SAFETY: an all-zero msghdr is valid: null pointers with zero lengths.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_name = to.as_ptr().cast_mut().cast();
+        message.msg_namelen = to.len();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control.0) as _;
+        let len = control_messages(&mut message, sending, from);
+        message.msg_controllen = len as _;
+        if len == 0 {
+            message.msg_control = std::ptr::null_mut();
+        }
+        loop {
+            // SAFETY: name, iovec, its buffer and the control messages live until the call has ended, with the lengths
+            // given; the call writes to none of them.
+            let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const message, 0) };
+            if sent >= 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
     }
 
     /// An address in the form that this socket's family takes.
@@ -167,6 +250,132 @@ impl UdpSocket {
         }
         Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
     }
+}
+
+/// Room for control messages, aligned as they want it.
+#[repr(align(8))]
+struct Control([u8; 128]);
+
+/// Writes the control messages of a train into the message's control buffer; gives their length.
+fn control_messages(
+    message: &mut libc::msghdr,
+    sending: &Sending<'_>,
+    from: Option<IpAddr>,
+) -> usize {
+    let mut len = 0;
+    if sending.bytes.len() > sending.size {
+        let size = u16::try_from(sending.size).unwrap_or(u16::MAX);
+        len += put_control(message, len, (libc::SOL_UDP, libc::UDP_SEGMENT), &size);
+    }
+    match from {
+        Some(IpAddr::V4(ip)) => {
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(ip.octets()),
+                },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            len += put_control(message, len, (libc::IPPROTO_IP, libc::IP_PKTINFO), &info);
+        }
+        Some(IpAddr::V6(ip)) => {
+            let info = libc::in6_pktinfo {
+                ipi6_ifindex: 0,
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: ip.octets(),
+                },
+            };
+            len += put_control(
+                message,
+                len,
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
+                &info,
+            );
+        }
+        None => {}
+    }
+    len
+}
+
+/// Writes one control message at an offset of the control buffer; gives its length with padding.
+fn put_control<T: Copy>(
+    message: &mut libc::msghdr,
+    at: usize,
+    (level, kind): (libc::c_int, libc::c_int),
+    value: &T,
+) -> usize {
+    let size = size_of::<T>() as libc::c_uint;
+    // SAFETY: CMSG_SPACE and CMSG_LEN only calculate.
+    let (space, len) = unsafe { (libc::CMSG_SPACE(size), libc::CMSG_LEN(size)) };
+    if at + space as usize > size_of::<Control>() {
+        return 0;
+    }
+    // SAFETY: the control buffer is a live Control of which `space` bytes from `at` are free, `at` is a sum of CMSG_SPACEs
+    // and so aligned, and the value is written unaligned within CMSG_LEN bytes.
+    unsafe {
+        let header = message
+            .msg_control
+            .cast::<u8>()
+            .add(at)
+            .cast::<libc::cmsghdr>();
+        (*header).cmsg_level = level;
+        (*header).cmsg_type = kind;
+        (*header).cmsg_len = len as _;
+        libc::CMSG_DATA(header).cast::<T>().write_unaligned(*value);
+    }
+    space as usize
+}
+
+fn force_buffer(socket: &Socket, option: libc::c_int, bytes: usize) -> io::Result<()> {
+    let value = bytes as libc::c_int;
+    set_option(socket.as_raw_fd(), (libc::SOL_SOCKET, option), &value)
+}
+
+/// Sets an option whose value is plain data.
+fn set_option<T: Copy>(
+    fd: std::os::fd::RawFd,
+    (level, name): (libc::c_int, libc::c_int),
+    value: &T,
+) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer is to a live value whose size is given, which the call only reads.
+    let result = unsafe { libc::setsockopt(fd, level, name, (value as *const T).cast(), len) };
+    match result < 0 {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
+    }
+}
+
+/// Lets the lane in a data packet's header choose among sockets that share a port; everything else goes to the first.
+fn steer_by_lane(socket: &std::net::UdpSocket, lanes: usize) -> io::Result<()> {
+    use crate::wire::datagram::KIND_DATA;
+    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let lanes = u32::try_from(lanes).unwrap_or(1).max(1);
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            4,
+            u32::from(KIND_DATA),
+        ),
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 1),
+        step(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 0, 0, 4),
+        step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, lanes),
+        step(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ];
+    let filter = libc::sock_fprog {
+        len: program.len() as libc::c_ushort,
+        filter: program.as_mut_ptr(),
+    };
+    let option = (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF);
+    set_option(socket.as_raw_fd(), option, &filter)
 }
 
 /// What the kernel says when the source address that was asked for is not its own (any more).

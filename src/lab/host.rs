@@ -119,6 +119,7 @@ impl Host {
             mac: interface.mac.map(Mac),
             addresses: interface.addresses,
             bridge: interface.bridge,
+            queue: None,
         };
         report(
             self.runtime

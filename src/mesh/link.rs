@@ -11,12 +11,13 @@ use arc_swap::{ArcSwapOption, Guard};
 use super::outgoing::Outgoing;
 use super::path::Endpoint;
 use crate::drops::DropReason;
-use crate::noise::session::{SEAL_OVERHEAD, SendHalf};
+use crate::noise::session::{PACKET_OVERHEAD, SEAL_OVERHEAD, SendHalf};
 use crate::place::PeerId;
 use crate::time::Instant;
 use crate::wire::ethernet::Parts;
 use crate::wire::fragment::{FRAGMENT_HEADER_LEN, Fragment, piece_size};
 use crate::wire::inner::{self, TYPE_FRAGMENT, TYPE_FRAME};
+use crate::wire::offer::Abilities;
 use crate::wire::segment::SegmentId;
 
 /// How to send to a peer now.
@@ -27,6 +28,10 @@ pub struct Route {
     pub endpoint: Endpoint,
     /// The largest datagram payload, in bytes.
     pub room: usize,
+    /// What both ends can do with frames.
+    pub abilities: Abilities,
+    /// Whether the path loses so much that each piece of a super-frame should stand for itself.
+    pub is_lossy: bool,
 }
 
 /// One instant that several threads write.
@@ -70,9 +75,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds a frame.
-    pub fn add(&self, bytes: usize) {
-        self.frames.fetch_add(1, Ordering::Relaxed);
+    /// Adds frames of so many bytes together.
+    pub fn add(&self, frames: usize, bytes: usize) {
+        self.frames.fetch_add(frames as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -118,7 +123,7 @@ impl Link {
 
     /// Seals a frame into `out`, in pieces when it does not fit the path.
     ///
-    /// `scratch` serves when a frame whose tag was changed has to be cut.
+    /// Its checksums are complete. `scratch` is where it is put together.
     ///
     /// # Errors
     /// [`DropReason::NoSession`] or [`DropReason::SessionExpired`]; the frame may be staged then.
@@ -132,29 +137,23 @@ impl Link {
         let guard = self.route();
         let route = guard.as_ref().ok_or(DropReason::NoSession)?;
         let len = frame.len();
+        scratch.clear();
+        frame.write(scratch);
         if len + SEAL_OVERHEAD <= route.room {
-            let header = inner::header(TYPE_FRAME, segment);
-            let bytes = match frame.whole() {
-                Some(whole) => whole,
-                None => {
-                    scratch.clear();
-                    frame.write(scratch);
-                    scratch
-                }
-            };
-            out.push_with(route.endpoint, |buffer| {
-                route.send.seal(header, &[bytes], buffer, now)
-            })?;
+            route.seal_message((TYPE_FRAME, segment), scratch, out, now)?;
         } else {
-            scratch.clear();
-            frame.write(scratch);
             let id = self.next_fragment_id.fetch_add(1, Ordering::Relaxed);
-            route.seal_pieces((segment, id), scratch, out, now)?;
+            route.seal_fragments((segment, id), scratch, out, now)?;
         }
+        self.mark_sent(1, len, now);
+        Ok(())
+    }
+
+    /// Notes that frames were sent.
+    pub fn mark_sent(&self, frames: usize, bytes: usize, now: Instant) {
         self.activity.sent.mark(now);
         self.activity.sent_data.mark(now);
-        self.activity.tx.add(len);
-        Ok(())
+        self.activity.tx.add(frames, bytes);
     }
 
     /// Seals a message that is not a frame to the published endpoint, or to another.
@@ -172,11 +171,8 @@ impl Link {
         let guard = self.route();
         let route = guard.as_ref().ok_or(DropReason::NoSession)?;
         let to = elsewhere.unwrap_or(route.endpoint);
-        out.push_with(to, |buffer| {
-            route
-                .send
-                .seal(inner::bare_header(kind), &[body], buffer, now)
-        })?;
+        let header = inner::bare_header(kind);
+        route.seal_parts(to, &[&header, body], out, now)?;
         self.activity.sent.mark(now);
         if kind != inner::TYPE_PADDING {
             self.activity.sent_data.mark(now);
@@ -186,7 +182,45 @@ impl Link {
 }
 
 impl Route {
-    fn seal_pieces(
+    /// Seals a message of a segment.
+    ///
+    /// # Errors
+    /// [`DropReason::SessionExpired`].
+    pub fn seal_message(
+        &self,
+        (kind, segment): (u8, SegmentId),
+        body: &[u8],
+        out: &mut Outgoing,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let header = inner::header(kind, segment);
+        self.seal_parts(self.endpoint, &[&header, body], out, now)
+    }
+
+    fn seal_parts(
+        &self,
+        to: Endpoint,
+        parts: &[&[u8]],
+        out: &mut Outgoing,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let counter = self.send.reserve(1, now)?;
+        let header = self.send.header(counter, self.lane(out), None);
+        let len: usize = parts.iter().map(|p| p.len()).sum();
+        out.push_with(to, len + PACKET_OVERHEAD, |place| {
+            self.send.seal_to(header, parts, place)
+        })
+    }
+
+    /// The lane to be named; members that know no lanes take the bits for reserved ones.
+    pub fn lane(&self, out: &Outgoing) -> u8 {
+        match self.abilities.has(Abilities::BUNDLES) {
+            true => out.lane,
+            false => 0,
+        }
+    }
+
+    fn seal_fragments(
         &self,
         (segment, id): (SegmentId, u32),
         frame: &[u8],
@@ -202,9 +236,7 @@ impl Route {
         for (i, piece) in frame.chunks(size).enumerate() {
             let offset = u16::try_from(i * size).map_err(|_| DropReason::Oversize)?;
             let place = Fragment::header(id, offset, total);
-            out.push_with(self.endpoint, |buffer| {
-                self.send.seal(header, &[&place, piece], buffer, now)
-            })?;
+            self.seal_parts(self.endpoint, &[&header, &place, piece], out, now)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 pub mod attempt;
 pub mod link;
+pub mod loss;
 pub mod outgoing;
 pub mod path;
 pub mod peer;

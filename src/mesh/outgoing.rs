@@ -21,7 +21,11 @@ struct Item {
 /// A batch of datagrams.
 #[derive(Debug, Default)]
 pub struct Outgoing {
+    /// The lane that its data packets name, 0..=15.
+    pub lane: u8,
+    /// Initialised once and written over again and again; the first `used` bytes count.
     bytes: Vec<u8>,
+    used: usize,
     items: Vec<Item>,
 }
 
@@ -42,42 +46,40 @@ impl Outgoing {
     /// An empty batch with room for this much.
     pub fn with_capacity(bytes: usize, datagrams: usize) -> Self {
         Outgoing {
-            bytes: Vec::with_capacity(bytes),
+            bytes: vec![0; bytes],
             items: Vec::with_capacity(datagrams),
+            ..Outgoing::default()
         }
     }
 
-    /// Adds the datagram that `write` appends to the buffer.
+    /// Adds a datagram of `len` bytes, which `write` fills.
     ///
     /// # Errors
     /// Those of `write`; nothing is added then.
     pub fn push_with(
         &mut self,
         to: Endpoint,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<usize, DropReason>,
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<(), DropReason>,
     ) -> Result<(), DropReason> {
-        let start = self.bytes.len();
-        match write(&mut self.bytes) {
-            Ok(len) => {
-                self.items.push(Item { start, len, to });
-                Ok(())
-            }
-            Err(reason) => {
-                self.bytes.truncate(start);
-                Err(reason)
-            }
+        let start = self.used;
+        let end = start + len;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
         }
+        write(self.bytes.get_mut(start..end).unwrap_or_default())?;
+        self.used = end;
+        self.items.push(Item { start, len, to });
+        Ok(())
     }
 
     /// Adds a copy of a datagram.
     pub fn push(&mut self, to: Endpoint, datagram: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(datagram);
-        self.items.push(Item {
-            start,
-            len: datagram.len(),
-            to,
+        let copied = self.push_with(to, datagram.len(), |place| {
+            place.copy_from_slice(datagram);
+            Ok(())
         });
+        debug_assert!(copied.is_ok());
     }
 
     /// How many datagrams there are.
@@ -92,12 +94,12 @@ impl Outgoing {
 
     /// How many bytes they have together.
     pub fn total_bytes(&self) -> usize {
-        self.bytes.len()
+        self.used
     }
 
     /// Empties the batch and keeps its memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.used = 0;
         self.items.clear();
     }
 
@@ -198,10 +200,7 @@ mod tests {
         );
         assert_eq!(out.trains(64).map(|t| t.count).sum::<usize>(), 100);
         let before = out.total_bytes();
-        let refused = out.push_with(to(1), |buffer| {
-            buffer.push(1);
-            Err(DropReason::SessionExpired)
-        });
+        let refused = out.push_with(to(1), 10, |_| Err(DropReason::SessionExpired));
         assert!(refused.is_err());
         assert_eq!((out.total_bytes(), out.len()), (before, 100));
     }

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use super::attempt::Attempt;
 use super::link::Link;
+use super::loss::LossMeter;
 use super::path::Path;
 use super::staging::Staging;
 use crate::keys::{Psk, PublicKey};
 use crate::noise::cookie::CookieJar;
 use crate::noise::keyring::Keyring;
 use crate::noise::schedule::{
-    KEEPALIVE_PASSIVE, REKEY_AFTER, REKEY_AFTER_AS_RESPONDER, REKEY_AFTER_PACKETS, SUSPECT_AFTER,
+    KEEPALIVE_PASSIVE, REKEY_AFTER_PACKETS, RESPONDER_PATIENCE, SUSPECT_AFTER,
 };
 use crate::noise::session::Role;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
+use crate::wire::control::Received;
 use crate::wire::offer::Stamp;
 use crate::wire::segment::SegmentId;
 
@@ -93,6 +95,10 @@ pub struct Peer {
     pub known: Vec<SocketAddr>,
     /// Where it is.
     pub path: Path,
+    /// What is lost on the way there.
+    pub loss: LossMeter,
+    /// What we told it last of its own packets.
+    pub told: Received,
     /// The sessions.
     pub keyring: Keyring,
     /// The initiation on its way.
@@ -143,6 +149,8 @@ impl Peer {
             link,
             known: Vec::new(),
             path,
+            loss: LossMeter::default(),
+            told: Received::default(),
             keyring: Keyring::default(),
             attempt: None,
             retry_at: None,
@@ -178,14 +186,15 @@ impl Peer {
     }
 
     /// Looks at what passed and says what is due; called once a second while there is a session.
-    pub fn needs(&mut self, now: Instant) -> Needs {
+    pub fn needs(&mut self, rekey_after: Duration, now: Instant) -> Needs {
         let Some(session) = self.keyring.current() else {
             return Needs::default();
         };
-        let limit = match session.role {
-            Role::Initiator => REKEY_AFTER,
-            Role::Responder => REKEY_AFTER_AS_RESPONDER,
+        let patience = match session.role {
+            Role::Initiator => Duration::ZERO,
+            Role::Responder => RESPONDER_PATIENCE,
         };
+        let limit = rekey_after + patience;
         let used_up = session.age(now) >= limit || session.send.packets() >= REKEY_AFTER_PACKETS;
         let activity = &self.link.activity;
         let (sent, heard) = (activity.sent.get(), activity.heard.get());

@@ -9,7 +9,7 @@ use crate::noise::keyring::Session;
 use crate::noise::schedule::ladder;
 use crate::place::{PeerId, Place};
 use crate::time::{Duration, Instant};
-use crate::wire::control::{self, Element};
+use crate::wire::control::{self, Element, Received};
 use crate::wire::ethernet::Frame;
 use crate::wire::inner::{TYPE_CONTROL, TYPE_PADDING};
 
@@ -205,7 +205,13 @@ impl Node {
         }
     }
 
-    fn send_control(&mut self, id: PeerId, body: &[u8], to: Option<Endpoint>, now: Instant) {
+    pub(super) fn send_control(
+        &mut self,
+        id: PeerId,
+        body: &[u8],
+        to: Option<Endpoint>,
+        now: Instant,
+    ) {
         let Some(peer) = self.peers.get(id.0 as usize) else {
             return;
         };
@@ -247,6 +253,7 @@ impl Node {
                 self.send_control(id, &body, Some(from), now);
             }
             Element::PathResponse(token) => self.path_response(id, from, token, now),
+            Element::Received(report) => self.received(id, report, now),
             Element::EchoRequest(token, bytes) => {
                 let body = control::write(Element::EchoReply(token, bytes));
                 self.send_control(id, &body, None, now);
@@ -255,6 +262,20 @@ impl Node {
                 let echo = Event::Echo(id, token, bytes.to_vec());
                 self.events.push_back(echo);
             }
+        }
+    }
+
+    /// The peer tells how much of the session that we send on has come.
+    fn received(&mut self, id: PeerId, report: Received, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let is_current = peer
+            .keyring
+            .current()
+            .is_some_and(|s| s.send.remote() == report.index && report.next <= s.send.packets());
+        if is_current && peer.loss.report(report, now) {
+            publish_route(peer);
         }
     }
 

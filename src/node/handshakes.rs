@@ -228,8 +228,14 @@ impl Node {
         now: Instant,
     ) -> Option<Session> {
         let peer = self.peers.get(id.0 as usize)?;
-        let indices = (agreed.local, agreed.remote);
-        let (send, recv) = session::split(&agreed.secret, agreed.suite, agreed.role, indices, now)?;
+        let (send, recv) = session::split(
+            &agreed.secret,
+            agreed.suite,
+            agreed.role,
+            agreed.remote,
+            now,
+        )?;
+        let abilities = self.settings.abilities.and(agreed.offer.abilities);
         self.plane
             .add_inlet(Inlet::new(agreed.local, peer.link.clone(), recv));
         Some(Session {
@@ -241,6 +247,7 @@ impl Node {
             crossed: agreed.crossed,
             boot: agreed.offer.boot,
             segments: agreed.offer.segments,
+            abilities,
         })
     }
 
@@ -406,13 +413,10 @@ impl Node {
         let Some(to) = to else { return };
         let jar = &peer.jar;
         let datagram = &attempt.datagram;
-        let _ = self.outgoing.push_with(to, |buffer| {
-            let start = buffer.len();
-            buffer.extend_from_slice(datagram);
-            if let Some(copy) = buffer.get_mut(start..) {
-                jar.stamp(copy, now);
-            }
-            Ok(datagram.len())
+        let _ = self.outgoing.push_with(to, datagram.len(), |copy| {
+            copy.copy_from_slice(datagram);
+            jar.stamp(copy, now);
+            Ok(())
         });
     }
 

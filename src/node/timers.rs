@@ -7,11 +7,15 @@ use crate::mesh::peer::Keepalive;
 use crate::noise::schedule::{REST_AFTER_GIVING_UP, ladder};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
+use crate::wire::control::{self, Element, Received};
+use crate::wire::offer::Abilities;
 
 /// Keepalives, ages and silence are looked at this often: the workers only leave marks, nobody calls us per packet.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A suspect peer whose new handshake is not answered for this long is gone.
 const SUSPECT_ATTEMPT: Duration = Duration::from_secs(5);
+/// So many packets of the peer are worth a report.
+const REPORT_AFTER: u64 = 512;
 
 impl Node {
     /// Does what is due.
@@ -112,7 +116,7 @@ impl Node {
             self.take_down(id, Gone::Expired);
             return;
         }
-        let needs = peer.needs(now);
+        let needs = peer.needs(self.settings.rekey_after, now);
         let lost = needs.suspect
             && peer
                 .attempt
@@ -131,5 +135,32 @@ impl Node {
             Some(Keepalive::Sign) => self.send_keepalive(id, now),
             None => {}
         }
+        self.report_received(id, now);
+    }
+
+    /// Tells the peer how much of its packets has come, while packets come in number.
+    fn report_received(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let Some(session) = peer.keyring.current() else {
+            return;
+        };
+        let index = session.index;
+        let (next, count) = self
+            .plane
+            .inlet(index)
+            .map_or((0, 0), |inlet| inlet.recv.received());
+        let told = &mut peer.told;
+        let is_new = told.index != index;
+        let grown = next.saturating_sub(if is_new { 0 } else { told.next });
+        // The peer's own threshold; less would be overhead on quiet links.
+        if grown < REPORT_AFTER || !session.abilities.has(Abilities::PIECES) {
+            return;
+        }
+        let report = Received { index, next, count };
+        *told = report;
+        let body = control::write(Element::Received(report));
+        self.send_control(id, &body, None, now);
     }
 }

@@ -81,6 +81,18 @@ impl AeadKey {
         self.0.seal(nonce(counter), aad, text)
     }
 
+    /// Encrypts `text` to the front of `out` and puts the tag behind it: the cipher itself moves the bytes. `None` unless
+    /// `out` has exactly that length.
+    pub fn seal_to(&self, counter: u64, aad: &[u8], text: &[u8], out: &mut [u8]) -> Option<()> {
+        self.0.seal_to(nonce(counter), aad, text, out)
+    }
+
+    /// Verifies and decrypts `ciphertext || tag` into `out`, whose content is unspecified when the tag is wrong; `None`
+    /// then, or unless `out` has exactly the plaintext's length.
+    pub fn open_to(&self, counter: u64, aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Option<()> {
+        self.0.open_to(nonce(counter), aad, sealed, out)
+    }
+
     /// Verifies and decrypts `ciphertext || tag` in place and returns the plaintext; `None` when the tag is wrong.
     pub fn open<'a>(&self, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
         self.0.open(nonce(counter), aad, sealed)
@@ -126,6 +138,34 @@ mod imp {
             tag.as_ref().try_into().ok()
         }
 
+        pub(super) fn seal_to(
+            &self,
+            nonce: [u8; 12],
+            aad: &[u8],
+            text: &[u8],
+            out: &mut [u8],
+        ) -> Option<()> {
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            let (sealed, tag) = out.split_at_mut_checked(text.len())?;
+            self.0
+                .seal_out_of_place_scatter(nonce, Aad::from(aad), text, sealed, &[], tag)
+                .ok()
+        }
+
+        pub(super) fn open_to(
+            &self,
+            nonce: [u8; 12],
+            aad: &[u8],
+            sealed: &[u8],
+            out: &mut [u8],
+        ) -> Option<()> {
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            let (text, tag) = sealed.split_last_chunk::<TAG_LEN>()?;
+            self.0
+                .open_separate_gather(nonce, Aad::from(aad), text, tag, out)
+                .ok()
+        }
+
         pub(super) fn open<'a>(
             &self,
             nonce: [u8; 12],
@@ -165,6 +205,39 @@ mod imp {
                 .encrypt_inout_detached(&nonce.into(), aad, text.into())
                 .ok()?;
             Some(tag.into())
+        }
+
+        pub(super) fn seal_to(
+            &self,
+            nonce: [u8; 12],
+            aad: &[u8],
+            text: &[u8],
+            out: &mut [u8],
+        ) -> Option<()> {
+            let (sealed, tag) = out.split_last_chunk_mut::<TAG_LEN>()?;
+            if sealed.len() != text.len() {
+                return None;
+            }
+            sealed.copy_from_slice(text);
+            *tag = self.seal(nonce, aad, sealed)?;
+            Some(())
+        }
+
+        pub(super) fn open_to(
+            &self,
+            nonce: [u8; 12],
+            aad: &[u8],
+            sealed: &[u8],
+            out: &mut [u8],
+        ) -> Option<()> {
+            let (text, tag) = sealed.split_last_chunk::<TAG_LEN>()?;
+            if out.len() != text.len() {
+                return None;
+            }
+            out.copy_from_slice(text);
+            self.0
+                .decrypt_inout_detached(&nonce.into(), aad, out.into(), tag.into())
+                .ok()
         }
 
         pub(super) fn open<'a>(
@@ -221,6 +294,15 @@ mod tests {
                 };
                 assert!(key.open(counter, aad, &mut copy).is_none());
             }
+            let mut elsewhere = [0; 5 + TAG_LEN];
+            key.seal_to(9, b"head", b"hello", &mut elsewhere).unwrap();
+            assert_eq!(elsewhere, sealed[..]);
+            let mut text = [0; 5];
+            key.open_to(9, b"head", &elsewhere, &mut text).unwrap();
+            assert_eq!(&text, b"hello");
+            assert!(key.open_to(8, b"head", &elsewhere, &mut text).is_none());
+            assert!(key.open_to(9, b"head", &elsewhere, &mut [0; 6]).is_none());
+            assert!(key.seal_to(9, b"head", b"hello", &mut [0; 20]).is_none());
             assert_eq!(key.open(9, b"head", &mut sealed).unwrap(), b"hello");
             for len in 0..TAG_LEN {
                 assert!(key.open(9, b"head", &mut vec![0; len]).is_none());

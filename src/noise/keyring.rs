@@ -12,6 +12,7 @@ use super::aead::Suite;
 use super::schedule::{REJECT_AFTER, UNCONFIRMED_KEPT};
 use super::session::{Role, SendHalf};
 use crate::time::{Duration, Instant};
+use crate::wire::offer::Abilities;
 use crate::wire::segment::SegmentId;
 
 const MAX_PENDING: usize = 2;
@@ -36,6 +37,8 @@ pub struct Session {
     pub boot: [u8; 8],
     /// The segments that the peer announced in the handshake.
     pub segments: Vec<SegmentId>,
+    /// What both ends can do with frames.
+    pub abilities: Abilities,
 }
 
 impl Session {

@@ -6,7 +6,7 @@
 //! **and the number of the lap that they belong to**, so one compare-and-swap clears and marks at once. A word of a
 //! later lap means "too old", one of an earlier lap means "all clear".
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// How many counters below the highest are still accepted.
 pub const WINDOW: u64 = 8192;
@@ -21,6 +21,8 @@ pub const COUNTER_LIMIT: u64 = 1 << 44;
 pub struct ReplayWindow {
     /// One more than the highest counter seen; 0 while there was none.
     next: AtomicU64,
+    /// How many counters were marked.
+    count: AtomicU64,
     words: Box<[AtomicU64]>,
 }
 
@@ -28,6 +30,7 @@ impl Default for ReplayWindow {
     fn default() -> Self {
         ReplayWindow {
             next: AtomicU64::new(0),
+            count: AtomicU64::new(0),
             words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -48,6 +51,12 @@ impl ReplayWindow {
     /// Whether the counter can be refused without looking at the packet.
     pub fn is_stale(&self, counter: u64) -> bool {
         counter >= COUNTER_LIMIT || counter + WINDOW < self.next.load(Ordering::Relaxed)
+    }
+
+    /// One more than the highest counter seen, and how many were seen.
+    pub fn received(&self) -> (u64, u64) {
+        let count = self.count.load(Ordering::Relaxed);
+        (self.next.load(Ordering::Relaxed), count)
     }
 
     /// Marks a counter as seen. Call it only after the packet has been authenticated.
@@ -74,6 +83,7 @@ impl ReplayWindow {
                 Err(now) => seen = now,
             }
         }
+        self.count.fetch_add(1, Ordering::Relaxed);
         if self.next.fetch_max(counter + 1, Ordering::Relaxed) <= counter {
             Mark::Newest
         } else {

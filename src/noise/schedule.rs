@@ -6,8 +6,9 @@ use crate::time::Duration;
 
 /// A session is replaced when it is this old.
 pub const REKEY_AFTER: Duration = Duration::from_secs(120);
-/// The responder of a session replaces it when the initiator has not: before it is refused, with room for a retry.
-pub const REKEY_AFTER_AS_RESPONDER: Duration = Duration::from_secs(165);
+/// The responder of a session replaces it this much later when the initiator has not: before it is refused, with room for
+/// a retry.
+pub const RESPONDER_PATIENCE: Duration = Duration::from_secs(45);
 /// A session is refused when it is this old.
 pub const REJECT_AFTER: Duration = Duration::from_secs(180);
 /// A session is replaced after this many packets. Below AES-GCM's bound for frames up to 9 KB with a margin of 2^-57.

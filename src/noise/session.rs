@@ -15,11 +15,13 @@ use super::replay::{Mark, ReplayWindow};
 use super::schedule::{REJECT_AFTER, REJECT_AFTER_PACKETS};
 use crate::drops::DropReason;
 use crate::time::Instant;
-use crate::wire::datagram::{DATA_HEADER_LEN, DataHeader, TAG_LEN, VERSION};
+use crate::wire::datagram::{DATA_HEADER_LEN, DataHeader, Piece, TAG_LEN, VERSION};
 use crate::wire::inner::INNER_HEADER_LEN;
 
+/// Bytes that sealing adds to a plaintext.
+pub const PACKET_OVERHEAD: usize = DATA_HEADER_LEN + TAG_LEN;
 /// Bytes that sealing adds to a message's body.
-pub const SEAL_OVERHEAD: usize = DATA_HEADER_LEN + INNER_HEADER_LEN + TAG_LEN;
+pub const SEAL_OVERHEAD: usize = PACKET_OVERHEAD + INNER_HEADER_LEN;
 
 /// Which end of the handshake we were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +34,12 @@ pub enum Role {
 
 /// Derives both halves from a handshake's secret; `None` when this build lacks the suite.
 ///
-/// `local` is the index that packets to us will name, `remote` the one that packets from us name.
+/// `remote` is the index that packets from us name.
 pub fn split(
     secret: &Secret,
     suite: Suite,
     role: Role,
-    (local, remote): (u32, u32),
+    remote: u32,
     now: Instant,
 ) -> Option<(SendHalf, RecvHalf)> {
     let (out, into) = match role {
@@ -52,7 +54,6 @@ pub fn split(
     };
     let recv = RecvHalf {
         key: AeadKey::new(suite, &data_key(into, suite)?)?,
-        local,
         window: ReplayWindow::default(),
         born: now,
     };
@@ -77,45 +78,64 @@ pub struct SendHalf {
 }
 
 impl SendHalf {
-    /// Appends a whole data packet to `out`: header, sealed `inner` header and `body` parts, tag.
-    ///
-    /// The buffer grows by [`SEAL_OVERHEAD`] and the body's length; with that much capacity nothing is allocated. Gives
-    /// the packet's length.
+    /// Takes the next `many` counters for packets to be sealed and gives the first.
     ///
     /// # Errors
-    /// [`DropReason::SessionExpired`] when the session is too old or used up; nothing is appended then.
-    pub fn seal(
-        &self,
-        inner: [u8; INNER_HEADER_LEN],
-        body: &[&[u8]],
-        out: &mut Vec<u8>,
-        now: Instant,
-    ) -> Result<usize, DropReason> {
+    /// [`DropReason::SessionExpired`] when the session is too old or used up.
+    pub fn reserve(&self, many: u64, now: Instant) -> Result<u64, DropReason> {
         if now.since(self.born) >= REJECT_AFTER {
             return Err(DropReason::SessionExpired);
         }
-        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        if counter >= REJECT_AFTER_PACKETS {
+        let first = self.counter.fetch_add(many, Ordering::Relaxed);
+        if first.saturating_add(many) > REJECT_AFTER_PACKETS {
             return Err(DropReason::SessionExpired);
         }
-        let start = out.len();
-        let header = DataHeader {
+        Ok(first)
+    }
+
+    /// The header of a packet with a counter from [`SendHalf::reserve`].
+    pub fn header(&self, counter: u64, lane: u8, piece: Option<Piece>) -> DataHeader {
+        DataHeader {
             receiver: self.remote,
             counter,
+            lane,
+            piece,
         }
-        .to_bytes();
-        out.extend_from_slice(&header);
-        out.extend_from_slice(&inner);
-        for part in body {
-            out.extend_from_slice(part);
+    }
+
+    /// Seals a plaintext into `out`, which has [`PACKET_OVERHEAD`] bytes more than its parts together. A single part goes
+    /// there by the cipher's own hand; several are copied first.
+    ///
+    /// # Errors
+    /// [`DropReason::SessionExpired`] when the cipher refuses.
+    pub fn seal_to(
+        &self,
+        header: DataHeader,
+        parts: &[&[u8]],
+        out: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let refused = DropReason::SessionExpired;
+        let bytes = header.to_bytes();
+        let (head, sealed) = out
+            .split_first_chunk_mut::<DATA_HEADER_LEN>()
+            .ok_or(refused)?;
+        *head = bytes;
+        let counter = header.counter;
+        if let [text] = parts {
+            return self
+                .key
+                .seal_to(counter, &bytes, text, sealed)
+                .ok_or(refused);
         }
-        let text = out.get_mut(start + DATA_HEADER_LEN..).unwrap_or_default();
-        let Some(tag) = self.key.seal(counter, &header, text) else {
-            out.truncate(start);
-            return Err(DropReason::SessionExpired);
-        };
-        out.extend_from_slice(&tag);
-        Ok(out.len() - start)
+        let (text, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(refused)?;
+        gather(parts, text).ok_or(refused)?;
+        *tag = self.key.seal(counter, &bytes, text).ok_or(refused)?;
+        Ok(())
+    }
+
+    /// The index that packets to the peer name.
+    pub fn remote(&self) -> u32 {
+        self.remote
     }
 
     /// How many packets were sealed.
@@ -130,44 +150,81 @@ impl SendHalf {
     }
 }
 
+/// Copies parts one behind the other; `None` unless they fill the place exactly.
+fn gather(parts: &[&[u8]], mut place: &mut [u8]) -> Option<()> {
+    for part in parts {
+        let (here, rest) = place.split_at_mut_checked(part.len())?;
+        here.copy_from_slice(part);
+        place = rest;
+    }
+    place.is_empty().then_some(())
+}
+
 /// Opens messages of the peer.
 pub struct RecvHalf {
     key: AeadKey,
-    local: u32,
     window: ReplayWindow,
     born: Instant,
 }
 
 impl RecvHalf {
-    /// Opens a packet in place and gives its plaintext and whether it is the newest so far.
+    /// Opens a packet in place and gives its plaintext and whether it is the newest so far. `header` is the packet's, as
+    /// it came; its receiver index is the one by which this half was found.
     ///
     /// # Errors
     /// [`DropReason::SessionExpired`], [`DropReason::Replay`] or [`DropReason::AuthFailed`]; the buffer's content is
     /// unspecified then.
     pub fn open<'a>(
         &self,
-        counter: u64,
+        header: DataHeader,
         sealed: &'a mut [u8],
         now: Instant,
     ) -> Result<(&'a mut [u8], Mark), DropReason> {
+        self.check(header.counter, now)?;
+        let text = self
+            .key
+            .open(header.counter, &header.to_bytes(), sealed)
+            .ok_or(DropReason::AuthFailed)?;
+        Ok((text, self.mark(header.counter)?))
+    }
+
+    /// Opens a packet into another place, which has exactly the plaintext's length.
+    ///
+    /// # Errors
+    /// Those of [`RecvHalf::open`]; the place's content is unspecified then.
+    pub fn open_to(
+        &self,
+        header: DataHeader,
+        sealed: &[u8],
+        place: &mut [u8],
+        now: Instant,
+    ) -> Result<Mark, DropReason> {
+        self.check(header.counter, now)?;
+        self.key
+            .open_to(header.counter, &header.to_bytes(), sealed, place)
+            .ok_or(DropReason::AuthFailed)?;
+        self.mark(header.counter)
+    }
+
+    fn check(&self, counter: u64, now: Instant) -> Result<(), DropReason> {
         if now.since(self.born) >= REJECT_AFTER || counter >= REJECT_AFTER_PACKETS {
             return Err(DropReason::SessionExpired);
         }
-        if self.window.is_stale(counter) {
-            return Err(DropReason::Replay);
+        match self.window.is_stale(counter) {
+            true => Err(DropReason::Replay),
+            false => Ok(()),
         }
-        let header = DataHeader {
-            receiver: self.local,
-            counter,
-        }
-        .to_bytes();
-        let text = self
-            .key
-            .open(counter, &header, sealed)
-            .ok_or(DropReason::AuthFailed)?;
+    }
+
+    fn mark(&self, counter: u64) -> Result<Mark, DropReason> {
         match self.window.mark(counter) {
             Mark::Refused => Err(DropReason::Replay),
-            mark => Ok((text, mark)),
+            mark => Ok(mark),
         }
+    }
+
+    /// One more than the highest counter, and how many packets came.
+    pub fn received(&self) -> (u64, u64) {
+        self.window.received()
     }
 }

@@ -18,6 +18,7 @@ const PATH_CHALLENGE: u8 = 1;
 const PATH_RESPONSE: u8 = 2;
 const ECHO_REQUEST: u8 = 3;
 const ECHO_REPLY: u8 = 4;
+const RECEIVED: u8 = 5;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,43 @@ pub enum Element<'a> {
     EchoRequest(u32, &'a [u8]),
     /// The answer, with the same identifier and bytes.
     EchoReply(u32, &'a [u8]),
+    /// What came of the session with this receiver index: one more than the highest counter, and how many packets.
+    Received(Received),
+}
+
+/// How much of a session's packets has come; the difference of two tells the loss between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The receiver index that the packets named.
+    pub index: u32,
+    /// One more than the highest counter.
+    pub next: u64,
+    /// How many packets were authentic and new.
+    pub count: u64,
+}
+
+impl Received {
+    const LEN: usize = 20;
+
+    fn to_bytes(self) -> [u8; Received::LEN] {
+        let mut out = [0u8; Received::LEN];
+        let (index, rest) = out.split_at_mut(4);
+        let (next, count) = rest.split_at_mut(8);
+        index.copy_from_slice(&self.index.to_le_bytes());
+        next.copy_from_slice(&self.next.to_le_bytes());
+        count.copy_from_slice(&self.count.to_le_bytes());
+        out
+    }
+
+    fn read(value: &[u8]) -> Option<Received> {
+        let mut cursor = Cursor(value);
+        let received = Received {
+            index: cursor.u32()?,
+            next: cursor.u64()?,
+            count: cursor.u64()?,
+        };
+        cursor.0.is_empty().then_some(received)
+    }
 }
 
 /// Writes a control message of one element behind an inner header.
@@ -48,6 +86,7 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::PathResponse(token) => put(PATH_RESPONSE, &[&token]),
         Element::EchoRequest(id, bytes) => put(ECHO_REQUEST, &[&id.to_le_bytes(), clip(bytes)]),
         Element::EchoReply(id, bytes) => put(ECHO_REPLY, &[&id.to_le_bytes(), clip(bytes)]),
+        Element::Received(received) => put(RECEIVED, &[&received.to_bytes()]),
     }
     out
 }
@@ -111,6 +150,9 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         PATH_RESPONSE => token().map(Element::PathResponse),
         ECHO_REQUEST => echo().map(|(id, b)| Element::EchoRequest(id, b)),
         ECHO_REPLY => echo().map(|(id, b)| Element::EchoReply(id, b)),
+        RECEIVED => Received::read(value)
+            .map(Element::Received)
+            .ok_or(DropReason::MalformedInner),
         _ => Err(DropReason::UnknownControl),
     }
 }
@@ -142,6 +184,11 @@ mod tests {
             Element::PathResponse([4; 8]),
             Element::EchoRequest(9, b"hello"),
             Element::EchoReply(u32::MAX, b""),
+            Element::Received(Received {
+                index: 7,
+                next: u64::MAX,
+                count: 8,
+            }),
         ] {
             let bytes = write(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();

@@ -108,13 +108,36 @@ pub struct Cookie<'a> {
 }
 
 /// The header of a data packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DataHeader {
     /// The receiver's index of the session.
     pub receiver: u32,
     /// The packet's counter: the AEAD nonce.
     pub counter: u64,
+    /// Which of the sender's lanes it took, 0..=15: packets of one flow keep to one lane, and a receiver with several
+    /// workers gives each lane to one of them.
+    pub lane: u8,
+    /// What part of a super-frame it is; `None` for a message of its own.
+    pub piece: Option<Piece>,
 }
+
+/// A packet's place in a super-frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its number; its counter less this is the super-frame's.
+    pub index: u16,
+    /// Whether it is the last.
+    pub is_last: bool,
+    /// Whether it can be delivered without the others, see [`super::piece`].
+    pub is_aligned: bool,
+}
+
+const FLAG_PIECE: u8 = 1;
+const FLAG_LAST: u8 = 2;
+const FLAG_ALIGNED: u8 = 4;
+const LANE_SHIFT: u8 = 4;
+/// Flags that no version uses yet.
+const FLAGS_RESERVED: u8 = 8;
 
 /// A data packet.
 #[derive(Clone, Copy, Debug)]
@@ -126,15 +149,44 @@ pub struct Data<'a> {
 }
 
 impl DataHeader {
-    /// The 16 bytes on the wire. The piece fields are zero: super-frame pieces are not sent by this version's members.
+    /// A message of its own, on lane 0.
+    pub fn new(receiver: u32, counter: u64) -> Self {
+        DataHeader {
+            receiver,
+            counter,
+            ..DataHeader::default()
+        }
+    }
+
+    /// The 16 bytes on the wire, all of them authenticated.
     pub fn to_bytes(self) -> [u8; DATA_HEADER_LEN] {
-        let mut out = [0u8; DATA_HEADER_LEN];
-        let [k, rest @ ..] = &mut out;
-        *k = KIND_DATA;
-        let (receiver, counter) = rest.split_at_mut(7);
-        receiver[3..].copy_from_slice(&self.receiver.to_le_bytes());
-        counter.copy_from_slice(&self.counter.to_le_bytes());
-        out
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        let (flags, index) = self.piece.map_or((0, 0), |p| {
+            let flags = FLAG_PIECE | flag(p.is_last, FLAG_LAST) | flag(p.is_aligned, FLAG_ALIGNED);
+            (flags, p.index)
+        });
+        let [i0, i1] = index.to_le_bytes();
+        let [r0, r1, r2, r3] = self.receiver.to_le_bytes();
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = self.counter.to_le_bytes();
+        let flags = flags | self.lane << LANE_SHIFT;
+        [
+            KIND_DATA, flags, i0, i1, r0, r1, r2, r3, c0, c1, c2, c3, c4, c5, c6, c7,
+        ]
+    }
+
+    /// Reads the flags and the index of a piece; `None` when they contradict each other or use reserved bits.
+    fn place(flags: u8, index: u16) -> Option<(u8, Option<Piece>)> {
+        let lane = flags >> LANE_SHIFT;
+        let piece = Piece {
+            index,
+            is_last: flags & FLAG_LAST != 0,
+            is_aligned: flags & FLAG_ALIGNED != 0,
+        };
+        match flags & (FLAGS_RESERVED | FLAG_PIECE) {
+            FLAG_PIECE => Some((lane, Some(piece))),
+            0 if !piece.is_last && !piece.is_aligned && index == 0 => Some((lane, None)),
+            _ => None,
+        }
     }
 }
 
@@ -244,17 +296,21 @@ impl<'a> Cookie<'a> {
 impl<'a> Data<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, DropReason> {
         let mut cursor = Cursor(bytes);
-        let [_, flags @ ..] = cursor.array::<4>().ok_or(DropReason::Truncated)?;
+        let [_, flags, i0, i1] = cursor.array::<4>().ok_or(DropReason::Truncated)?;
         let receiver = cursor.u32().ok_or(DropReason::Truncated)?;
         let counter = cursor.u64().ok_or(DropReason::Truncated)?;
         if cursor.0.len() < TAG_LEN {
             return Err(DropReason::Truncated);
         }
-        if flags != [0; 3] {
-            return Err(DropReason::ReservedBits);
-        }
+        let place = DataHeader::place(flags, u16::from_le_bytes([i0, i1]));
+        let (lane, piece) = place.ok_or(DropReason::ReservedBits)?;
         Ok(Data {
-            header: DataHeader { receiver, counter },
+            header: DataHeader {
+                receiver,
+                counter,
+                lane,
+                piece,
+            },
             sealed: cursor.0,
         })
     }
@@ -266,10 +322,7 @@ mod tests {
 
     #[test]
     fn data_headers_round_trip() {
-        let header = DataHeader {
-            receiver: 0x0403_0201,
-            counter: 0x0c0b_0a09_0807_0605,
-        };
+        let header = DataHeader::new(0x0403_0201, 0x0c0b_0a09_0807_0605);
         let mut bytes = header.to_bytes().to_vec();
         assert_eq!(bytes, [11, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         bytes.extend_from_slice(&[7; 16]);
@@ -277,6 +330,21 @@ mod tests {
             panic!("a data packet");
         };
         assert_eq!((data.header, data.sealed), (header, &[7u8; 16][..]));
+        let piece = DataHeader {
+            lane: 5,
+            piece: Some(Piece {
+                index: 0x0302,
+                is_last: true,
+                is_aligned: true,
+            }),
+            ..header
+        };
+        bytes[..16].copy_from_slice(&piece.to_bytes());
+        assert_eq!(bytes[1..4], [0x57, 2, 3]);
+        let Ok(Datagram::Data(data)) = Datagram::parse(&bytes) else {
+            panic!("a piece");
+        };
+        assert_eq!(data.header, piece);
     }
 
     #[test]
@@ -284,9 +352,9 @@ mod tests {
         let mut data = [0u8; 32];
         data[0] = KIND_DATA;
         assert!(Datagram::parse(&data).is_ok());
-        for i in 1..4 {
+        for (at, value) in [(1, 2), (1, 4), (1, 8), (1, 9), (2, 1), (3, 1)] {
             let mut bad = data;
-            bad[i] = 1;
+            bad[at] = value;
             assert_eq!(Datagram::parse(&bad).err(), Some(DropReason::ReservedBits));
         }
         let mut init = vec![0u8; 8 + 96 + 32];

@@ -107,17 +107,25 @@ impl<'a> Frame<'a> {
             return Err(DropReason::Oversize);
         }
         let (tag, rest) = vlan::outermost(rest)?;
-        let [a, b, c, d, e, f, source @ ..] = *addresses;
-        Ok(Frame {
+        Ok(Frame::of_parts(Parts {
+            addresses,
+            tag,
+            rest,
+            tail: &[],
+            unchanged: Some(bytes),
+        }))
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// The frame that these parts make.
+    pub fn of_parts(parts: Parts<'a>) -> Self {
+        let [a, b, c, d, e, f, source @ ..] = *parts.addresses;
+        Frame {
             destination: Mac([a, b, c, d, e, f]),
             source: Mac(source),
-            parts: Parts {
-                addresses,
-                tag,
-                rest,
-                unchanged: Some(bytes),
-            },
-        })
+            parts,
+        }
     }
 }
 
@@ -127,6 +135,8 @@ pub struct Parts<'a> {
     addresses: &'a [u8; ADDRESSES_LEN],
     tag: Option<Tag>,
     rest: &'a [u8],
+    /// Payload that lies elsewhere than the headers; mostly empty.
+    tail: &'a [u8],
     /// The frame in one piece while nothing was changed.
     unchanged: Option<&'a [u8]>,
 }
@@ -148,9 +158,35 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What follows the outermost tag: the EtherType or further tags, and the payload.
+    /// The same frame with more payload, which lies elsewhere.
+    #[must_use]
+    pub fn with_tail(self, tail: &'a [u8]) -> Parts<'a> {
+        let unchanged = self.unchanged.filter(|_| tail.is_empty());
+        Parts {
+            tail,
+            unchanged,
+            ..self
+        }
+    }
+
+    /// What follows the outermost tag: the EtherType or further tags, and the payload but for the [tail](Self::tail).
     pub fn after_tag(&self) -> &'a [u8] {
         self.rest
+    }
+
+    /// Payload that lies elsewhere.
+    pub fn tail(&self) -> &'a [u8] {
+        self.tail
+    }
+
+    /// Destination and source.
+    pub fn addresses(&self) -> &'a [u8; ADDRESSES_LEN] {
+        self.addresses
+    }
+
+    /// Bytes before what follows the outermost tag.
+    pub fn before_rest(&self) -> usize {
+        ADDRESSES_LEN + self.tag.map_or(0, |_| vlan::TAG_LEN)
     }
 
     /// Whether there is another tag behind the outermost one.
@@ -166,7 +202,7 @@ impl<'a> Parts<'a> {
     /// Length of the frame, in bytes.
     #[allow(clippy::len_without_is_empty)] // a frame is never empty
     pub fn len(&self) -> usize {
-        ADDRESSES_LEN + self.tag.map_or(0, |_| vlan::TAG_LEN) + self.rest.len()
+        self.before_rest() + self.rest.len() + self.tail.len()
     }
 
     /// Appends the frame to a buffer.
@@ -176,6 +212,7 @@ impl<'a> Parts<'a> {
             out.extend_from_slice(&tag.to_bytes());
         }
         out.extend_from_slice(self.rest);
+        out.extend_from_slice(self.tail);
     }
 }
 

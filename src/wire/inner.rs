@@ -1,8 +1,10 @@
 //! The inner format: the plaintext of a data packet.
 //!
-//! `type 1 · segment 3 · body`. Types: 0 padding (a keepalive) · 1 frame · 2 offload piece (kept for super-frames) ·
-//! 3 fragment · 4 bundle (kept) · 5 control · 6 close. Types that this version does not know are counted and skipped.
+//! `type 1 · segment 3 · body`. Types: 0 padding (a keepalive) · 1 frame · 2 piece of a super-frame (see [`super::piece`];
+//! its datagram's header tells it, so it never comes here) · 3 fragment · 4 bundle · 5 control · 6 close. Types that this
+//! version does not know are counted and skipped.
 
+use super::bundle::Entries;
 use super::fragment::Fragment;
 use super::segment::SegmentId;
 use crate::drops::DropReason;
@@ -13,8 +15,12 @@ pub const INNER_HEADER_LEN: usize = 4;
 pub const TYPE_PADDING: u8 = 0;
 /// Type of a whole Ethernet frame.
 pub const TYPE_FRAME: u8 = 1;
+/// Type of a piece of a super-frame.
+pub const TYPE_PIECE: u8 = 2;
 /// Type of a fragment of a frame.
 pub const TYPE_FRAGMENT: u8 = 3;
+/// Type of several small frames.
+pub const TYPE_BUNDLE: u8 = 4;
 /// Type of a control message.
 pub const TYPE_CONTROL: u8 = 5;
 /// Type of a goodbye.
@@ -29,6 +35,8 @@ pub enum Inner<'a> {
     Frame(SegmentId, &'a [u8]),
     /// A piece of an Ethernet frame.
     Fragment(SegmentId, Fragment<'a>),
+    /// Several small frames of a segment.
+    Bundle(SegmentId, Entries<'a>),
     /// Control elements, see [`super::control`].
     Control(&'a [u8]),
     /// The peer ends this session.
@@ -65,6 +73,7 @@ impl<'a> Inner<'a> {
             TYPE_PADDING => Ok(Inner::Padding),
             TYPE_FRAME => Ok(Inner::Frame(segment()?, body)),
             TYPE_FRAGMENT => Ok(Inner::Fragment(segment()?, Fragment::parse(body)?)),
+            TYPE_BUNDLE => Ok(Inner::Bundle(segment()?, Entries::parse(body)?)),
             TYPE_CONTROL => Ok(Inner::Control(body)),
             TYPE_CLOSE => Ok(Inner::Close),
             _ => Err(DropReason::UnknownInner),
@@ -90,7 +99,7 @@ mod tests {
             Err(DropReason::MalformedInner)
         );
         assert_eq!(Inner::parse(&[1, 1]), Err(DropReason::MalformedInner));
-        for kind in [2, 4, 7, 255] {
+        for kind in [2, 7, 255] {
             assert_eq!(
                 Inner::parse(&[kind, 1, 0, 0]),
                 Err(DropReason::UnknownInner)

@@ -7,12 +7,17 @@
 //!
 //! Ethernet is big endian as IEEE 802.3 has it; everything of our own is little endian.
 
+pub mod bundle;
+pub mod checksum;
 pub mod control;
 pub mod datagram;
 pub mod ethernet;
 pub mod fragment;
 pub mod inner;
+pub mod layers;
 pub mod offer;
+pub mod offload;
+pub mod piece;
 pub mod segment;
 pub mod udp;
 pub mod vlan;

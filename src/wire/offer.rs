@@ -3,7 +3,7 @@
 //! Payload of message 1: `stamp 12` and elements; payload of message 2: elements only. Elements are
 //! `type 1 · length 2 · value`: 1 suites (a bitmap in an offer, one bit in an answer), 2 segments (three bytes each),
 //! 3 boot (eight random bytes since the member's start), 4 crossing (empty: the answering end has an initiation of its
-//! own on the way). Elements 3 and 4 let both ends settle on one session after a crossing, without taking a restart for
+//! own on the way), 5 abilities (a bitmap of one byte). Elements 3 and 4 let both ends settle on one session after a crossing, without taking a restart for
 //! one.
 //! Types 16 to 31 are kept for post-quantum keys and member records. Unknown elements are skipped.
 
@@ -18,6 +18,33 @@ const SUITES: u8 = 1;
 const SEGMENTS: u8 = 2;
 const BOOT: u8 = 3;
 const CROSSING: u8 = 4;
+const ABILITIES: u8 = 5;
+
+/// What an end can take beside whole frames; a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities(u8);
+
+impl Abilities {
+    /// Nothing but frames and fragments.
+    pub const NONE: Abilities = Abilities(0);
+    /// Bundles, frames whose checksum is only begun, and lanes.
+    pub const BUNDLES: Abilities = Abilities(1);
+    /// Pieces of super-frames.
+    pub const PIECES: Abilities = Abilities(2);
+    /// All of this version's.
+    pub const ALL: Abilities = Abilities(3);
+
+    /// What both can.
+    #[must_use]
+    pub const fn and(self, other: Abilities) -> Abilities {
+        Abilities(self.0 & other.0)
+    }
+
+    /// Whether these include another set.
+    pub const fn has(self, other: Abilities) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
 
 /// When an initiation was made, comparable with others of the same sender.
 pub type Stamp = [u8; STAMP_LEN];
@@ -33,6 +60,8 @@ pub struct Offer {
     pub boot: [u8; 8],
     /// Whether the end that answers has an initiation of its own on the way.
     pub crossing: bool,
+    /// What this end can take.
+    pub abilities: Abilities,
 }
 
 impl Offer {
@@ -49,20 +78,25 @@ impl Offer {
         if self.crossing {
             out.extend_from_slice(&[CROSSING, 0, 0]);
         }
+        if self.abilities != Abilities::NONE {
+            out.extend_from_slice(&[ABILITIES, 1, 0, self.abilities.0]);
+        }
         out
     }
 
     /// Reads the elements; `None` when one is malformed, stands twice, or the suites are missing.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(payload);
-        let (mut suites, mut segments, mut boot, mut crossing) = (None, None, None, false);
+        let (mut suites, mut segments, mut boot) = (None, None, None);
+        let (mut crossing, mut abilities) = (false, None);
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
                 (SEGMENTS, value) if segments.is_none() => segments = Some(read_segments(value)?),
                 (BOOT, value) if boot.is_none() => boot = Some(value.try_into().ok()?),
                 (CROSSING, []) => crossing = true,
-                (SUITES | SEGMENTS | BOOT | CROSSING, _) => return None,
+                (ABILITIES, [bits]) if abilities.is_none() => abilities = Some(Abilities(*bits)),
+                (SUITES | SEGMENTS | BOOT | CROSSING | ABILITIES, _) => return None,
                 _ => {}
             }
         }
@@ -71,6 +105,7 @@ impl Offer {
             segments: segments.unwrap_or_default(),
             boot: boot.unwrap_or_default(),
             crossing,
+            abilities: abilities.unwrap_or_default(),
         })
     }
 }
@@ -95,6 +130,7 @@ mod tests {
             ],
             boot: [7; 8],
             crossing: true,
+            abilities: Abilities::ALL,
         };
         assert_eq!(Offer::read(&offer.write()), Some(offer.clone()));
         let mut payload = [9u8; STAMP_LEN].to_vec();

@@ -10,6 +10,9 @@ impl SegmentId {
     /// The largest number that 24 bits hold.
     pub const MAX: u32 = 0xff_ffff;
 
+    /// The lowest number.
+    pub const LOWEST: SegmentId = SegmentId(1);
+
     /// A segment number, or `None` when it is 0 or needs more than 24 bits.
     pub const fn new(id: u32) -> Option<Self> {
         if id == 0 || id > Self::MAX {

@@ -117,7 +117,7 @@ pub(super) fn outermost(after_addresses: &[u8]) -> Result<(Option<Tag>, &[u8]), 
     Ok((Some(tag), rest))
 }
 
-const fn is_tag(ethertype: u16) -> bool {
+pub(super) const fn is_tag(ethertype: u16) -> bool {
     matches!(ethertype, TPID_CUSTOMER | TPID_SERVICE | TPID_STACKED)
 }
 

@@ -181,6 +181,10 @@ pub fn inner_messages(data: &[u8]) {
         Ok(Inner::Fragment(_, f)) => {
             assert!(usize::from(f.offset) + f.bytes.len() <= usize::from(f.total));
         }
+        Ok(Inner::Bundle(_, entries)) => {
+            let total: usize = entries.map(|(frame, _)| frame.len() + 2).sum();
+            assert_eq!(total, data.len() - 4);
+        }
         Ok(Inner::Padding | Inner::Close) | Err(_) => {}
     }
     if let Some(offer) = Offer::read(data) {

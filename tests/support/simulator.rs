@@ -20,6 +20,7 @@ use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::PeerSettings;
 use l2vpn::node::plane::{Note, Plane};
 use l2vpn::node::{Event, Node, NodeSettings, WallClock};
+use l2vpn::noise::schedule::REKEY_AFTER;
 use l2vpn::place::{PeerId, PortId};
 use l2vpn::switch::decide::Switch;
 use l2vpn::switch::layout::{Layout, Port};
@@ -27,6 +28,8 @@ use l2vpn::switch::port::PortRule;
 use l2vpn::switch::table::{ForwardingTable, Limits};
 use l2vpn::time::{Duration, Instant};
 use l2vpn::wire::ethernet::{Mac, Parts};
+use l2vpn::wire::offer::Abilities;
+use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
 use l2vpn::wire::segment::SegmentId;
 
 /// A seeded generator: SplitMix64. Good dice for a simulation and for nothing else.
@@ -79,6 +82,9 @@ pub const CALM: Weather = Weather {
 pub struct Recipe {
     pub key: [u8; 32],
     pub suites: u8,
+    pub abilities: Abilities,
+    /// Whether its ports take super-frames and begun checksums.
+    pub offload: bool,
     pub ports: Vec<(SegmentId, PortRule)>,
     pub keepalive: Option<Duration>,
     /// Seconds since 1970 at the simulation's start.
@@ -94,6 +100,8 @@ impl Recipe {
         Recipe {
             key,
             suites: l2vpn::noise::aead::Suite::offered(true),
+            abilities: Abilities::ALL,
+            offload: true,
             ports: vec![(segment(1), PortRule::TRANSPARENT)],
             keepalive: None,
             wall: 1_800_000_000,
@@ -113,7 +121,8 @@ pub fn segment(n: u32) -> SegmentId {
 /// What came out of a member's frame path.
 #[derive(Default)]
 pub struct Captured {
-    pub delivered: Vec<(PortId, Vec<u8>)>,
+    pub delivered: Vec<(PortId, Vec<u8>, Offload)>,
+    pub plain: bool,
     pub outgoing: Outgoing,
     pub notes: Vec<Note>,
     /// So many notes meet a full queue.
@@ -121,10 +130,15 @@ pub struct Captured {
 }
 
 impl Exits for Captured {
-    fn deliver(&mut self, port: PortId, frame: &Parts<'_>) {
+    fn takes(&self, _: PortId, _: &Offload) -> bool {
+        !self.plain
+    }
+
+    fn deliver(&mut self, port: PortId, frame: &Parts<'_>, offload: &Offload) {
+        assert!(!self.plain || offload.checksum != Checksum::Begun);
         let mut bytes = Vec::new();
         frame.write(&mut bytes);
-        self.delivered.push((port, bytes));
+        self.delivered.push((port, bytes, *offload));
     }
 
     fn outgoing(&mut self) -> &mut Outgoing {
@@ -148,6 +162,8 @@ pub struct Member {
     pub address: SocketAddr,
     pub events: Vec<(Instant, Event)>,
     pub delivered: Vec<(Instant, PortId, Vec<u8>)>,
+    /// What was known of the delivered frames beside their bytes.
+    pub offloads: Vec<Offload>,
     encap: Encap,
     decap: Decap,
     pub captured: Captured,
@@ -172,6 +188,8 @@ impl Member {
         let settings = NodeSettings {
             key: PrivateKey::from_bytes(recipe.key),
             suites: recipe.suites,
+            abilities: recipe.abilities,
+            rekey_after: REKEY_AFTER,
             wall: WallClock::new(
                 Duration::from_secs(recipe.wall) + now.since(Instant::ZERO),
                 now,
@@ -186,7 +204,11 @@ impl Member {
             address,
             events: Vec::new(),
             delivered: Vec::new(),
-            captured: Captured::default(),
+            offloads: Vec::new(),
+            captured: Captured {
+                plain: !recipe.offload,
+                ..Captured::default()
+            },
         }
     }
 
@@ -212,8 +234,9 @@ impl Member {
         while let Some(event) = self.node.poll_event() {
             self.events.push((now, event));
         }
-        for (port, frame) in self.captured.delivered.drain(..) {
+        for (port, frame, offload) in self.captured.delivered.drain(..) {
             self.delivered.push((now, port, frame));
+            self.offloads.push(offload);
         }
         let mut sent: Vec<_> = Vec::new();
         for out in [&mut self.captured.outgoing, self.node.outgoing()] {
@@ -346,9 +369,19 @@ impl Network {
 
     /// A host behind a port of `n` sends a frame.
     pub fn send(&mut self, n: usize, port: u16, frame: &[u8]) {
+        self.send_all(n, port, &[(VirtioHeader::default(), frame.to_vec())]);
+    }
+
+    /// A host behind a port of `n` sends frames and super-frames in one batch.
+    pub fn send_all(&mut self, n: usize, port: u16, frames: &[(VirtioHeader, Vec<u8>)]) {
         let now = self.now;
         let m = self.member(n);
-        m.encap.frame(PortId(port), frame, now, &mut m.captured);
+        for (header, frame) in frames {
+            let mut frame = frame.clone();
+            let frame = (*header, &mut frame[..]);
+            m.encap.frame(PortId(port), frame, now, &mut m.captured);
+        }
+        m.encap.flush(now, &mut m.captured);
         self.collect(n);
     }
 
@@ -359,6 +392,20 @@ impl Network {
         let mut bytes = bytes.to_vec();
         m.decap
             .datagram(Endpoint::to(from), &mut bytes, now, &mut m.captured);
+        m.decap.flush(now, &mut m.captured);
+        self.collect(n);
+    }
+
+    /// Datagrams reach `n` in one batch.
+    pub fn inject_all(&mut self, n: usize, from: SocketAddr, datagrams: &[Vec<u8>]) {
+        let now = self.now;
+        let m = self.member(n);
+        for datagram in datagrams {
+            let mut bytes = datagram.clone();
+            m.decap
+                .datagram(Endpoint::to(from), &mut bytes, now, &mut m.captured);
+        }
+        m.decap.flush(now, &mut m.captured);
         self.collect(n);
     }
 
