@@ -43,11 +43,45 @@ pub enum Verb {
     Ping(PingArgs),
     /// Show it all working: three hosts, one Ethernet, on this machine
     Demo(DemoArgs),
+    /// Measure this machine: bare, VXLAN and l2vpn side by side
+    Bench(BenchArgs),
     /// Print the version and what this build can do
     Version(VersionArgs),
     /// A host of the laboratory
     #[command(name = crate::lab::network::HOST_VERB, hide = true)]
     LabHost,
+}
+
+/// `bench`
+#[derive(Debug, Group)]
+pub struct BenchArgs {
+    /// How often everything is measured; medians are printed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Seconds of each TCP test
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub seconds: u32,
+    /// What to measure: bare, vxlan, aes, chacha, segments, off; all but segments by default
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Bytes of the largest IP packet inside
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..))]
+    pub mtu: u16,
+    /// Bytes of the largest IP packet outside
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..))]
+    pub underlay_mtu: u16,
+    /// Pairs of worker threads
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub workers: u8,
+    /// One stream of TCP over wires that lose so many per cent, instead of everything else
+    #[arg(long, value_delimiter = ',')]
+    pub loss: Vec<f64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The directory of the inner process
+    #[arg(long, hide = true)]
+    pub inside: Option<PathBuf>,
 }
 
 /// `init`

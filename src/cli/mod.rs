@@ -6,11 +6,13 @@
 //! 5 no daemon, 6 degraded.
 
 pub mod args;
+mod bench;
 mod check;
 mod demo;
 mod down;
 mod exit;
 mod init;
+mod isolated;
 mod key;
 mod macs;
 mod member;
@@ -39,7 +41,7 @@ pub fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<exit::Exit, Failure> {
     // Before any secret is read.
     process::forbid_core_dumps();
-    if !matches!(verb, Verb::Demo(_) | Verb::LabHost) {
+    if !matches!(verb, Verb::Demo(_) | Verb::Bench(_) | Verb::LabHost) {
         process::forbid_debuggers();
     }
     match verb {
@@ -52,6 +54,7 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
         Verb::Macs(args) => macs::run(&args),
         Verb::Ping(args) => ping::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Version(args) => show::version(&args),
         Verb::LabHost => crate::lab::host::serve()
             .map(|()| exit::Exit::Ok)

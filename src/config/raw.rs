@@ -175,7 +175,7 @@ tables! {
         key: Field<String>,
         /// Address and port.
         listen: Field<String>,
-        /// `on`, `tcp` or `off`.
+        /// `on`, `tcp`, `segments` or `off`.
         offload: Field<String>,
         /// `auto` or a cipher's name.
         cipher: Field<String>,
@@ -215,7 +215,7 @@ tables! {
         vlans: Field<Vec<toml::Value>>,
         /// The VLAN of a trunk's untagged frames.
         native: Field<i64>,
-        /// `on`, `tcp` or `off`; by default the member's.
+        /// `on`, `tcp`, `segments` or `off`; by default the member's.
         offload: Field<String>,
     }
     /// `[[peer]]`

@@ -19,6 +19,8 @@ pub enum Offloading {
     On,
     /// The same, but for super-frames of UDP.
     Tcp,
+    /// Super-frames at the ports, and every packet by itself on the wire.
+    Segments,
     /// Every frame by itself, complete.
     Off,
 }
@@ -55,6 +57,7 @@ type Choice<T> = (&'static str, T);
 const OFFLOADS: &[Choice<Offloading>] = &[
     ("on", Offloading::On),
     ("tcp", Offloading::Tcp),
+    ("segments", Offloading::Segments),
     ("off", Offloading::Off),
 ];
 const CIPHERS: &[Choice<CipherChoice>] = &[

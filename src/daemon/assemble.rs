@@ -164,7 +164,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     for port in &config.ports {
         let existed = links.index(&port.tap).await.is_ok();
         let wish = match port.offload.unwrap_or(config.tuning.offload) {
-            Offloading::On => Wish::Everything,
+            Offloading::On | Offloading::Segments => Wish::Everything,
             Offloading::Tcp => Wish::Tcp,
             Offloading::Off => Wish::Nothing,
         };
@@ -236,6 +236,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
         },
         abilities: match config.tuning.offload {
             Offloading::Off => Abilities::NONE,
+            Offloading::Segments => Abilities::BUNDLES,
             _ => Abilities::ALL,
         },
         rekey_after: config.tuning.rekey.unwrap_or(REKEY_AFTER),

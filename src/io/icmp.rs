@@ -50,6 +50,46 @@ pub fn ping(
     Ok(None)
 }
 
+/// Pings one address so many times, at least `every` apart; gives the round trips in nanoseconds, and how many pings were
+/// not answered within a second.
+///
+/// # Errors
+/// When packets cannot be sent at all.
+pub fn series(to: IpAddr, count: u32, every: Duration) -> io::Result<(Vec<u64>, u32)> {
+    let socket = open(to, false)?;
+    socket.connect(&SocketAddr::new(to, 0).into())?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let id = std::process::id() as u16;
+    let mut buffer = vec![MaybeUninit::new(0u8); 2048];
+    let (mut trips, mut lost) = (Vec::new(), 0);
+    for sequence in 0..count {
+        let request = request(to, id, sequence as u16, 56);
+        let began = Instant::now();
+        socket.send(&request)?;
+        let trip = loop {
+            if began.elapsed() > Duration::from_secs(1) {
+                break None;
+            }
+            let Ok(len) = socket.recv(&mut buffer) else {
+                continue;
+            };
+            let trip = began.elapsed();
+            // SAFETY: every element was initialised when the buffer was made, and recv only overwrites.
+            let byte = |b: &MaybeUninit<u8>| unsafe { b.assume_init() };
+            let bytes: Vec<u8> = buffer.iter().take(len).map(byte).collect();
+            if is_reply(to, &bytes, &request) {
+                break Some(trip);
+            }
+        };
+        match trip {
+            Some(trip) => trips.push(trip.as_nanos() as u64),
+            None => lost += 1,
+        }
+        std::thread::sleep(every.saturating_sub(began.elapsed()));
+    }
+    Ok((trips, lost))
+}
+
 fn open(to: IpAddr, whole: bool) -> io::Result<Socket> {
     let (domain, protocol, level, option) = match to {
         IpAddr::V4(_) => (

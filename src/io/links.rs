@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
     new_connection,
 };
 use tokio::task::JoinHandle;
@@ -241,6 +241,28 @@ impl Links {
         let request = self.handle.link().add(LinkBridge::new(name).build());
         refused(request.execute().await, || {
             format!("make the bridge \"{name}\"")
+        })
+    }
+
+    /// Makes a VXLAN interface towards one peer, without encryption: what figures are compared with.
+    ///
+    /// # Errors
+    /// As the kernel says; kernels without VXLAN are common.
+    pub async fn add_vxlan(
+        &self,
+        name: &str,
+        id: u32,
+        peer: Ipv4Addr,
+        below: &str,
+    ) -> Result<(), LinkError> {
+        let below = self.index(below).await?;
+        let link = LinkVxlan::new(name, id)
+            .dev(below)
+            .group(peer)
+            .port(4789)
+            .build();
+        refused(self.handle.link().add(link).execute().await, || {
+            format!("make the VXLAN \"{name}\"")
         })
     }
 

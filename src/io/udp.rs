@@ -412,14 +412,23 @@ impl Default for Received {
 impl Received {
     /// Calls `each` with every datagram: the sender's address, the address that it was sent to, and the bytes.
     pub fn for_each(&mut self, mut each: impl FnMut(SocketAddr, Option<IpAddr>, &mut [u8])) {
+        self.for_each_train(|from, to, size, train| {
+            train.chunks_mut(size).for_each(|d| each(from, to, d));
+        });
+    }
+
+    /// Calls `each` with every train: the sender's address, the address that it was sent to, the size of each of its
+    /// datagrams but the last, and the bytes.
+    pub fn for_each_train(
+        &mut self,
+        mut each: impl FnMut(SocketAddr, Option<IpAddr>, usize, &mut [u8]),
+    ) {
         let trains = self.bytes.chunks_exact_mut(TRAIN).zip(&self.meta);
         for (buffer, meta) in trains.take(self.count) {
             let Some(train) = buffer.get_mut(..meta.len) else {
                 continue;
             };
-            for datagram in train.chunks_mut(meta.stride.max(1)) {
-                each(meta.addr, meta.dst_ip, datagram);
-            }
+            each(meta.addr, meta.dst_ip, meta.stride.max(1), train);
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use super::impairment::Impairment;
 use super::orders::{Interface, Order, Ping, Report};
+use super::traffic::{self, Counter, Sink, Streams};
 use super::transfer::{self, Server};
 use crate::drops::DropReason;
 use crate::io::links::{LinkSettings, Links};
@@ -30,6 +32,11 @@ pub fn serve() -> io::Result<()> {
             daemon: None,
             server: None,
             watched: None,
+            sink: None,
+            streams: None,
+            counter: None,
+            impairment: None,
+            spawned: Vec::new(),
             runtime,
         }
     };
@@ -53,6 +60,12 @@ struct Host {
     daemon: Option<Child>,
     server: Option<Server>,
     watched: Option<PacketSocket>,
+    sink: Option<Sink>,
+    streams: Option<Streams>,
+    counter: Option<Counter>,
+    impairment: Option<Impairment>,
+    /// Programs of the system that run in the background.
+    spawned: Vec<Child>,
     runtime: Runtime,
 }
 
@@ -102,6 +115,52 @@ impl Host {
                 Some(server) => transferred(server.finish()),
                 None => Report::Failed("no server was started".into()),
             },
+            Order::Sink(address, many) => report(Sink::start(address, many).map(|s| {
+                self.sink = Some(s);
+            })),
+            Order::SinkResult => match self.sink.take().map(Sink::finish) {
+                Some(Ok(traffic)) => Report::Traffic(traffic),
+                Some(Err(error)) => Report::Failed(error.to_string()),
+                None => Report::Failed("no sink was started".into()),
+            },
+            Order::Stream(order) => report(Streams::start(&order).map(|s| {
+                self.streams = Some(s);
+            })),
+            Order::StreamResult => match self.streams.take().map(Streams::finish) {
+                Some(Ok(_)) => Report::Done,
+                Some(Err(error)) => Report::Failed(error.to_string()),
+                None => Report::Failed("no stream was started".into()),
+            },
+            Order::Count(address) => report(Counter::start(address).map(|c| {
+                self.counter = Some(c);
+            })),
+            Order::CountResult => match self.counter.take() {
+                Some(counter) => Report::Packets(counter.finish(), 0.0),
+                None => Report::Failed("no counter was started".into()),
+            },
+            Order::Flood(order) => match traffic::flood(&order) {
+                Ok((packets, seconds)) => Report::Packets(packets, seconds),
+                Err(error) => Report::Failed(error.to_string()),
+            },
+            Order::PingSeries(to, count, every) => {
+                let every = Duration::from_micros(every);
+                match icmp::series(to, count, every) {
+                    Ok((trips, lost)) => Report::Trips(trips, lost),
+                    Err(error) => Report::Failed(error.to_string()),
+                }
+            }
+            Order::AddVxlan(name, id, peer, below) => {
+                let made = links.add_vxlan(&name, id, peer, &below);
+                report(self.runtime.block_on(made))
+            }
+            Order::Impair(order) => {
+                self.impairment = None;
+                report(Impairment::start(&order).map(|i| {
+                    self.impairment = Some(i);
+                }))
+            }
+            Order::Spawn(command, log) => self.spawn(&command, &log),
+            Order::Execute(command) => execute(&command),
             Order::Watch(name) => self.watch(&name),
             Order::Inject(name, frame) => self.inject(&name, &frame),
             Order::Expect(end, millis) => self.expect(&end, Duration::from_millis(millis)),
@@ -173,7 +232,32 @@ impl Host {
         }
     }
 
+    fn spawn(&mut self, command: &[String], log: &std::path::Path) -> Report {
+        let files = File::create(log).and_then(|out| Ok((out.try_clone()?, out)));
+        let (Some((program, args)), Ok((out, err))) = (command.split_first(), files) else {
+            return Report::Failed("no command, or no log".into());
+        };
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err);
+        match process::die_with_parent(&mut command).spawn() {
+            Ok(child) => {
+                let pid = child.id();
+                self.spawned.push(child);
+                Report::Started(pid)
+            }
+            Err(error) => Report::Failed(format!("{program}: {error}")),
+        }
+    }
+
     fn stop(&mut self) {
+        for child in &mut self.spawned {
+            let _ = process::signal(child.id(), process::SIGTERM);
+            let _ = child.wait();
+        }
         if let Some(daemon) = &mut self.daemon {
             let _ = process::signal(daemon.id(), process::SIGTERM);
             let _ = daemon.wait();
@@ -229,6 +313,22 @@ fn run(args: &[String]) -> Report {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         },
         Err(error) => Report::Failed(error.to_string()),
+    }
+}
+
+fn execute(command: &[String]) -> Report {
+    let Some((program, args)) = command.split_first() else {
+        return Report::Failed("no command".into());
+    };
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    match process::die_with_parent(&mut command).output() {
+        Ok(output) => Report::Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        },
+        Err(error) => Report::Failed(format!("{program}: {error}")),
     }
 }
 

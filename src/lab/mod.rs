@@ -7,6 +7,8 @@
 //! daemons vanish with the processes, and the processes die with the coordinator, so nothing is ever left behind.
 
 pub mod host;
+mod impairment;
 pub mod network;
 pub mod orders;
+mod traffic;
 mod transfer;

@@ -261,6 +261,42 @@ impl Network {
         Ok(number)
     }
 
+    /// Adds a host without any network.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn add_lone_host(&mut self, exe: &Path) -> Result<usize, LabError> {
+        let number = self.hosts.len();
+        let host = Host::start(exe, format!("under{number}"))?;
+        self.hosts.push(host);
+        Ok(number)
+    }
+
+    /// Connects two hosts by a cable of their own.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn connect(&mut self, ends: [(usize, (IpAddr, u8)); 2], mtu: u16) -> Result<(), LabError> {
+        let [(a, _), (b, _)] = ends;
+        let name = |n: usize| format!("under{n}");
+        self.runtime
+            .block_on(self.links.add_veth(&name(a), &name(b)))?;
+        for (number, address) in ends {
+            let gone = || LabError::Order(format!("there is no host {number}"));
+            let host = self.hosts.get_mut(number).ok_or_else(gone)?;
+            let pid = host.pid();
+            self.runtime
+                .block_on(self.links.give_to(&name(number), pid))?;
+            host.configure(Interface {
+                name: name(number),
+                mtu: Some(mtu),
+                addresses: vec![address],
+                ..Interface::default()
+            })?;
+        }
+        Ok(())
+    }
+
     /// Unplugs a host from the underlay, or plugs it in again.
     ///
     /// # Errors

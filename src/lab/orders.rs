@@ -59,6 +59,30 @@ pub enum Order {
     TcpSend(SocketAddr, u64),
     /// What the last server got.
     TcpResult,
+    /// Take so many TCP connections on this address and throw away what comes.
+    Sink(SocketAddr, usize),
+    /// What the last sink got.
+    SinkResult,
+    /// Start TCP streams in the background.
+    Stream(Stream),
+    /// Wait for the end of the streams.
+    StreamResult,
+    /// Count UDP packets on this address.
+    Count(SocketAddr),
+    /// How many there were.
+    CountResult,
+    /// Send UDP packets.
+    Flood(Flood),
+    /// Ping an address so many times, with so many microseconds between.
+    PingSeries(IpAddr, u32, u64),
+    /// Make a VXLAN interface on another: its name, id, the peer, the interface below it.
+    AddVxlan(String, u32, Ipv4Addr, String),
+    /// Carry datagrams to a member and lose some; an earlier such wire ends.
+    Impair(Impair),
+    /// Start a program of the system in the background, with its log in a file.
+    Spawn(Vec<String>, PathBuf),
+    /// Run a program of the system to its end.
+    Execute(Vec<String>),
     /// Record the frames of an interface from now on.
     Watch(String),
     /// Send a frame by an interface.
@@ -99,6 +123,61 @@ pub struct Ping {
     pub device: Option<String>,
 }
 
+/// TCP streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// The sink.
+    pub to: SocketAddr,
+    /// How many.
+    pub streams: usize,
+    /// For how long.
+    pub millis: u64,
+    /// The congestion control; `None` leaves the host's.
+    pub control: Option<String>,
+}
+
+/// UDP packets of one size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flood {
+    /// The counter.
+    pub to: SocketAddr,
+    /// Bytes of payload.
+    pub size: usize,
+    /// Packets in a second; 0 for as many as possible.
+    pub rate: u64,
+    /// For how long.
+    pub millis: u64,
+}
+
+/// A wire that loses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Impair {
+    /// Where it takes datagrams.
+    pub listen: SocketAddr,
+    /// The member that it carries them to.
+    pub to: SocketAddr,
+    /// Lost datagrams in a million, each way.
+    pub loss_ppm: u64,
+}
+
+/// What a sink got.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Bytes after the warm-up.
+    pub bytes: u64,
+    /// Bytes in all.
+    pub total: u64,
+    /// From the end of the warm-up to the last byte.
+    pub seconds: f64,
+}
+
+impl Traffic {
+    /// Bits per second, in millions.
+    pub fn megabits(&self) -> f64 {
+        self.bytes as f64 * 8.0 / self.seconds.max(1e-9) / 1e6
+    }
+}
+
 /// A report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +207,12 @@ pub enum Report {
     RoundTrips(Vec<Option<u64>>),
     /// A transfer.
     Transfer(Transfer),
+    /// What a sink got.
+    Traffic(Traffic),
+    /// How many packets, and in how many seconds.
+    Packets(u64, f64),
+    /// Round trips in nanoseconds, and how many pings were not answered.
+    Trips(Vec<u64>, u32),
     /// The frame that was expected, or those that came instead.
     Frame(Result<Vec<u8>, Vec<Vec<u8>>>),
 }
