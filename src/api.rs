@@ -88,6 +88,12 @@ pub struct Snapshot {
     pub uptime_s: u64,
     /// The address that it listens on.
     pub listen: String,
+    /// Its worker threads.
+    #[serde(default)]
+    pub workers: usize,
+    /// Whether the kernel takes and gives trains of datagrams: `both ways`, `out`, `in` or `neither`.
+    #[serde(default)]
+    pub trains: String,
     /// Its ports.
     pub ports: Vec<PortView>,
     /// Its peers.
@@ -136,6 +142,18 @@ pub struct PortView {
     pub state: String,
     /// Whether a peer of the segment is connected.
     pub carrier: bool,
+    /// What is left to the kernel: `checksum`, `tcp`, `udp`.
+    #[serde(default)]
+    pub offloads: Vec<String>,
+    /// Why something is not.
+    #[serde(default)]
+    pub offload_limits: Vec<String>,
+    /// Queues of the TAP that are read.
+    #[serde(default)]
+    pub queues: usize,
+    /// Frames that the kernel dropped because the TAP's queue was full.
+    #[serde(default)]
+    pub queue_drops: u64,
 }
 
 /// A peer.
@@ -161,10 +179,21 @@ pub struct PeerView {
     pub heard_s: Option<u64>,
     /// The path's MTU, in bytes of an IP packet.
     pub mtu: u16,
+    /// How bulk travels to it.
+    #[serde(flatten)]
+    pub bulk: BulkView,
     /// The segments that it takes part in, by name, or number where it has none here.
     pub segments: Vec<String>,
     /// MACs that were learned behind it.
     pub macs: usize,
+    /// What passed.
+    #[serde(flatten)]
+    pub transfer: TransferView,
+}
+
+/// What passed between two members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferView {
     /// Frames from it.
     pub rx_frames: u64,
     /// Bytes of these frames.
@@ -173,6 +202,17 @@ pub struct PeerView {
     pub tx_frames: u64,
     /// Bytes of these frames.
     pub tx_bytes: u64,
+}
+
+/// How bulk travels to a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkView {
+    /// `whole` or `aligned` pieces of super-frames, or `packets`; `None` without a session.
+    #[serde(default)]
+    pub framing: Option<String>,
+    /// Packets lost on the way, in a million, by the peer's last report.
+    #[serde(default)]
+    pub loss_ppm: u64,
 }
 
 /// A learned MAC.

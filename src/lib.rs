@@ -29,21 +29,23 @@
 //!
 //! # The path of a frame
 //!
+//! A *frame* here is a packet, or a super-frame of up to 64 KiB that the host's TCP left uncut.
+//!
 //! Out, from a port to peers:
-//! 1. `workers::drain` reads it and, at the end of the batch, 7. `workers::flush` sends what resulted as trains;
-//! 2. `Encap::frame` parses it;
+//! 1. `workers::drain` reads it, lets small flows go first and, at the end of the batch, sends what resulted as trains;
+//! 2. `Encap::frame` checks the header that came before it and parses it;
 //! 3. `Switch::from_port` brings it into canonical form, learns its source and finds who gets it;
 //! 4. `Encap::forward` goes through them;
-//! 5. `Link::send_frame` takes the peer's route and cuts the frame if it does not fit the path;
-//! 6. `SendHalf::seal` encrypts it into the outgoing batch.
+//! 5. `Outbound::send` bundles it with others, cuts it into pieces, or sends it as it is, by the peer's route;
+//! 6. `SendHalf::seal_to` encrypts from the port's buffer into the outgoing batch.
 //!
 //! In, from the network to ports:
-//! 1. `workers::out_of_socket` receives a train and takes it apart;
-//! 2. `Decap::datagram` follows each datagram to its end;
-//! 3. `Decap::open` finds the session and puts pieces together;
-//! 4. `RecvHalf::open` authenticates, decrypts in place and marks the replay window;
+//! 1. `Worker::out_of_socket` receives a batch of trains and takes them apart;
+//! 2. `Decap::open` finds the session and follows each datagram to its end;
+//! 3. `RecvHalf::open_to` authenticates, decrypts a piece to its place and marks the replay window;
+//! 4. `Decap::flush` joins what belongs together, at the end of the batch;
 //! 5. `Switch::from_peer` learns the source and finds the ports;
-//! 6. `encap::deliver` gives the frame the form that it has on the port;
+//! 6. `encap::deliver` gives the frame the form that it has on the port, and cuts it where the port takes no super-frames;
 //! 7. `Hands::deliver` writes it to the TAP.
 
 #![deny(unsafe_code)]

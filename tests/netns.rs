@@ -614,9 +614,10 @@ fn verbs() -> Result<(), String> {
         peer.state == "up" && peer.mtu == 1500 && peer.macs == 1,
         || format!("{peer:?}"),
     )?;
-    expect(peer.segments == ["lan"] && peer.rx_frames > 0, || {
-        format!("{peer:?}")
-    })?;
+    expect(
+        peer.segments == ["lan"] && peer.transfer.rx_frames > 0,
+        || format!("{peer:?}"),
+    )?;
     expect(show.ports[0].carrier && show.table.entries == 2, || {
         format!("{show:?}")
     })?;

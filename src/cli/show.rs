@@ -23,10 +23,12 @@ pub(super) fn run(args: &ShowArgs) -> Result<Exit, Failure> {
 /// The member as text.
 fn text(snapshot: &Snapshot) -> String {
     let mut out = format!(
-        "member {}\n  public key: {}\n  listening: {}\n  running for: {}\n",
+        "member {}\n  public key: {}\n  listening: {}  trains {}  workers {}\n  running for: {}\n",
         snapshot.name,
         snapshot.public_key,
         snapshot.listen,
+        snapshot.trains,
+        snapshot.workers,
         render::span(snapshot.uptime_s)
     );
     let table = &snapshot.table;
@@ -65,6 +67,27 @@ fn port(out: &mut String, port: &PortView) {
         port.mtu,
         bridge.unwrap_or_default(),
     );
+    let offloads = match port.offloads.is_empty() {
+        true => "none".to_string(),
+        false => port.offloads.join(", "),
+    };
+    let limits: String = port
+        .offload_limits
+        .iter()
+        .map(|l| format!("; {l}"))
+        .collect();
+    let _ = writeln!(
+        out,
+        "  offloads: {offloads}{limits}  queues {}",
+        port.queues
+    );
+    if port.queue_drops > 0 {
+        let _ = writeln!(
+            out,
+            "  dropped by the kernel, queue full: {}",
+            port.queue_drops
+        );
+    }
 }
 
 fn peer(out: &mut String, peer: &PeerView) {
@@ -84,8 +107,9 @@ fn peer(out: &mut String, peer: &PeerView) {
     if let (Some(age), Some(suite)) = (peer.handshake_s, &peer.suite) {
         let _ = writeln!(
             out,
-            "  latest handshake: {} ago  {suite}",
-            render::span(age)
+            "  latest handshake: {} ago  {suite}{}",
+            render::span(age),
+            framing(peer)
         );
     }
     if !peer.segments.is_empty() {
@@ -95,9 +119,22 @@ fn peer(out: &mut String, peer: &PeerView) {
     let _ = writeln!(
         out,
         "  transfer: {} received, {} sent",
-        render::size(peer.rx_bytes),
-        render::size(peer.tx_bytes)
+        render::size(peer.transfer.rx_bytes),
+        render::size(peer.transfer.tx_bytes)
     );
+}
+
+/// How bulk travels, and what is lost of it.
+fn framing(peer: &PeerView) -> String {
+    let framing = match peer.bulk.framing.as_deref() {
+        Some("packets") => "  bulk in packets".to_string(),
+        Some(kind) => format!("  bulk in {kind} pieces"),
+        None => return String::new(),
+    };
+    match peer.bulk.loss_ppm {
+        0 => framing,
+        ppm => format!("{framing}  loss {:.2} %", ppm as f64 / 10_000.0),
+    }
 }
 
 pub(super) fn version(args: &VersionArgs) -> Result<Exit, Failure> {
@@ -130,6 +167,7 @@ pub(super) fn version(args: &VersionArgs) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{BulkView, TransferView};
 
     /// The text is what people copy into bug reports: it changes on purpose only.
     #[test]
@@ -138,6 +176,8 @@ mod tests {
             name: "a".into(),
             public_key: "AAAA=".into(),
             listen: "[::]:7656".into(),
+            workers: 2,
+            trains: "both ways".into(),
             uptime_s: 61,
             ports: vec![PortView {
                 tap: "lan0".into(),
@@ -149,6 +189,10 @@ mod tests {
                 mtu: 1500,
                 mac: "02:00:00:00:00:01".into(),
                 bridge: Some("br0".into()),
+                offloads: vec!["checksum".into(), "tcp".into()],
+                offload_limits: vec!["UDP: refused by the kernel".into()],
+                queues: 2,
+                queue_drops: 5,
                 state: "open".into(),
                 carrier: true,
             }],
@@ -161,10 +205,17 @@ mod tests {
                     suite: Some("aes-256-gcm".into()),
                     handshake_s: Some(41),
                     mtu: 1500,
+                    bulk: BulkView {
+                        framing: Some("aligned".into()),
+                        loss_ppm: 1234,
+                    },
                     segments: vec!["lan".into()],
                     macs: 4,
-                    rx_bytes: 3_355_443,
-                    tx_bytes: 12,
+                    transfer: TransferView {
+                        rx_bytes: 3_355_443,
+                        tx_bytes: 12,
+                        ..TransferView::default()
+                    },
                     ..PeerView::default()
                 },
                 PeerView {

@@ -127,9 +127,9 @@ impl StartError {
 /// a queue of super-frames is long in bytes, so it is not made longer than the kernel's own.
 const TAP_QUEUE: u32 = 1000;
 
-/// A pair of threads for each two cores: one of each pair is busy at a time with one peer, and the host needs the rest.
+/// One for each core, up to four: flows spread over them, and the host's own work needs the rest of a large machine.
 fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 4))
+    std::thread::available_parallelism().map_or(1, |n| n.get().clamp(1, 4))
 }
 
 /// A member that is ready to run.
@@ -141,6 +141,8 @@ pub(super) struct Member {
     pub(super) handshakes: Receiver<Note>,
     pub(super) links: Links,
     pub(super) macs: Vec<Mac>,
+    /// Frames that the kernel could not queue on each TAP, as last asked.
+    pub(super) queue_drops: Vec<u64>,
 }
 
 /// Opens and sets up everything; what was opened before an error closes with it.
@@ -162,28 +164,8 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     let mut taps = Vec::new();
     let mut macs = Vec::new();
     for port in &config.ports {
-        let existed = links.index(&port.tap).await.is_ok();
-        let wish = match port.offload.unwrap_or(config.tuning.offload) {
-            Offloading::On | Offloading::Segments => Wish::Everything,
-            Offloading::Tcp => Wish::Tcp,
-            Offloading::Off => Wish::Nothing,
-        };
-        let tap = Tap::open(&port.tap, wish, workers)?;
         let mac = port.mac.unwrap_or_else(|| derived_mac(&public, &port.tap));
-        let settings = LinkSettings {
-            mtu: Some(port.mtu),
-            mac: Some(mac),
-            addresses: port.addresses.clone(),
-            bridge: port.bridge.clone(),
-            queue: Some(TAP_QUEUE),
-        };
-        match links.configure(&port.tap, &settings).await {
-            // A TAP that somebody with more rights has made for us is as it shall be.
-            Err(error) if existed && error.is_permission() => {
-                tracing::warn!(tap = port.tap, "using the TAP as it is: {error}");
-            }
-            other => other?,
-        }
+        let tap = open_port(&config, port, mac, (&links, workers)).await?;
         macs.push(links.mac(&port.tap).await.unwrap_or(mac));
         taps.push(tap);
     }
@@ -206,8 +188,44 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         notes,
         handshakes,
         links,
+        queue_drops: vec![0; macs.len()],
         macs,
     })
+}
+
+/// Opens a TAP and sets its interface up.
+async fn open_port(
+    config: &Config,
+    port: &PortConfig,
+    mac: Mac,
+    (links, workers): (&Links, usize),
+) -> Result<Tap, StartError> {
+    let existed = links.index(&port.tap).await.is_ok();
+    // A TAP with several queues lets any number of programs of one user in, and would share its frames among them.
+    if links.tap_queues(&port.tap).await.is_some_and(|n| n > 0) {
+        return Err(TapError::InUse(port.tap.clone()).into());
+    }
+    let wish = match port.offload.unwrap_or(config.tuning.offload) {
+        Offloading::On | Offloading::Segments => Wish::Everything,
+        Offloading::Tcp => Wish::Tcp,
+        Offloading::Off => Wish::Nothing,
+    };
+    let tap = Tap::open(&port.tap, wish, workers)?;
+    let settings = LinkSettings {
+        mtu: Some(port.mtu),
+        mac: Some(mac),
+        addresses: port.addresses.clone(),
+        bridge: port.bridge.clone(),
+        queue: Some(TAP_QUEUE),
+    };
+    match links.configure(&port.tap, &settings).await {
+        // A TAP that somebody with more rights has made for us is as it shall be.
+        Err(error) if existed && error.is_permission() => {
+            tracing::warn!(tap = port.tap, "using the TAP as it is: {error}");
+        }
+        other => other?,
+    }
+    Ok(tap)
 }
 
 fn switch(config: &Config, macs: &[Mac]) -> Switch {

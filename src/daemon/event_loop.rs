@@ -122,7 +122,10 @@ impl EventLoop {
                 }
                 Some(call) = inputs.calls.recv() => self.call(call),
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
-                _ = routes.tick() => self.look_at_routes(),
+                _ = routes.tick() => {
+                    self.look_at_routes();
+                    self.look_at_queues().await;
+                }
                 Some(handshake) = self.member.handshakes.recv() => {
                     self.member.node.handle_note(handshake, clock::now());
                 }
@@ -246,6 +249,18 @@ impl EventLoop {
             .collect();
         for (peer, to) in paths {
             self.look_at_route(peer, to);
+        }
+    }
+
+    async fn look_at_queues(&mut self) {
+        let Member {
+            config,
+            links,
+            queue_drops,
+            ..
+        } = &mut self.member;
+        for (port, drops) in config.ports.iter().zip(queue_drops) {
+            *drops = links.queue_drops(&port.tap).await.unwrap_or(*drops);
         }
     }
 

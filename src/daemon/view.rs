@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::assemble::Member;
-use crate::api::{self, MacView, PeerView, PortView, Snapshot, TableView};
+use crate::api::{self, BulkView, MacView, PeerView, PortView, Snapshot, TableView, TransferView};
 use crate::mesh::peer::Peer;
 use crate::place::{PeerId, Place};
 use crate::switch::port::PortRule;
 use crate::time::Instant;
+use crate::wire::offer::Abilities;
 use crate::wire::segment::SegmentId;
 
 impl Member {
@@ -32,6 +33,8 @@ impl Member {
                 Some(Ok(address)) => address.to_string(),
                 _ => self.config.listen.to_string(),
             },
+            workers: self.outside.sockets.len(),
+            trains: self.trains().into(),
             ports: self.ports(),
             peers: self
                 .node
@@ -53,11 +56,24 @@ impl Member {
         }
     }
 
+    fn trains(&self) -> &'static str {
+        let sockets = &self.outside.sockets;
+        let out = sockets.iter().all(|s| s.max_train() > 1);
+        let into = sockets.iter().all(|s| s.receives_trains());
+        match (out, into) {
+            (true, true) => "both ways",
+            (true, false) => "out",
+            (false, true) => "in",
+            (false, false) => "neither",
+        }
+    }
+
     fn ports(&self) -> Vec<PortView> {
         let layout = self.outside.plane.switch.layout();
-        let taps = self.outside.taps.iter();
+        let taps = self.outside.taps.iter().zip(&self.queue_drops);
         let ports = self.config.ports.iter().zip(&self.macs).zip(taps);
-        let views = ports.map(|((port, mac), tap)| {
+        let views = ports.map(|((port, mac), (tap, queue_drops))| {
+            let (offloads, offload_limits) = tap.offloads();
             let (mode, vlans, native) = match &port.rule {
                 PortRule::Access(vid) => ("access", vid.to_string(), None),
                 PortRule::Trunk { allowed, native } => (
@@ -84,6 +100,10 @@ impl Member {
                     && layout
                         .domain(port.segment)
                         .is_some_and(|d| !d.peers.is_empty()),
+                offloads: offloads.into_iter().map(Into::into).collect(),
+                offload_limits,
+                queues: tap.queues(),
+                queue_drops: *queue_drops,
             }
         });
         views.collect()
@@ -114,12 +134,26 @@ impl Member {
             handshake_s: session.map(|s| s.age(now).as_secs()),
             heard_s: (heard != Instant::ZERO).then(|| now.since(heard).as_secs()),
             mtu: peer.path.mtu(),
+            bulk: BulkView {
+                framing: session.map(|s| {
+                    let pieces = s.abilities.has(Abilities::PIECES);
+                    let framing = match (pieces, peer.loss.is_lossy()) {
+                        (false, _) => "packets",
+                        (true, false) => "whole",
+                        (true, true) => "aligned",
+                    };
+                    framing.into()
+                }),
+                loss_ppm: peer.loss.ppm(),
+            },
             segments: segments.unwrap_or_default(),
             macs: macs.get(&Place::Peer(peer.id)).copied().unwrap_or(0),
-            rx_frames,
-            rx_bytes,
-            tx_frames,
-            tx_bytes,
+            transfer: TransferView {
+                rx_frames,
+                rx_bytes,
+                tx_frames,
+                tx_bytes,
+            },
         }
     }
 

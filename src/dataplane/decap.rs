@@ -33,6 +33,8 @@ pub struct Decap {
     joiner: Joiner,
     coalescer: Coalescer,
     scratch: Scratch,
+    /// The receiving end of the last datagram of this batch.
+    last: Option<Arc<Inlet>>,
 }
 
 /// Room for putting frames together.
@@ -51,6 +53,7 @@ impl Decap {
             joiner: Joiner::default(),
             coalescer: Coalescer::default(),
             scratch: Scratch::default(),
+            last: None,
         }
     }
 
@@ -84,10 +87,7 @@ impl Decap {
                 return Ok(());
             }
         };
-        let inlet = self
-            .plane
-            .inlet(header.receiver)
-            .ok_or(DropReason::UnknownIndex)?;
+        let inlet = self.inlet(header.receiver)?;
         let sealed = bytes.get_mut(DATA_HEADER_LEN..).unwrap_or_default();
         if let Some(piece) = header.piece {
             let mark = self.piece(&inlet, (header, piece), sealed, now, exits)?;
@@ -131,6 +131,24 @@ impl Decap {
                 Ok(())
             }
         }
+    }
+
+    /// The receiving end with this index. A train is of one session, so the table is asked once for each; and once more
+    /// in the next batch, because the session may have ended.
+    fn inlet(&mut self, index: u32) -> Result<Arc<Inlet>, DropReason> {
+        match &self.last {
+            Some(last) if last.index == index => Ok(last.clone()),
+            _ => {
+                let found = self.plane.inlet(index).ok_or(DropReason::UnknownIndex)?;
+                self.last = Some(found.clone());
+                Ok(found)
+            }
+        }
+    }
+
+    /// Whether it is worth a look whether more has come before [`Decap::flush`].
+    pub fn lacks_more(&self) -> bool {
+        self.joiner.lacks_more()
     }
 
     /// Decrypts a piece to its place.
@@ -191,6 +209,7 @@ impl Decap {
 
     /// Ends the batch: everything that has come and can be delivered goes to its ports.
     pub fn flush(&mut self, now: Instant, exits: &mut impl Exits) {
+        self.last = None;
         self.flush_pieces(now, exits);
         if !self.coalescer.is_empty() {
             self.flush_joined(now, exits);

@@ -80,6 +80,8 @@ pub struct Joiner {
     spare: Vec<Slot>,
     scratch: Vec<u8>,
     clock: u64,
+    /// The clock at the last delivery.
+    delivered: u64,
     dirty: bool,
 }
 
@@ -192,11 +194,19 @@ impl Joiner {
         self.dirty
     }
 
+    /// Whether the rest of a super-frame is likely to be there already: it left its sender right behind what has come in
+    /// this batch.
+    pub fn lacks_more(&self) -> bool {
+        let is_open = |s: &Slot| s.touched > self.delivered && s.is_open();
+        self.dirty && self.slots.iter().any(is_open)
+    }
+
     /// Delivers what has come. What can never be delivered is counted in `drops`.
     pub fn flush(&mut self, drops: &Drops, mut each: impl FnMut(Run<'_>)) {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
+        self.delivered = self.clock;
         let mut at = 0;
         while let Some(slot) = self.slots.get_mut(at) {
             let done = slot.deliver(&mut each).unwrap_or_else(|reason| {
@@ -286,6 +296,11 @@ impl Slot {
                 Ok(())
             }
         }
+    }
+
+    /// Whether its last piece has not come yet.
+    fn is_open(&self) -> bool {
+        matches!(self.kind, Kind::Whole { end: None, .. })
     }
 
     /// Pieces that came for nothing.

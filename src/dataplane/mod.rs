@@ -7,6 +7,7 @@
 //! locks, logs or formats per frame; what needs thought goes to the control thread as a [`Note`] through a queue that
 //! is never waited for.
 
+pub mod backlog;
 pub mod coalesce;
 pub mod decap;
 pub mod encap;

@@ -1,7 +1,11 @@
-//! The threads that drive both directions: for each worker one that reads the ports, and one that reads a socket.
+//! The threads that drive both directions.
 //!
-//! Each drains what is there without blocking, works on it to completion, sends what resulted as trains, and waits only
-//! when there is nothing. A TAP that is down or gone does not stop the others.
+//! # Why
+//! A worker is one thread that runs to completion: it takes a batch from its socket or its ports without blocking, works
+//! on it, sends what resulted as trains, and waits only when there is nothing. Both directions share it, because the one
+//! often has work from the other: what is written to a TAP is answered within that call, and the answer is read next,
+//! without a thread to be woken. Measured against a thread for each direction: the same rate of TCP, a tenth more small
+//! packets, half the latency under load. A TAP that is down or gone does not stop the others.
 //!
 //! Worker `n` owns queue `n` of every TAP and socket `n`, and marks its packets with lane `n`, which the other end's
 //! sockets are chosen by. The kernel keeps a flow on the queue that its answers are written to, so a flow stays with one
@@ -17,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
 use super::Exits;
+use super::backlog::{Backlog, Held};
 use super::decap::Decap;
 use super::encap::Encap;
 use super::template::{Workbench, packets};
@@ -32,17 +37,25 @@ use crate::node::plane::{Note, Plane};
 use crate::place::PortId;
 use crate::time::Instant;
 use crate::wire::ethernet::{MAX_FRAME_LEN, Parts};
-use crate::wire::offload::{Offload, VIRTIO_LEN};
+use crate::wire::offload::Offload;
 
 /// How many notes may wait for the control thread in each of the two queues; more are dropped and counted.
 pub const NOTES: usize = 512;
 /// Frames that one port may bring before the others are looked at and everything is sent.
 const DRAIN: usize = 64;
+/// Bytes that one port may send before the socket has its turn: the answers that wait there must not wait for a whole
+/// queue of bulk.
+const TURN: usize = 128 * 1024;
 /// Bytes that are ready to go before they are sent in the middle of a drain: about a train, so that the other end works
 /// on the first while we work on the next.
 const FLUSH_AT: usize = 16 * 1024;
 /// Room for what can be ready to go: a super-frame on top of that, flooded to a few.
 const OUTGOING: usize = 256 * 1024;
+/// How often a socket is looked at before what has come is delivered.
+const MAX_LOOKS: usize = 3;
+/// How long a worker wants to run at a time where others want the CPU, too: the scheduler's usual 3 ms would be the latency
+/// of everything behind it. It keeps its fair share all the same.
+const SLICE: Duration = Duration::from_micros(100);
 /// How long a port that is down is left alone.
 const REST: Duration = Duration::from_millis(200);
 /// How long a full send buffer is waited for before the datagram is dropped.
@@ -72,7 +85,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts two threads for each socket.
+    /// Starts a thread for each socket.
     ///
     /// # Errors
     /// When the system has no thread or descriptor left.
@@ -82,17 +95,14 @@ impl Workers {
             stop: stop.clone(),
             threads: Vec::new(),
         };
-        let directions: [(&str, Direction); 2] = [("out", out_of_ports), ("in", out_of_socket)];
         for number in 0..outside.sockets.len() {
-            for (name, run) in directions {
-                let waker = Arc::new(Waker::new()?);
-                let hands = Hands::new(outside, number);
-                let (stop, theirs) = (stop.clone(), waker.clone());
-                let thread = std::thread::Builder::new()
-                    .name(format!("l2vpn-{name}{number}"))
-                    .spawn(move || run(hands, &stop, &theirs))?;
-                workers.threads.push((waker, Some(thread)));
-            }
+            let waker = Arc::new(Waker::new()?);
+            let hands = Hands::new(outside, number);
+            let (stop, theirs) = (stop.clone(), waker.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("l2vpn-{number}"))
+                .spawn(move || Worker::new(hands).run(&stop, &theirs))?;
+            workers.threads.push((waker, Some(thread)));
         }
         Ok(workers)
     }
@@ -109,9 +119,6 @@ impl Drop for Workers {
         }
     }
 }
-
-/// What a thread does until it is told to stop.
-type Direction = fn(Hands, &AtomicBool, &Waker);
 
 /// One thread's access to the outside and its buffers.
 struct Hands {
@@ -266,46 +273,119 @@ fn reads(number: usize, tap: &Tap) -> bool {
     number < tap.queues()
 }
 
-fn out_of_ports(mut hands: Hands, stop: &AtomicBool, waker: &Waker) {
-    let (taps, number) = (hands.outside.taps.clone(), hands.number);
-    let own_port = hands.socket().and_then(|s| s.local_address().ok());
-    let own_port = own_port.map_or(0, |a| a.port());
-    let mut encap = Encap::new(hands.outside.plane.clone(), own_port);
-    let mut buffer = vec![0u8; VIRTIO_LEN + MAX_FRAME_LEN];
-    let mut states: Vec<PortState> = taps
-        .iter()
-        .map(|tap| match reads(number, tap) {
+/// One worker: both directions, its queue of every port, its socket.
+struct Worker {
+    hands: Hands,
+    encap: Encap,
+    decap: Decap,
+    states: Vec<PortState>,
+    backlog: Backlog,
+    received: Received,
+}
+
+impl Worker {
+    fn new(hands: Hands) -> Worker {
+        let own_port = hands.socket().and_then(|s| s.local_address().ok());
+        let plane = &hands.outside.plane;
+        let state = |tap| match reads(hands.number, tap) {
             true => PortState::Up,
             false => PortState::Gone,
-        })
-        .collect();
-    let mut idle_since = None;
-    while !stop.load(Ordering::Relaxed) {
-        let mut frames = 0;
-        for ((index, tap), state) in taps.iter().enumerate().zip(&mut states) {
-            if *state == PortState::Gone {
-                continue;
+        };
+        Worker {
+            encap: Encap::new(plane.clone(), own_port.map_or(0, |a| a.port())),
+            decap: Decap::new(plane.clone()),
+            states: hands.outside.taps.iter().map(state).collect(),
+            backlog: Backlog::default(),
+            received: Received::default(),
+            hands,
+        }
+    }
+
+    fn run(mut self, stop: &AtomicBool, waker: &Waker) {
+        let (sockets, number) = (self.hands.outside.sockets.clone(), self.hands.number);
+        let Some(socket) = sockets.get(number) else {
+            return;
+        };
+        process::prefer_short_slices(SLICE);
+        let mut idle_since = None;
+        while !stop.load(Ordering::Relaxed) {
+            let came = self.out_of_socket(socket);
+            let went = self.out_of_ports();
+            if came || went {
+                idle_since = None;
+            } else if is_idle(&mut idle_since, self.hands.outside.busy_poll) {
+                idle_since = None;
+                self.wait(socket, waker);
             }
-            let port = PortId(u16::try_from(index).unwrap_or(u16::MAX));
-            let (some, after) = drain(port, tap, (&mut encap, &mut buffer), &mut hands);
-            frames += some;
-            *state = after;
         }
-        if frames > 0 || !is_idle(&mut idle_since, hands.outside.busy_poll) {
-            idle_since = idle_since.filter(|_| frames == 0);
-            continue;
-        }
-        let resting = states.contains(&PortState::Resting);
-        let mut files: Vec<BorrowedFd<'_>> = vec![waker.as_fd()];
-        let up = taps.iter().zip(&states);
+    }
+
+    fn wait(&self, socket: &UdpSocket, waker: &Waker) {
+        let taps = &self.hands.outside.taps;
+        let resting = self.states.contains(&PortState::Resting);
+        let mut files: Vec<BorrowedFd<'_>> = vec![waker.as_fd(), socket.as_fd()];
+        let up = taps.iter().zip(&self.states);
         files.extend(
             up.filter(|(_, s)| **s == PortState::Up)
-                .filter_map(|(t, _)| t.descriptor(number).ok()),
+                .filter_map(|(t, _)| t.descriptor(self.hands.number).ok()),
         );
         if wait_readable(&files, resting.then_some(REST)).is_err() {
             std::thread::sleep(REST);
         }
-        idle_since = None;
+    }
+
+    /// Works on what the ports have; gives whether there was anything.
+    fn out_of_ports(&mut self) -> bool {
+        let taps = self.hands.outside.taps.clone();
+        let mut frames = 0;
+        for ((index, tap), state) in taps.iter().enumerate().zip(&mut self.states) {
+            if *state == PortState::Gone {
+                continue;
+            }
+            let port = PortId(u16::try_from(index).unwrap_or(u16::MAX));
+            let (some, after) = drain(
+                port,
+                tap,
+                (&mut self.encap, &mut self.backlog),
+                &mut self.hands,
+            );
+            frames += some;
+            *state = after;
+        }
+        frames > 0
+    }
+
+    /// Works on a batch of what the network has; gives whether there was anything.
+    fn out_of_socket(&mut self, socket: &UdpSocket) -> bool {
+        let Worker {
+            hands,
+            decap,
+            received,
+            ..
+        } = self;
+        match socket.receive(received) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+            // An ICMP error of some destination, or a passing shortage: nothing was received.
+            Err(_) => return true,
+        }
+        let now = clock::now();
+        let mut looks = 0;
+        loop {
+            received.for_each(|from, to, bytes| {
+                let from = Endpoint::between(from, to);
+                decap.datagram(from, bytes, now, hands);
+            });
+            looks += 1;
+            // The rest of a super-frame came as a second train while we worked on the first.
+            let more = decap.lacks_more() && looks < MAX_LOOKS;
+            if !more || socket.receive(received).is_err() {
+                break;
+            }
+        }
+        decap.flush(now, hands);
+        hands.flush();
+        true
     }
 }
 
@@ -318,41 +398,43 @@ fn is_idle(since: &mut Option<Instant>, busy_poll: Duration) -> bool {
     now.since(*since.get_or_insert(now)) >= busy_poll
 }
 
-/// Reads what a port has, at most [`DRAIN`] frames, and sends what results.
+/// Reads what a port has and sends what results: small frames at once, bulk in its order, until at most [`DRAIN`] frames
+/// went.
 fn drain(
     port: PortId,
     tap: &Tap,
-    (encap, buffer): (&mut Encap, &mut [u8]),
+    (encap, backlog): (&mut Encap, &mut Backlog),
     hands: &mut Hands,
 ) -> (usize, PortState) {
     let now = clock::now();
     let mut frames = 0;
     let mut state = PortState::Up;
-    while frames < DRAIN {
-        match tap.recv(hands.number, buffer) {
-            Ok((header, len)) => {
-                frames += 1;
-                let frame = buffer.get_mut(VIRTIO_LEN..VIRTIO_LEN + len);
-                let frame = (header, frame.unwrap_or_default());
-                encap.frame(port, frame, now, hands);
-                if hands.outgoing.total_bytes() >= FLUSH_AT {
-                    hands.flush();
+    let mut dry = false;
+    let mut sent = 0;
+    while frames < DRAIN && sent < TURN {
+        let next = match !dry && backlog.has_room() {
+            false => backlog.oldest(),
+            true => match read(port, tap, backlog, hands) {
+                Ok(Some(small)) => Some(small),
+                Ok(None) => continue,
+                Err(after) => {
+                    (state, dry) = (after, true);
+                    continue;
                 }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                hands.outside.plane.drops.count(DropReason::PortDown);
-                state = PortState::Resting;
-                if process::is_gone(&error) {
-                    if !tap.is_gone() {
-                        tap.mark_gone();
-                        tracing::error!(tap = tap.name(), "the TAP was removed: {error}");
-                    }
-                    state = PortState::Gone;
-                }
-                break;
-            }
+            },
+        };
+        let Some(mut held) = next else {
+            break;
+        };
+        frames += 1;
+        let (port, header) = (held.port, held.header);
+        encap.frame(port, (header, held.frame()), now, hands);
+        backlog.done(held);
+        if hands.outgoing.total_bytes() >= FLUSH_AT {
+            sent += hands.outgoing.total_bytes();
+            hands.flush();
+            // More may have come meanwhile, small frames among it.
+            dry = state != PortState::Up;
         }
     }
     encap.flush(now, hands);
@@ -360,37 +442,39 @@ fn drain(
     (frames, state)
 }
 
-fn out_of_socket(mut hands: Hands, stop: &AtomicBool, waker: &Waker) {
-    let (sockets, number) = (hands.outside.sockets.clone(), hands.number);
-    let Some(socket) = sockets.get(number) else {
-        return;
-    };
-    let mut decap = Decap::new(hands.outside.plane.clone());
-    let mut received = Received::default();
-    let mut idle_since = None;
-    while !stop.load(Ordering::Relaxed) {
-        match socket.receive(&mut received) {
-            Ok(()) => {
-                idle_since = None;
-                let now = clock::now();
-                received.for_each(|from, to, bytes| {
-                    let from = Endpoint::between(from, to);
-                    decap.datagram(from, bytes, now, &mut hands);
-                });
-                decap.flush(now, &mut hands);
-                hands.flush();
+/// Reads one frame; gives it when it may go at once, and `None` when it waits in the backlog. No frame is an error that
+/// says what the port is good for.
+fn read(
+    port: PortId,
+    tap: &Tap,
+    backlog: &mut Backlog,
+    hands: &Hands,
+) -> Result<Option<Held>, PortState> {
+    let mut buffer = backlog.buffer();
+    loop {
+        match tap.recv(hands.number, &mut buffer) {
+            Ok(read) => return Ok(backlog.take(port, read, buffer)),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                backlog.give_back(buffer);
+                return Err(after_failure(tap, &error, hands));
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                if !is_idle(&mut idle_since, hands.outside.busy_poll) {
-                    continue;
-                }
-                idle_since = None;
-                if wait_readable(&[waker.as_fd(), socket.as_fd()], None).is_err() {
-                    std::thread::sleep(REST);
-                }
-            }
-            // An ICMP error of some destination, or a passing shortage: nothing was received.
-            Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
     }
+}
+
+/// What a port is good for after it gave no frame.
+fn after_failure(tap: &Tap, error: &io::Error, hands: &Hands) -> PortState {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return PortState::Up;
+    }
+    hands.outside.plane.drops.count(DropReason::PortDown);
+    if !process::is_gone(error) {
+        return PortState::Resting;
+    }
+    if !tap.is_gone() {
+        tap.mark_gone();
+        tracing::error!(tap = tap.name(), "the TAP was removed: {error}");
+    }
+    PortState::Gone
 }

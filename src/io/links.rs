@@ -4,8 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
     new_connection,
@@ -13,6 +14,9 @@ use rtnetlink::{
 use tokio::task::JoinHandle;
 
 use crate::wire::ethernet::Mac;
+
+/// The attribute of a TAP that counts its queues (linux/if_link.h).
+const IFLA_TUN_NUM_QUEUES: u16 = 8;
 
 /// Why an interface was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +222,34 @@ impl Links {
         let link = self.find(name).await.ok()?;
         link.attributes.iter().find_map(|a| match a {
             LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok().map(Mac),
+            _ => None,
+        })
+    }
+
+    /// How many programs' queues hang on a TAP that takes several; `None` for any other interface.
+    pub async fn tap_queues(&self, name: &str) -> Option<u32> {
+        let link = self.find(name).await.ok()?;
+        let infos = link.attributes.iter().find_map(|a| match a {
+            LinkAttribute::LinkInfo(infos) => Some(infos),
+            _ => None,
+        })?;
+        let tun = infos.iter().find_map(|i| match i {
+            LinkInfo::Data(InfoData::Tun(attributes)) => Some(attributes),
+            _ => None,
+        })?;
+        let queues = tun.iter().find(|a| a.kind() == IFLA_TUN_NUM_QUEUES)?;
+        let mut value = [0u8; 4];
+        if queues.value_len() == value.len() {
+            queues.emit_value(&mut value);
+        }
+        Some(u32::from_ne_bytes(value))
+    }
+
+    /// How many frames an interface has dropped because its queue towards us was full.
+    pub async fn queue_drops(&self, name: &str) -> Option<u64> {
+        let link = self.find(name).await.ok()?;
+        link.attributes.iter().find_map(|a| match a {
+            LinkAttribute::Stats64(stats) => Some(stats.tx_dropped),
             _ => None,
         })
     }

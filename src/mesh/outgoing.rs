@@ -128,27 +128,32 @@ pub struct Trains<'a> {
     most: usize,
 }
 
+impl Trains<'_> {
+    /// How many datagrams could follow each other if there were no limits: one destination, one size, and at the end a
+    /// shorter one.
+    fn run(&self, first: &Item) -> usize {
+        let full = self
+            .rest
+            .iter()
+            .take_while(|i| i.to == first.to && i.len == first.len)
+            .count();
+        let ends = |i: &&Item| i.to == first.to && i.len < first.len;
+        full + usize::from(self.rest.get(full).filter(ends).is_some())
+    }
+}
+
 impl<'a> Iterator for Trains<'a> {
     type Item = Train<'a>;
 
     fn next(&mut self) -> Option<Train<'a>> {
-        let (first, others) = self.rest.split_first()?;
-        let mut end = first.start + first.len;
-        let mut count = 1;
-        for item in others {
-            let joins = item.to == first.to
-                && item.len <= first.len
-                && count < self.most
-                && end + item.len - first.start <= MAX_TRAIN;
-            if !joins {
-                break;
-            }
-            end += item.len;
-            count += 1;
-            if item.len < first.len {
-                break;
-            }
-        }
+        let first = self.rest.first()?;
+        let run = self.run(first);
+        // What does not fit one train goes as several of about one length: the other end works on the first while we
+        // send the next.
+        let fits = (MAX_TRAIN / first.len.max(1)).clamp(1, self.most.max(1));
+        let count = run.div_ceil(run.div_ceil(fits).max(1));
+        let last = self.rest.get(count - 1)?;
+        let end = last.start + last.len;
         self.rest = self.rest.get(count..).unwrap_or_default();
         Some(Train {
             to: first.to,

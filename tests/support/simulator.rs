@@ -166,6 +166,7 @@ pub struct Member {
     pub offloads: Vec<Offload>,
     encap: Encap,
     decap: Decap,
+    scratch: Vec<u8>,
     pub captured: Captured,
 }
 
@@ -201,6 +202,7 @@ impl Member {
             encap: Encap::new(plane.clone(), address.port()),
             decap: Decap::new(plane.clone()),
             plane,
+            scratch: Vec::new(),
             address,
             events: Vec::new(),
             delivered: Vec::new(),
@@ -264,6 +266,8 @@ pub struct Network {
     pub members: Vec<Option<Member>>,
     pub recipes: Vec<Recipe>,
     pub recording: Vec<Packet>,
+    /// Whether what is on the wire is recorded.
+    pub record: bool,
     pub mtu: u16,
     psks: Vec<((usize, usize), Psk)>,
     wire: BinaryHeap<Reverse<Packet>>,
@@ -288,6 +292,7 @@ impl Network {
             weather: CALM,
             members: Vec::new(),
             recording: Vec::new(),
+            record: true,
             mtu: 1500,
             psks: Vec::new(),
             wire: BinaryHeap::new(),
@@ -385,6 +390,42 @@ impl Network {
         self.collect(n);
     }
 
+    /// Both hosts of [`super::frames`] speak once, so that nothing is flooded.
+    pub fn learn_hosts(&mut self) {
+        let (a, b) = (Mac([2, 0, 0, 0, 1, 0]), Mac([2, 0, 0, 0, 1, 1]));
+        self.send(0, 0, &frame(b, a, None, &[0; 46]));
+        self.run_for(Duration::from_millis(10));
+        self.send(1, 0, &frame(a, b, None, &[0; 46]));
+        self.run_for(Duration::from_millis(10));
+    }
+
+    /// A batch from a port of `a` to the ports of `b` at once, and nothing else: for figures.
+    pub fn cross(&mut self, a: usize, b: usize, frames: &[(VirtioHeader, Vec<u8>)]) {
+        let now = self.now;
+        let from = Endpoint::to(self.member(a).address);
+        let mut out = Outgoing::default();
+        let m = self.member(a);
+        for (header, frame) in frames {
+            m.scratch.clear();
+            m.scratch.extend_from_slice(frame);
+            let frame = (*header, &mut m.scratch[..]);
+            m.encap.frame(PortId(0), frame, now, &mut m.captured);
+        }
+        m.encap.flush(now, &mut m.captured);
+        std::mem::swap(&mut out, &mut m.captured.outgoing);
+        let m = self.member(b);
+        for (_, bytes) in out.iter() {
+            m.scratch.clear();
+            m.scratch.extend_from_slice(bytes);
+            m.decap.datagram(from, &mut m.scratch, now, &mut m.captured);
+        }
+        m.decap.flush(now, &mut m.captured);
+        assert!(!m.captured.delivered.is_empty());
+        m.captured.delivered.clear();
+        out.clear();
+        std::mem::swap(&mut out, &mut self.member(a).captured.outgoing);
+    }
+
     /// Somebody puts a datagram on the wire to `n`.
     pub fn inject(&mut self, n: usize, from: SocketAddr, bytes: &[u8]) {
         let now = self.now;
@@ -442,7 +483,9 @@ impl Network {
                 to,
                 bytes: bytes.clone(),
             };
-            self.recording.push(packet.clone());
+            if self.record {
+                self.recording.push(packet.clone());
+            }
             let lost = self.dice.chance(self.weather.loss);
             let blocked = target.is_some_and(|t| self.blocked.contains(&(n, t)));
             if !lost && !blocked {

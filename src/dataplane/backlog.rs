@@ -1,0 +1,212 @@
+//! Frames that were read from a port and not sent yet: bulk waits, small flows go past it.
+//!
+//! # Why
+//! A TAP is one queue without a scheduler: the kernel tells the host nothing when it is full, so bulk TCP fills it, and a
+//! ping behind fifty super-frames waits milliseconds. So a worker reads ahead, as far as this backlog reaches, and lets
+//! small frames go at once, unless a frame of their own flow waits: no flow is ever reordered. Bounds: [`MAX_HELD`]
+//! frames of 64 KiB for each worker; memory is taken when it is first needed. What does not fit stays with the kernel,
+//! whose queue is bounded, too.
+
+use std::collections::VecDeque;
+
+use crate::place::PortId;
+use crate::wire::ethernet::{Frame, MAX_FRAME_LEN};
+use crate::wire::layers::Layers;
+use crate::wire::offload::{VIRTIO_LEN, VirtioHeader};
+
+/// The most frames that wait.
+pub const MAX_HELD: usize = 64;
+/// Frames up to this length, in bytes, may overtake.
+const SMALL: usize = 600;
+
+/// A frame in a buffer: at [`VIRTIO_LEN`], so many bytes.
+pub struct Held {
+    /// The port that brought it.
+    pub port: PortId,
+    /// What came before it.
+    pub header: VirtioHeader,
+    len: usize,
+    flow: u64,
+    buffer: Vec<u8>,
+}
+
+impl Held {
+    /// The frame.
+    pub fn frame(&mut self) -> &mut [u8] {
+        let end = VIRTIO_LEN + self.len;
+        self.buffer.get_mut(VIRTIO_LEN..end).unwrap_or_default()
+    }
+}
+
+/// The waiting frames of one worker, oldest first.
+#[derive(Default)]
+pub struct Backlog {
+    held: VecDeque<Held>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Backlog {
+    /// Whether another frame can be read.
+    pub fn has_room(&self) -> bool {
+        self.held.len() < MAX_HELD
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// A buffer to read a frame into.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        let fresh = || vec![0; VIRTIO_LEN + MAX_FRAME_LEN];
+        self.spare.pop().unwrap_or_else(fresh)
+    }
+
+    /// Takes a buffer back.
+    pub fn give_back(&mut self, buffer: Vec<u8>) {
+        self.spare.push(buffer);
+    }
+
+    /// Takes a frame that was read into a buffer; gives it back at once when it may go before all that wait.
+    pub fn take(
+        &mut self,
+        port: PortId,
+        (header, len): (VirtioHeader, usize),
+        buffer: Vec<u8>,
+    ) -> Option<Held> {
+        let frame = buffer.get(VIRTIO_LEN..VIRTIO_LEN + len).unwrap_or_default();
+        let flow = flow_of(frame);
+        let held = Held {
+            port,
+            header,
+            len,
+            flow: flow.unwrap_or(0),
+            buffer,
+        };
+        let overtakes = self.held.is_empty() && len <= SMALL
+            || flow.is_some_and(|f| len <= SMALL && !self.waits(f));
+        if overtakes {
+            return Some(held);
+        }
+        self.held.push_back(held);
+        None
+    }
+
+    /// Whether a frame of this flow waits, or one that belongs to who knows which.
+    fn waits(&self, flow: u64) -> bool {
+        self.held.iter().any(|h| h.flow == flow || h.flow == 0)
+    }
+
+    /// The frame that waits longest.
+    pub fn oldest(&mut self) -> Option<Held> {
+        self.held.pop_front()
+    }
+
+    /// Takes a frame's buffer back when it is sent.
+    pub fn done(&mut self, held: Held) {
+        self.spare.push(held.buffer);
+    }
+}
+
+/// A number that is the same for all frames of a flow, never 0; `None` for what belongs to a flow that it does not name,
+/// as fragments do.
+fn flow_of(bytes: &[u8]) -> Option<u64> {
+    let frame = Frame::parse(bytes).ok()?;
+    let rest = frame.parts.after_tag();
+    let ends = hash(frame.destination.to_u64(), frame.source.to_u64());
+    let flow = match Layers::read(rest) {
+        Some(layers) => {
+            let ports = rest.get(layers.segment..layers.segment + 4)?;
+            let addresses = layers.addresses(rest)?;
+            let words = addresses.chunks(4).chain([ports]);
+            words.fold(ends, |h, w| {
+                let word = w.first_chunk::<4>().map_or(0, |w| u32::from_be_bytes(*w));
+                hash(h, u64::from(word))
+            })
+        }
+        // ARP, and ICMP in unfragmented packets: flows of their own.
+        None => match rest {
+            [8, 6, ..] => hash(ends, 0x0806),
+            [8, 0, _, _, _, _, _, _, f0, f1, _, 1, ..] if (f0 & 0x3f, *f1) == (0, 0) => {
+                hash(ends, 0x0800)
+            }
+            [0x86, 0xdd, _, _, _, _, _, _, 58, ..] => hash(ends, 0x86dd),
+            _ => return None,
+        },
+    };
+    Some(flow | 1)
+}
+
+/// Mixes a word into a hash. An attacker who makes flows collide makes his own frames wait.
+fn hash(state: u64, word: u64) -> u64 {
+    (state ^ word)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(29)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: PortId = PortId(0);
+
+    /// An IPv4 packet of a protocol with two port numbers; `fragment` as the header has it.
+    fn packet(protocol: u8, ports: [u8; 4], fragment: u8, len: usize) -> Vec<u8> {
+        let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+        f.extend_from_slice(&((len - 14) as u16).to_be_bytes());
+        f.extend_from_slice(&[
+            0, 1, fragment, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
+        f.extend_from_slice(&ports);
+        f.resize(len, 0);
+        f[46] = 0x50;
+        f
+    }
+
+    fn take(backlog: &mut Backlog, frame: &[u8]) -> bool {
+        let mut buffer = backlog.buffer();
+        buffer[VIRTIO_LEN..VIRTIO_LEN + frame.len()].copy_from_slice(frame);
+        let read = (VirtioHeader::default(), frame.len());
+        let gone = backlog.take(PORT, read, buffer);
+        gone.map(|h| backlog.done(h)).is_some()
+    }
+
+    #[test]
+    fn small_flows_go_past_bulk_and_never_past_their_own() {
+        let mut backlog = Backlog::default();
+        let (bulk, other) = ([0, 1, 0, 2], [0, 3, 0, 4]);
+        assert!(!take(&mut backlog, &packet(6, bulk, 0x40, 60_000)));
+        assert!(
+            !take(&mut backlog, &packet(6, bulk, 0x40, 60)),
+            "its own flow"
+        );
+        assert!(take(&mut backlog, &packet(6, other, 0x40, 60)));
+        assert!(take(&mut backlog, &packet(1, other, 0x40, 98)), "a ping");
+        assert!(
+            !take(&mut backlog, &packet(17, other, 0x20, 98)),
+            "a fragment"
+        );
+        assert!(
+            !take(&mut backlog, &packet(1, other, 0x40, 98)),
+            "nothing goes past what may be its own"
+        );
+        let mut lens = Vec::new();
+        while let Some(mut held) = backlog.oldest() {
+            lens.push(held.frame().len());
+            backlog.done(held);
+        }
+        assert_eq!(lens, [60_000, 60, 98, 98]);
+    }
+
+    #[test]
+    fn the_backlog_is_bounded() {
+        let mut backlog = Backlog::default();
+        let frame = packet(6, [0, 1, 0, 2], 0x40, 2000);
+        let mut taken = 0;
+        while backlog.has_room() {
+            assert!(!take(&mut backlog, &frame));
+            taken += 1;
+        }
+        assert_eq!(taken, MAX_HELD);
+    }
+}
