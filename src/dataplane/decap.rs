@@ -163,6 +163,9 @@ impl Decap {
         if !self.coalescer.is_empty() {
             self.flush_joined(now, exits);
         }
+        if self.joiner.is_full() {
+            self.flush_pieces(now, exits);
+        }
         let len = sealed.len().saturating_sub(TAG_LEN);
         let origin = (inlet.index, inlet.link.peer);
         let place = (header.counter, piece);

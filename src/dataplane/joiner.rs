@@ -107,7 +107,9 @@ impl Joiner {
             return Err(DropReason::MalformedInner);
         }
         self.clock += 1;
-        let at = self.slots.iter().position(|s| s.key == (index, base));
+        let key = (index, base);
+        let mine = |s: &Slot| s.key == key && s.continues_with(piece);
+        let at = self.slots.iter().position(mine);
         if let Some(slot) = at.and_then(|at| self.slots.get_mut(at))
             && let Some(range) = slot.place(piece, len)?
         {
@@ -120,7 +122,7 @@ impl Joiner {
         }
         self.scratch.resize(SLOT_BYTES, 0);
         let got = open(self.scratch.get_mut(..len).unwrap_or_default())?;
-        self.begin(((index, base), peer), piece, len, drops)?;
+        self.begin((key, peer), piece, len, drops)?;
         Ok(got)
     }
 
@@ -194,6 +196,11 @@ impl Joiner {
         self.dirty
     }
 
+    /// Whether another super-frame, or another run of one, would push one out: what can be delivered should go before.
+    pub fn is_full(&self) -> bool {
+        self.slots.len() >= MAX_SLOTS
+    }
+
     /// Whether the rest of a super-frame is likely to be there already: it left its sender right behind what has come in
     /// this batch.
     pub fn lacks_more(&self) -> bool {
@@ -214,7 +221,8 @@ impl Joiner {
                 true
             });
             if done {
-                let slot = self.slots.swap_remove(at);
+                // In the order in which they began: a flow's super-frames follow each other.
+                let slot = self.slots.remove(at);
                 self.spare.push(slot);
             } else {
                 at += 1;
@@ -295,6 +303,14 @@ impl Slot {
                 *next = next.saturating_add(1);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether a piece of this super-frame belongs here: an aligned run takes its next piece only.
+    fn continues_with(&self, piece: Piece) -> bool {
+        match &self.kind {
+            Kind::Whole { .. } => true,
+            Kind::Aligned { next, .. } => piece.is_aligned && piece.index == *next,
         }
     }
 

@@ -27,6 +27,7 @@ use l2vpn::switch::layout::{Layout, Port};
 use l2vpn::switch::port::PortRule;
 use l2vpn::switch::table::{ForwardingTable, Limits};
 use l2vpn::time::{Duration, Instant};
+use l2vpn::wire::control::{Element, Received};
 use l2vpn::wire::ethernet::{Mac, Parts};
 use l2vpn::wire::offer::Abilities;
 use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
@@ -379,6 +380,16 @@ impl Network {
 
     /// A host behind a port of `n` sends frames and super-frames in one batch.
     pub fn send_all(&mut self, n: usize, port: u16, frames: &[(VirtioHeader, Vec<u8>)]) {
+        self.put_at(n, port, frames);
+        self.collect(n);
+    }
+
+    /// The same by the first port, with what results kept from the wire.
+    pub fn put_frames(&mut self, n: usize, frames: &[(VirtioHeader, Vec<u8>)]) {
+        self.put_at(n, 0, frames);
+    }
+
+    fn put_at(&mut self, n: usize, port: u16, frames: &[(VirtioHeader, Vec<u8>)]) {
         let now = self.now;
         let m = self.member(n);
         for (header, frame) in frames {
@@ -387,7 +398,29 @@ impl Network {
             m.encap.frame(PortId(port), frame, now, &mut m.captured);
         }
         m.encap.flush(now, &mut m.captured);
-        self.collect(n);
+    }
+
+    /// `n` hears from `other` that every second packet is lost.
+    pub fn make_lossy(&mut self, n: usize, other: usize) {
+        let peer = PeerId(Network::peer_of(n, other));
+        let now = self.now;
+        let m = self.member(n);
+        let Some(session) = m.node.peers()[peer.0 as usize].keyring.current() else {
+            panic!("no session");
+        };
+        session.send.skip_to(1000);
+        let report = Received {
+            index: session.send.remote(),
+            next: 1000,
+            count: 500,
+        };
+        let note = Note::Control {
+            peer,
+            from: Endpoint::to(address(other)),
+            body: l2vpn::wire::control::write(Element::Received(report)),
+        };
+        m.node.handle_note(note, now);
+        assert!(m.node.peers()[peer.0 as usize].loss.is_lossy());
     }
 
     /// Both hosts of [`super::frames`] speak once, so that nothing is flooded.

@@ -56,6 +56,8 @@ impl Underlay {
 /// What one member's configuration says.
 pub struct HostFile {
     pub addresses: Vec<String>,
+    /// More lines of `[node]`.
+    pub node: String,
     /// More lines of its first port.
     pub port: String,
     /// More tables.
@@ -111,6 +113,7 @@ impl World {
             write_private(&own.join("node.key"), &key).map_err(|e| e.to_string())?;
             hosts.push(HostFile {
                 addresses: vec![format!("{}/24", v4(n)), format!("{}/64", v6(n))],
+                node: String::new(),
                 port: String::new(),
                 more: String::new(),
                 endpoint: None,
@@ -154,11 +157,12 @@ impl World {
             .iter()
             .map(|e| format!("endpoints = [\"{e}\"]\n"));
         format!(
-            "[node]\nkey = \"node.key\"\nlisten = \"[::]:7656\"\n\n\
+            "[node]\nkey = \"node.key\"\nlisten = \"[::]:7656\"\n{}\n\
              [control]\nsocket = \"l2vpn.sock\"\nstate_dir = \"{}\"\n\n\
              [[segment]]\nname = \"lan\"\nid = 1\n\n\
              [[port]]\ntap = \"{TAP}\"\naddresses = {:?}\n{}\n\
              [[peer]]\nname = \"{}\"\npublic_key = \"{key}\"\n{}{}",
+            host.node,
             host.state_dir,
             host.addresses,
             host.port,
