@@ -1,6 +1,8 @@
 //! Everything that the fuzzer found worth keeping is tried again by `cargo test`: the committed corpora, and every input
 //! that ever crashed a target (`fuzz/crashes/<target>/`, its name says what it was).
 
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "support/fuzzing.rs"]
 mod fuzzing;
 #[path = "support/simulator.rs"]

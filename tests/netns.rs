@@ -996,8 +996,8 @@ fn lossy_wire() -> Result<(), String> {
     world.ask(1, &Order::Impair(wire))?;
     world.start_all()?;
     world.reach(0, v4(1))?;
-    world.tcp(0, 1, v4(1), 64 << 20)?;
-    let aligned = world.eventually(Duration::from_secs(3), |w| {
+    let aligned = world.eventually(Duration::from_secs(15), |w| {
+        w.tcp(0, 1, v4(1), 32 << 20)?;
         let peer = &w.show(0)?.peers[0];
         Ok(peer.bulk.framing.as_deref() == Some("aligned") && peer.bulk.loss_ppm > 1000)
     })?;

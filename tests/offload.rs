@@ -413,7 +413,7 @@ fn losses_make_pieces_stand_for_themselves_and_calm_makes_them_whole_again() {
     };
     bulk(&mut net, 50, 0);
     assert!(!framing(&mut net));
-    bulk(&mut net, 120, 2);
+    bulk(&mut net, 200, 2);
     assert!(framing(&mut net), "two per cent were reported");
     for _ in 0..8 {
         bulk(&mut net, 60, 0);
@@ -464,5 +464,28 @@ fn super_frames_of_one_batch_are_delivered_in_their_order() {
             ..Recipe::default()
         };
         assert_eq!(bytes_of(&delivered(&mut net), &whole).len(), 63_000);
+    }
+}
+
+#[test]
+fn losses_of_the_past_cost_nothing_later() {
+    let mut net = pair(Abilities::ALL, false);
+    for n in 0..30u32 {
+        let (header, frame) = frames::tcp_super(n * 60_000, 60_000, 1448);
+        let mut wire = datagrams(&mut net, header, &frame);
+        wire.remove(5 + n as usize);
+        net.inject_all(1, simulator::address(0), &wire);
+    }
+    delivered(&mut net);
+    for n in 30..40u32 {
+        let (header, frame) = frames::tcp_super(n * 60_000, 60_000, 1448);
+        let wire = datagrams(&mut net, header, &frame);
+        net.inject_all(1, simulator::address(0), &wire);
+        assert_eq!(
+            net.member(1).offloads.len(),
+            1,
+            "one write for each super-frame"
+        );
+        delivered(&mut net);
     }
 }

@@ -1,6 +1,8 @@
 //! See `two_nodes` in `tests/support/fuzzing.rs`.
 #![no_main]
 
+#[path = "../../tests/support/frames.rs"]
+mod frames;
 #[path = "../../tests/support/fuzzing.rs"]
 mod fuzzing;
 #[path = "../../tests/support/simulator.rs"]

@@ -127,10 +127,12 @@ impl StartError {
 /// a queue of super-frames is long in bytes, so it is not made longer than the kernel's own.
 const TAP_QUEUE: u32 = 1000;
 
-/// One for each core, up to four: flows spread over them, and the host's own work needs the rest of a large machine.
-fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().clamp(1, 4))
-}
+/// Workers unless the configuration says otherwise.
+///
+/// One, whatever the number of cores: all lanes of a pair of members share their addresses and ports, so a network card
+/// that merges received datagrams (GRO) mixes trains of different lanes, and what is merged reaches one worker. A veth
+/// does not do that; where cards do, flows would be reordered. Whoever knows the way may ask for more.
+const DEFAULT_WORKERS: usize = 1;
 
 /// A member that is ready to run.
 pub(super) struct Member {
@@ -155,7 +157,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     for bridge in config.ports.iter().filter_map(|p| p.bridge.as_ref()) {
         links.require_bridge(bridge).await?;
     }
-    let workers = config.tuning.workers.unwrap_or_else(default_workers);
+    let workers = config.tuning.workers.unwrap_or(DEFAULT_WORKERS);
     let sockets = UdpSocket::bind(config.listen, workers).map_err(|source| StartError::Listen {
         address: config.listen,
         source,

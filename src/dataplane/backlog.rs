@@ -16,6 +16,8 @@ use crate::wire::offload::{VIRTIO_LEN, VirtioHeader};
 
 /// The most frames that wait.
 pub const MAX_HELD: usize = 64;
+/// So many small frames go past before a frame that waits is sent: they must not starve it.
+const MAX_OVERTAKEN: usize = 16;
 /// Frames up to this length, in bytes, may overtake.
 const SMALL: usize = 600;
 
@@ -42,6 +44,8 @@ impl Held {
 #[derive(Default)]
 pub struct Backlog {
     held: VecDeque<Held>,
+    /// Frames that went past the oldest since the last of those that wait was sent.
+    overtaken: usize,
     spare: Vec<Vec<u8>>,
 }
 
@@ -86,6 +90,7 @@ impl Backlog {
         let overtakes = self.held.is_empty() && len <= SMALL
             || flow.is_some_and(|f| len <= SMALL && !self.waits(f));
         if overtakes {
+            self.overtaken += usize::from(!self.held.is_empty());
             return Some(held);
         }
         self.held.push_back(held);
@@ -97,8 +102,14 @@ impl Backlog {
         self.held.iter().any(|h| h.flow == flow || h.flow == 0)
     }
 
+    /// Whether so many have gone past that it is bulk's turn.
+    pub fn is_due(&self) -> bool {
+        self.overtaken >= MAX_OVERTAKEN
+    }
+
     /// The frame that waits longest.
     pub fn oldest(&mut self) -> Option<Held> {
+        self.overtaken = 0;
         self.held.pop_front()
     }
 
@@ -196,6 +207,19 @@ mod tests {
             backlog.done(held);
         }
         assert_eq!(lens, [60_000, 60, 98, 98]);
+    }
+
+    #[test]
+    fn small_frames_do_not_starve_bulk() {
+        let mut backlog = Backlog::default();
+        assert!(!take(&mut backlog, &packet(6, [0, 1, 0, 2], 0x40, 60_000)));
+        let mut gone = 0;
+        while !backlog.is_due() {
+            assert!(take(&mut backlog, &packet(1, [0, 3, 0, 4], 0x40, 98)));
+            gone += 1;
+        }
+        assert_eq!(gone, MAX_OVERTAKEN);
+        assert!(backlog.oldest().is_some() && !backlog.is_due());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use crate::dataplane::template::Template;
 use crate::place::PeerId;
+use crate::wire::checksum;
 use crate::wire::ethernet::{Frame, Parts};
 use crate::wire::layers::{Ip, Layers, Transport, tcp};
 use crate::wire::offload::{Checksum, MAX_DATAGRAMS, MIN_SEGMENT, Offload};
@@ -134,7 +135,20 @@ impl<'a> Candidate<'a> {
         };
         let has_options = layers.ip == Ip::V4 && layers.segment - layers.network != 20;
         // Whoever receives the whole does not look at each packet's checksum any more.
-        let is_sound = || checksum != Checksum::Unverified || layers.checksum_holds(rest);
+        let is_sound = || match checksum {
+            Checksum::Begun => true,
+            // A UDP packet without a checksum would get one.
+            Checksum::Verified => {
+                let at = layers.segment + layers.transport.checksum_offset();
+                layers.transport == Transport::Tcp || rest.get(at..at + 2) != Some(&[0, 0])
+            }
+            Checksum::Unverified => layers.checksum_holds(rest),
+        };
+        let network = rest.get(layers.network..layers.segment)?;
+        let is_v4 = layers.ip == Ip::V4;
+        if is_v4 && checksum::fold(checksum::add(0, network)) != 0xffff {
+            return None;
+        }
         (joins && !has_options && payload.len() < MAX_PAYLOAD && is_sound()).then_some(Candidate {
             frame: *frame,
             layers,

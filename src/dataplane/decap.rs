@@ -104,9 +104,16 @@ impl Decap {
             Inner::Frame(segment, frame) => {
                 self.frame(&inlet, (segment, frame, Checksum::Unverified), now, exits)
             }
-            Inner::Bundle(segment, mut entries) => entries.try_for_each(|(frame, checksum)| {
-                self.frame(&inlet, (segment, frame, checksum), now, exits)
-            }),
+            Inner::Bundle(segment, entries) => {
+                // A frame that is wrong keeps none of the others.
+                for (frame, checksum) in entries {
+                    let taken = self.frame(&inlet, (segment, frame, checksum), now, exits);
+                    if let Err(reason) = taken {
+                        self.plane.drops.count(reason);
+                    }
+                }
+                Ok(())
+            }
             Inner::Fragment(segment, fragment) => {
                 inlet.link.activity.heard_data.mark(now);
                 let peer = inlet.link.peer;
@@ -163,7 +170,7 @@ impl Decap {
         if !self.coalescer.is_empty() {
             self.flush_joined(now, exits);
         }
-        if self.joiner.is_full() {
+        if self.joiner.needs_room(inlet.index, header.counter, piece) {
             self.flush_pieces(now, exits);
         }
         let len = sealed.len().saturating_sub(TAG_LEN);

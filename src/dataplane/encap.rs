@@ -106,6 +106,7 @@ impl Encap {
             let frame = (forward.segment, &forward.frame, offload);
             let link = links.get(peer.0 as usize).ok_or(DropReason::NoSession);
             let sent = link.and_then(|l| self.outbound.send(l, frame, (exits.outgoing(), now)));
+            exits.relieve();
             match sent {
                 Ok(()) => {}
                 Err(DropReason::NoSession | DropReason::SessionExpired) => {

@@ -21,6 +21,8 @@ use crate::wire::piece::{MAX_HEAD, MAX_PIECES, NOTE_LEN, PieceNote};
 
 /// The most super-frames in the making.
 pub const MAX_SLOTS: usize = 8;
+/// A super-frame that got nothing in so many batches is given up.
+const KEPT: u64 = 64;
 /// The longest text of a super-frame: payload, and a note at both ends.
 const SLOT_BYTES: usize = 65_536 + 2 * (MAX_HEAD + NOTE_LEN + 4);
 
@@ -66,6 +68,8 @@ struct Slot {
     key: Key,
     peer: PeerId,
     touched: u64,
+    /// The batch in which it was touched last.
+    batch: u64,
     kind: Kind,
     bytes: Vec<u8>,
     /// The last note of an aligned run, as it came.
@@ -79,7 +83,10 @@ pub struct Joiner {
     /// Memory of slots that are done with.
     spare: Vec<Slot>,
     scratch: Vec<u8>,
+    /// Counts pieces.
     clock: u64,
+    /// Counts deliveries.
+    batches: u64,
     /// The clock at the last delivery.
     delivered: u64,
     dirty: bool,
@@ -113,9 +120,9 @@ impl Joiner {
         if let Some(slot) = at.and_then(|at| self.slots.get_mut(at))
             && let Some(range) = slot.place(piece, len)?
         {
-            slot.touched = self.clock;
             let place = slot.bytes.get_mut(range).unwrap_or_default();
             let got = open(place)?;
+            (slot.touched, slot.batch) = (self.clock, self.batches);
             self.dirty = true;
             slot.record(piece, len)?;
             return Ok(got);
@@ -162,6 +169,7 @@ impl Joiner {
             key,
             peer,
             touched: 0,
+            batch: 0,
             kind: Kind::Aligned {
                 next: 0,
                 start: 0,
@@ -170,7 +178,8 @@ impl Joiner {
             bytes: vec![0; SLOT_BYTES],
             note: Vec::with_capacity(MAX_HEAD + NOTE_LEN + 4),
         });
-        (slot.key, slot.peer, slot.touched, slot.kind) = (key, peer, self.clock, kind);
+        (slot.key, slot.peer, slot.kind) = (key, peer, kind);
+        (slot.touched, slot.batch) = (self.clock, self.batches);
         if let Some(range) = slot.place(piece, len)?
             && let (Some(place), Some(text)) = (slot.bytes.get_mut(range), self.scratch.get(..len))
         {
@@ -185,7 +194,7 @@ impl Joiner {
     fn evict(&mut self, drops: &Drops) {
         let oldest = self.slots.iter().enumerate().min_by_key(|(_, s)| s.touched);
         if let Some((at, _)) = oldest {
-            let slot = self.slots.swap_remove(at);
+            let slot = self.slots.remove(at);
             drops.add(DropReason::PieceOrphaned, slot.orphans());
             self.spare.push(slot);
         }
@@ -196,9 +205,11 @@ impl Joiner {
         self.dirty
     }
 
-    /// Whether another super-frame, or another run of one, would push one out: what can be delivered should go before.
-    pub fn is_full(&self) -> bool {
-        self.slots.len() >= MAX_SLOTS
+    /// Whether this piece needs a place of its own and would push another out: what can be delivered should go before.
+    pub fn needs_room(&self, index: u32, counter: u64, piece: Piece) -> bool {
+        let base = counter.wrapping_sub(u64::from(piece.index));
+        let is_its = |s: &Slot| s.key == (index, base) && s.continues_with(piece);
+        self.slots.len() >= MAX_SLOTS && !self.slots.iter().any(is_its)
     }
 
     /// Whether the rest of a super-frame is likely to be there already: it left its sender right behind what has come in
@@ -214,13 +225,18 @@ impl Joiner {
             return;
         }
         self.delivered = self.clock;
+        self.batches += 1;
         let mut at = 0;
         while let Some(slot) = self.slots.get_mut(at) {
             let done = slot.deliver(&mut each).unwrap_or_else(|reason| {
                 drops.count(reason);
                 true
             });
-            if done {
+            let is_stale = self.batches - slot.batch > KEPT;
+            if is_stale && !done {
+                drops.add(DropReason::PieceOrphaned, slot.orphans());
+            }
+            if done || is_stale {
                 // In the order in which they began: a flow's super-frames follow each other.
                 let slot = self.slots.remove(at);
                 self.spare.push(slot);
@@ -323,7 +339,8 @@ impl Slot {
     fn orphans(&self) -> u64 {
         match &self.kind {
             Kind::Whole { have, given: 0, .. } => u64::from(have.count_ones()),
-            _ => 0,
+            Kind::Whole { .. } => 0,
+            Kind::Aligned { .. } => 1,
         }
     }
 

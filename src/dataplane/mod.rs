@@ -34,6 +34,9 @@ pub trait Exits {
     /// The datagrams to be sent.
     fn outgoing(&mut self) -> &mut Outgoing;
 
+    /// Sends what is ready when it has become much: a super-frame that is flooded to many peers must not fill memory.
+    fn relieve(&mut self) {}
+
     /// Tells the control side something; gives whether it was taken.
     fn note(&mut self, note: Note) -> bool;
 }

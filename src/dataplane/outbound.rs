@@ -22,7 +22,7 @@ use crate::wire::bundle::{self, ENTRY_HEADER_LEN, Entries, MAX_BUNDLED};
 use crate::wire::datagram::Piece;
 use crate::wire::ethernet::{Frame, Parts};
 use crate::wire::inner::{TYPE_BUNDLE, TYPE_FRAME};
-use crate::wire::layers::Transport;
+use crate::wire::layers::{Transport, tcp};
 use crate::wire::offer::Abilities;
 use crate::wire::offload::{Checksum, MAX_DATAGRAMS, Offload};
 use crate::wire::piece::{MAX_HEAD, MAX_PIECES, PieceNote};
@@ -85,10 +85,7 @@ impl Outbound {
         }
         // What waits came before.
         self.close(link, (out, now));
-        let is_tcp = offload
-            .layers
-            .is_some_and(|l| l.transport == Transport::Tcp);
-        let is_cut = offload.is_super() || (begun && is_tcp);
+        let is_cut = offload.is_super() || (begun && is_plain_tcp(frame, offload));
         if is_cut && route.abilities.has(Abilities::PIECES) {
             return self.cut((link, route), (segment, frame, offload), (out, now));
         }
@@ -184,7 +181,7 @@ impl Outbound {
 
     /// Gives the frames of which that is so, complete.
     pub fn take_failed(&mut self, mut each: impl FnMut(PeerId, SegmentId, &Parts<'_>)) {
-        while let Some(open) = self.failed.pop() {
+        for open in std::mem::take(&mut self.failed) {
             for (bytes, checksum) in Entries::parse(&open.body).into_iter().flatten() {
                 let Ok(frame) = Frame::parse(bytes) else {
                     continue;
@@ -245,6 +242,16 @@ impl Outbound {
         link.mark_sent(frames, frame.len(), now);
         Ok(())
     }
+}
+
+/// Whether this is a TCP packet with data whose parts are packets like it: none that opens, resets, or points somewhere.
+fn is_plain_tcp(frame: &Parts<'_>, offload: &Offload) -> bool {
+    let special = tcp::SYN | tcp::RST | tcp::URG;
+    offload.layers.is_some_and(|l| {
+        l.transport == Transport::Tcp
+            && l.end > l.payload
+            && l.tcp_flags(frame.after_tag()) & special == 0
+    })
 }
 
 fn seal_bundle(link: &Link, open: &Open, (out, now): Batch<'_>) -> Result<(), DropReason> {

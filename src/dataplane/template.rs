@@ -191,15 +191,23 @@ pub fn packets(
     let Some((head_len, payload)) = split(frame, offload, head) else {
         return;
     };
-    let Some(template) = Template::new(head, offload, payload.len()) else {
+    let is_tcp = offload
+        .layers
+        .is_some_and(|l| l.transport == Transport::Tcp);
+    let room = u16::try_from(limit.saturating_sub(head_len)).unwrap_or(u16::MAX);
+    // The size counts for identifications, too.
+    let segment = match is_tcp && offload.is_super() && room > 0 {
+        true => offload.segment.min(room),
+        false => offload.segment,
+    };
+    let offload = Offload {
+        segment,
+        ..*offload
+    };
+    let Some(template) = Template::new(head, &offload, payload.len()) else {
         return;
     };
-    let is_tcp = template.layers.transport == Transport::Tcp;
-    let room = limit.saturating_sub(head_len);
-    let size = match is_tcp && offload.is_super() && room > 0 {
-        true => template.size().min(room),
-        false => template.size(),
-    };
+    let size = template.size();
     let mut start = 0;
     loop {
         let end = payload.len().min(start + size);

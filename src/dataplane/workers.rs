@@ -53,9 +53,6 @@ const FLUSH_AT: usize = 16 * 1024;
 const OUTGOING: usize = 256 * 1024;
 /// How often a socket is looked at before what has come is delivered.
 const MAX_LOOKS: usize = 3;
-/// How long a worker wants to run at a time where others want the CPU, too: the scheduler's usual 3 ms would be the latency
-/// of everything behind it. It keeps its fair share all the same.
-const SLICE: Duration = Duration::from_micros(100);
 /// How long a port that is down is left alone.
 const REST: Duration = Duration::from_millis(200);
 /// How long a full send buffer is waited for before the datagram is dropped.
@@ -196,6 +193,12 @@ impl Exits for Hands {
         &mut self.outgoing
     }
 
+    fn relieve(&mut self) {
+        if self.outgoing.total_bytes() >= OUTGOING / 2 {
+            self.flush();
+        }
+    }
+
     fn note(&mut self, note: Note) -> bool {
         let queue = match &note {
             Note::Handshake { .. } => &self.outside.handshakes,
@@ -224,6 +227,7 @@ fn send_train(outside: &Outside, socket: &UdpSocket, train: &Train<'_>) {
         return count_failure(outside, &train.to, (&error, train.count));
     }
     let mut sent = 0;
+    let mut told = false;
     for datagram in train.bytes.chunks(train.size) {
         let alone = Sending {
             bytes: datagram,
@@ -232,7 +236,15 @@ fn send_train(outside: &Outside, socket: &UdpSocket, train: &Train<'_>) {
         };
         match send_patiently(socket, &alone) {
             Ok(()) => sent += 1,
-            Err(error) => count_failure(outside, &train.to, (&error, 1)),
+            // The control side hears of a size once for each train.
+            Err(error) if told => {
+                let reason = process::send_failure(&error);
+                outside.plane.drops.count(reason);
+            }
+            Err(error) => {
+                count_failure(outside, &train.to, (&error, 1));
+                told = true;
+            }
         }
     }
     // Only then was it the train, and not the route, the size or the source.
@@ -306,7 +318,6 @@ impl Worker {
         let Some(socket) = sockets.get(number) else {
             return;
         };
-        process::prefer_short_slices(SLICE);
         let mut idle_since = None;
         while !stop.load(Ordering::Relaxed) {
             let came = self.out_of_socket(socket);
@@ -412,7 +423,7 @@ fn drain(
     let mut dry = false;
     let mut sent = 0;
     while frames < DRAIN && sent < TURN {
-        let next = match !dry && backlog.has_room() {
+        let next = match !dry && backlog.has_room() && !backlog.is_due() {
             false => backlog.oldest(),
             true => match read(port, tap, backlog, hands) {
                 Ok(Some(small)) => Some(small),

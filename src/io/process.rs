@@ -100,38 +100,6 @@ pub const SIGSTOP: i32 = libc::SIGSTOP;
 /// SIGCONT.
 pub const SIGCONT: i32 = libc::SIGCONT;
 
-/// The first version of the kernel's `struct sched_attr`.
-#[repr(C)]
-struct SchedAttr {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
-/// Asks the scheduler to let this thread run soon and briefly instead of late and long, within its fair share: what waits
-/// for it are packets. Older kernels than 6.12 do not know that; nothing is lost then.
-pub fn prefer_short_slices(slice: std::time::Duration) {
-    // SAFETY: getpriority takes two integers; 0 is the calling thread. An error looks like -1, which is a nice value, too.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let attr = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        flags: 0,
-        nice,
-        priority: 0,
-        runtime: u64::try_from(slice.as_nanos()).unwrap_or(0),
-        deadline: 0,
-        period: 0,
-    };
-    // SAFETY: the pointer is to a live struct whose size it names, which is only read; 0 is the calling thread.
-    let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
-}
-
 /// The kernel does not take something in this form.
 pub const EINVAL: i32 = libc::EINVAL;
 

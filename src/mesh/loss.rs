@@ -21,6 +21,10 @@ const ENOUGH: u64 = 256;
 #[derive(Debug, Default)]
 pub struct LossMeter {
     last: Received,
+    /// What was missing at the last report, and the lesser of the last two: packets on their way are missing, too, and
+    /// come before the next report.
+    missing: u64,
+    floor: u64,
     is_lossy: bool,
     clean_since: Option<Instant>,
     /// Lost packets in a million, of the last report.
@@ -35,13 +39,16 @@ impl LossMeter {
                 index: report.index,
                 ..Received::default()
             };
+            (self.missing, self.floor) = (0, 0);
         }
         let sent = report.next.saturating_sub(self.last.next);
         if sent < ENOUGH || report.count > report.next {
             return false;
         }
-        let lost = sent.saturating_sub(report.count.saturating_sub(self.last.count));
-        self.last = report;
+        let missing = report.next - report.count;
+        let floor = missing.min(self.missing).max(self.floor);
+        let lost = floor - self.floor;
+        (self.last, self.missing, self.floor) = (report, missing, floor);
         self.ppm = lost.saturating_mul(1_000_000) / sent;
         let was = self.is_lossy;
         // A single loss is no rate.
@@ -89,13 +96,20 @@ mod tests {
         let mut meter = LossMeter::default();
         assert!(!meter.report(report(10_000, 10_000), at(1)));
         assert!(!meter.report(report(12_000, 11_999), at(2)), "one loss");
-        assert!(meter.report(report(14_000, 13_990), at(3)));
+        assert!(
+            !meter.report(report(14_000, 13_990), at(3)),
+            "or on their way"
+        );
+        assert!(!meter.report(report(16_000, 15_999), at(4)), "they came");
+        assert!(!meter.report(report(18_000, 17_990), at(5)));
+        assert!(meter.report(report(20_000, 19_980), at(6)), "they did not");
         assert!(meter.is_lossy());
         assert_eq!(meter.ppm(), 4500);
-        assert!(!meter.report(report(34_000, 33_990), at(4)));
-        assert!(!meter.report(report(54_000, 53_990), at(13)));
+        assert!(!meter.report(report(40_000, 39_980), at(7)));
+        assert!(!meter.report(report(60_000, 59_980), at(8)));
+        assert!(!meter.report(report(80_000, 79_980), at(17)));
         assert!(
-            meter.report(report(74_000, 73_990), at(14)),
+            meter.report(report(99_000, 98_980), at(18)),
             "clean for 10 s"
         );
         assert!(!meter.is_lossy());
@@ -116,6 +130,6 @@ mod tests {
             ..report(1000, 1000)
         };
         assert!(!meter.report(next_session, at(3)));
-        assert!(meter.report(report(u64::MAX, 0), at(4)));
+        assert!(!meter.report(report(u64::MAX, 0), at(4)));
     }
 }

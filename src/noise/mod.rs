@@ -26,3 +26,5 @@ pub mod session;
 
 #[cfg(test)]
 mod oracles;
+#[cfg(test)]
+mod replay_tests;

@@ -10,8 +10,9 @@ use crate::drops::DropReason;
 pub const HEADER_LEN: usize = 14;
 /// Bytes of destination and source.
 pub const ADDRESSES_LEN: usize = 12;
-/// The longest frame that the overlay carries, in bytes: its length must fit a fragment's 16-bit total.
-pub const MAX_FRAME_LEN: usize = 65_535;
+/// The longest frame that a port brings, in bytes: the longest IP packet behind addresses, two tags and an EtherType. What
+/// is cut into fragments is shorter: its length has to fit 16 bits.
+pub const MAX_FRAME_LEN: usize = 65_535 + HEADER_LEN + 8;
 
 /// A 48-bit MAC address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -24,6 +24,12 @@ const DESTINATION_OPTIONS: u8 = 60;
 pub mod tcp {
     /// No more data from the sender.
     pub const FIN: u8 = 0x01;
+    /// The first packet of a connection.
+    pub const SYN: u8 = 0x02;
+    /// The end of a connection, at once.
+    pub const RST: u8 = 0x04;
+    /// The urgent pointer holds.
+    pub const URG: u8 = 0x20;
     /// Hand the data to the program.
     pub const PSH: u8 = 0x08;
     /// The acknowledgement number holds.
@@ -205,6 +211,10 @@ fn ipv6(rest: &[u8], network: usize) -> Option<Layers> {
             });
         }
         if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS) {
+            return None;
+        }
+        // While a routing header has segments left the checksum covers another destination than the header's.
+        if next == ROUTING && *rest.get(at + 3)? != 0 {
             return None;
         }
         next = *rest.get(at)?;

@@ -8,22 +8,31 @@ use std::path::Path;
 
 use l2vpn::config::DemoKeys;
 use l2vpn::config::check::check;
+use l2vpn::dataplane::coalesce::{Coalescer, Joined};
+use l2vpn::dataplane::joiner::{Joiner, MAX_SLOTS};
 use l2vpn::dataplane::reassembly::{MAX_BYTES, MAX_FRAMES, Reassembly};
+use l2vpn::dataplane::template::{Template, Workbench, packets};
 use l2vpn::drops::{DropReason, Drops};
 use l2vpn::keys::{self, PrivateKey, PublicKey};
 use l2vpn::noise::dialect::{Dialect, STATIC_NETWORK};
 use l2vpn::noise::replay::{COUNTER_LIMIT, Mark, ReplayWindow, WINDOW};
+use l2vpn::place::PeerId;
 use l2vpn::switch::port::{PortRule, VidSet};
 use l2vpn::time::{Duration, Instant};
+use l2vpn::wire::bundle::{self, Entries};
 use l2vpn::wire::control;
-use l2vpn::wire::datagram::{Datagram, INITIATION_HEADER};
-use l2vpn::wire::ethernet::{Frame, Mac};
+use l2vpn::wire::datagram::{Datagram, INITIATION_HEADER, Piece};
+use l2vpn::wire::ethernet::{Frame, Mac, Parts};
 use l2vpn::wire::fragment::Fragment;
 use l2vpn::wire::inner::Inner;
+use l2vpn::wire::layers::Layers;
 use l2vpn::wire::offer::{self, Offer};
+use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
+use l2vpn::wire::piece::PieceNote;
 use l2vpn::wire::segment::SegmentId;
 use l2vpn::wire::vlan::{Vid, VlanClass};
 
+use super::frames;
 use super::simulator::*;
 
 pub type Target = fn(&[u8]);
@@ -38,6 +47,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("key_file", key_file),
     ("two_nodes", two_nodes),
+    ("offload_header", offload_header),
+    ("segmentation", segmentation),
+    ("coalescing", coalescing),
+    ("pieces", pieces),
+    ("bundles", bundles),
 ];
 
 /// Takes numbers off the front; zeros when there is nothing left.
@@ -399,4 +413,283 @@ fn absorb(net: &mut Network, delivered: &mut [BTreeSet<Vec<u8>>; 2], sent: &BTre
             assert!(delivered.insert(frame), "delivered twice");
         }
     }
+}
+
+/// A virtio header: ten bytes.
+fn virtio(input: &mut Input<'_>) -> VirtioHeader {
+    let bytes: [u8; 10] = std::array::from_fn(|_| input.u8());
+    let mut header = VirtioHeader::from_bytes(&bytes);
+    // Sensible kinds more often than chance would have it.
+    header.flags &= 3;
+    header.gso_type = [0, 1, 4, 5, 0x81, bytes[1]][usize::from(bytes[1]) % 6];
+    header
+}
+
+/// Any header before any frame is refused, or describes it: what is written back for a TAP lies within the frame, and
+/// each packet of it is a frame whose checksum holds.
+pub fn offload_header(data: &[u8]) {
+    let mut input = Input(data);
+    let header = virtio(&mut input);
+    let mut frame = input.0.to_vec();
+    let Ok(offload) = Offload::of_port(header, &mut frame) else {
+        return;
+    };
+    check_offload(&frame, &offload);
+    let told = (header.gso_size, offload.checksum, offload.ecn);
+    let Ok(parsed) = Frame::parse(&frame) else {
+        return;
+    };
+    let rest = parsed.parts.after_tag();
+    if let Ok(offload) = Offload::of_peer(told, rest, rest.len()) {
+        check_offload(&frame, &offload);
+    }
+}
+
+fn check_offload(frame: &[u8], offload: &Offload) {
+    let Ok(parsed) = Frame::parse(frame) else {
+        assert_eq!(*offload, Offload::NONE);
+        return;
+    };
+    let parts = parsed.parts;
+    let header = offload.to_virtio(parts.before_rest());
+    assert_eq!(VirtioHeader::from_bytes(&header.to_bytes()), header);
+    if header.flags & 1 != 0 {
+        let place = usize::from(header.csum_start) + usize::from(header.csum_offset);
+        assert!(place + 2 <= frame.len() && usize::from(header.hdr_len) <= frame.len());
+    }
+    assert!(header.gso_type == 0 || header.gso_size > 0 && header.flags & 1 != 0);
+    let mut carried = 0;
+    packets(
+        &parts,
+        offload,
+        usize::MAX,
+        &mut Workbench::default(),
+        |p| {
+            let mut bytes = Vec::new();
+            p.write(&mut bytes);
+            let packet = Frame::parse(&bytes).expect("a packet");
+            let rest = packet.parts.after_tag();
+            if offload.checksum == Checksum::Begun {
+                let layers = Layers::read(rest).expect("layers");
+                assert!(layers.checksum_holds(rest));
+                carried += rest.len() - layers.payload;
+            }
+        },
+    );
+    if let (Checksum::Begun, Some(layers)) = (offload.checksum, offload.layers) {
+        assert_eq!(carried, parts.after_tag().len() - layers.payload);
+    }
+}
+
+/// A frame of a recipe that the input chooses, as a host would make it.
+fn recipe(input: &mut Input<'_>) -> (frames::Recipe, u16) {
+    let shape = input.u8();
+    let len = usize::from(input.u16()) % 20_000 + 33;
+    let size = (input.u16() % 3000).max(32);
+    let recipe = frames::Recipe {
+        tags: match shape % 3 {
+            0 => vec![],
+            1 => vec![0x81, 0, 0xa0, 20],
+            _ => vec![0x88, 0xa8, 0, 7, 0x81, 0, 0xa0, 20],
+        },
+        v6: shape & 4 != 0,
+        udp: shape & 8 != 0,
+        network_options: usize::from(shape >> 4 & 1) * 8,
+        tcp_options: usize::from(shape >> 5 & 7) * 4,
+        flags: 0x10 | (input.u8() & 0x89),
+        seq: u32::from(input.u16()) << 16,
+        id: input.u16(),
+        payload: frames::payload(len),
+        ..frames::Recipe::default()
+    };
+    let size = match recipe.udp {
+        true => size.max(len.div_ceil(64) as u16),
+        false => size,
+    };
+    (recipe, size)
+}
+
+/// A super-frame cut to any size holds its bytes in order, and so does one whose headers were damaged, if it is one still.
+pub fn segmentation(data: &[u8]) {
+    let mut input = Input(data);
+    let (recipe, size) = recipe(&mut input);
+    let (header, mut frame) = recipe.begun(size);
+    while input.0.len() > 2 {
+        let at = usize::from(input.u16()) % frame.len().min(150);
+        frame[at] ^= input.u8();
+    }
+    if let Ok(offload) = Offload::of_port(header, &mut frame) {
+        check_offload(&frame, &offload);
+    }
+}
+
+/// Frames of any kind in any order: each flow comes out of the coalescer as it went in.
+pub fn coalescing(data: &[u8]) {
+    let mut input = Input(data);
+    let mut coalescer = Coalescer::default();
+    let (mut came, mut went): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+    let origin = (PeerId(1), SegmentId::LOWEST);
+    let mut seqs = [1000u32; 4];
+    let mut steps = 0;
+    while !input.is_empty() && steps < 100 {
+        steps += 1;
+        let (kind, len) = (input.u8(), usize::from(input.u8()) * 6 + 1);
+        let flow = usize::from(kind & 3);
+        let packet = frames::Recipe {
+            udp: flow > 1,
+            v6: flow % 2 == 1,
+            seq: seqs[flow],
+            id: steps,
+            flags: if kind & 0x40 != 0 { 0x18 } else { 0x10 },
+            tcp_options: usize::from(kind >> 2 & 1) * 12,
+            payload: frames::payload(len),
+            ..frames::Recipe::default()
+        };
+        seqs[flow] = seqs[flow].wrapping_add(len as u32);
+        let mut bytes = packet.whole();
+        if kind & 0x80 != 0 {
+            let at = usize::from(input.u8()) % bytes.len();
+            bytes[at] ^= input.u8();
+        }
+        let Ok(frame) = Frame::parse(&bytes) else {
+            continue;
+        };
+        came.push(bytes.clone());
+        let mut each = |_, parts: &Parts<'_>, offload: &Offload| {
+            let mut bench = Workbench::default();
+            packets(parts, offload, usize::MAX, &mut bench, |p| {
+                let mut bytes = Vec::new();
+                p.write(&mut bytes);
+                went.push(bytes);
+            });
+        };
+        let parts = (&frame.parts, Checksum::Unverified);
+        if coalescer.add(origin, parts, &mut each) == Joined::Alone {
+            coalescer.flush(&mut each);
+            each(origin, &frame.parts, &Offload::NONE);
+        }
+    }
+    coalescer.flush(&mut |_, parts: &Parts<'_>, offload: &Offload| {
+        packets(parts, offload, usize::MAX, &mut Workbench::default(), |p| {
+            let mut bytes = Vec::new();
+            p.write(&mut bytes);
+            went.push(bytes);
+        });
+    });
+    assert_eq!(came.len(), went.len());
+    // The order among flows may change, that within one may not; the identification of IPv4 is not looked at.
+    let key = |f: &Vec<u8>| {
+        let mut f = f.clone();
+        if f.len() > 26 && f[12..15] == [8, 0, 0x45] {
+            f[18..20].fill(0);
+            f[24..26].fill(0);
+        }
+        f
+    };
+    let sorted = |all: &[Vec<u8>]| {
+        let mut all: Vec<_> = all.iter().map(key).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(&came), sorted(&went));
+}
+
+/// Pieces of anything in any order: nothing panics, memory is bounded, and what comes out lies within what was said.
+pub fn pieces(data: &[u8]) {
+    let mut input = Input(data);
+    let mut joiner = Joiner::default();
+    let drops = Drops::default();
+    let (recipe, size) = recipe(&mut input);
+    let (_, frame) = recipe.begun(size);
+    let head_len = frame.len() - recipe.payload.len();
+    let mut head = frame[..head_len].to_vec();
+    let mut steps = 0;
+    while !input.is_empty() && steps < 200 {
+        steps += 1;
+        let kind = input.u8();
+        let number = u16::from(input.u8());
+        let piece = Piece {
+            index: number % 66,
+            is_last: kind & 1 != 0,
+            is_aligned: kind & 2 != 0,
+        };
+        let base = u64::from(kind >> 2 & 3) * 100;
+        let offset = input.u16();
+        let note = PieceNote {
+            segment: SegmentId::LOWEST,
+            size,
+            checksum: Checksum::Begun,
+            ecn: kind & 0x10 != 0,
+            total: recipe.payload.len() as u16,
+            offset: if piece.is_aligned { offset } else { 0 },
+            head: &head,
+        };
+        let mut text = Vec::new();
+        let part = usize::from(input.u16()) % 1500;
+        if piece.is_aligned {
+            text.extend_from_slice(&recipe.payload[..part.min(recipe.payload.len())]);
+            note.write_back(&mut text);
+        } else {
+            if piece.index == 0 {
+                note.write_front(&mut text);
+            }
+            text.resize(text.len().max(600) + usize::from(kind & 0x20), 0x5a);
+        }
+        if kind & 0x40 != 0 && !text.is_empty() {
+            let at = text.len() - 1 - usize::from(input.u16()) % text.len().min(300);
+            text[at] ^= input.u8();
+        }
+        let counter = base + u64::from(piece.index);
+        let authentic = kind & 0x80 == 0;
+        let _ = joiner.add(
+            (1, PeerId(1)),
+            (counter, piece),
+            text.len(),
+            &drops,
+            |place| {
+                place.copy_from_slice(&text);
+                if authentic {
+                    Ok(())
+                } else {
+                    Err(DropReason::AuthFailed)
+                }
+            },
+        );
+        if kind & 0x08 != 0 {
+            joiner.flush(&drops, |run| {
+                assert!(run.range.end <= usize::from(run.note.total));
+                assert_eq!(run.range.len(), run.payload.len());
+                let template = Template::new(run.note.head, &run.offload, run.note.total.into());
+                let template = template.expect("a run has layers");
+                let mut out = Vec::new();
+                template.write_head(&run.range, None, &mut out);
+                assert_eq!(out.len(), run.note.head.len());
+            });
+        }
+        assert!(joiner.len() <= MAX_SLOTS);
+        if kind & 0x04 != 0 && head.len() > 20 {
+            let at = usize::from(input.u16()) % head.len();
+            head[at] ^= input.u8() & 0x0f;
+        }
+    }
+}
+
+/// A bundle and frames of it: all entries or none, and they fill it.
+pub fn bundles(data: &[u8]) {
+    let Ok(entries) = Entries::parse(data) else {
+        return;
+    };
+    let mut again = Vec::new();
+    for (frame, checksum) in entries {
+        bundle::write_header(frame.len(), checksum, &mut again);
+        again.extend_from_slice(frame);
+        let Ok(parsed) = Frame::parse(frame) else {
+            continue;
+        };
+        let rest = parsed.parts.after_tag();
+        if let Ok(offload) = Offload::of_peer((0, checksum, false), rest, rest.len()) {
+            check_offload(frame, &offload);
+        }
+    }
+    assert_eq!(again, data);
 }

@@ -408,18 +408,21 @@ impl Network {
         let Some(session) = m.node.peers()[peer.0 as usize].keyring.current() else {
             panic!("no session");
         };
-        session.send.skip_to(1000);
-        let report = Received {
-            index: session.send.remote(),
-            next: 1000,
-            count: 500,
-        };
-        let note = Note::Control {
-            peer,
-            from: Endpoint::to(address(other)),
-            body: l2vpn::wire::control::write(Element::Received(report)),
-        };
-        m.node.handle_note(note, now);
+        session.send.skip_to(2000);
+        let index = session.send.remote();
+        for next in [1000, 2000] {
+            let report = Received {
+                index,
+                next,
+                count: next / 2,
+            };
+            let note = Note::Control {
+                peer,
+                from: Endpoint::to(address(other)),
+                body: l2vpn::wire::control::write(Element::Received(report)),
+            };
+            m.node.handle_note(note, now);
+        }
         assert!(m.node.peers()[peer.0 as usize].loss.is_lossy());
     }
 

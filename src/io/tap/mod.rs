@@ -129,7 +129,16 @@ impl Tap {
     }
 
     fn open_plain(name: &str, why: &str) -> Result<Tap, TapError> {
-        let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|e| explain(name, e))?;
+        let iface = match Iface::without_packet_info(name, Mode::Tap) {
+            Ok(iface) => iface,
+            // A persistent device with several queues: one of them, and nothing left to it.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                let queue = Queue::open_fast(name, true).map_err(|_| explain(name, error))?;
+                let _ = queue.set_offload(0);
+                return Ok(Tap::of(name, vec![queue], 0, vec![why.to_string()]));
+            }
+            Err(error) => return Err(explain(name, error)),
+        };
         if iface.name() != name {
             return Err(TapError::Name(iface.name().to_string()));
         }
