@@ -302,6 +302,9 @@ impl Slot {
                 let text = self.bytes.get(*len..*len + text_len).unwrap_or_default();
                 let (note, payload) = PieceNote::read_back(text)?;
                 let offset = usize::from(note.offset);
+                if payload == 0 || offset + payload > usize::from(note.total) {
+                    return Err(DropReason::MalformedInner);
+                }
                 if *len == 0 {
                     *start = offset;
                 } else {
@@ -309,9 +312,6 @@ impl Slot {
                     if offset != *start + *len || !note.is_of_same(&first) {
                         return Err(DropReason::MalformedInner);
                     }
-                }
-                if offset + payload > usize::from(note.total) {
-                    return Err(DropReason::MalformedInner);
                 }
                 self.note.clear();
                 note.write_back(&mut self.note);
