@@ -3,6 +3,8 @@
 //! A difference means that members of two versions no longer understand each other. If that is meant, the version goes
 //! up; `UPDATE_GOLDEN=1 cargo test --test golden_wire` writes the new bytes.
 
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "support/simulator.rs"]
 mod simulator;
 
@@ -50,6 +52,13 @@ fn conversation() -> Vec<(&'static str, Vec<u8>)> {
     let payload: Vec<u8> = (0..1300).map(|i| i as u8).collect();
     net.send(0, 0, &frame(host(1), host(0), None, &payload));
     take(&mut net, &["fragment-1", "fragment-2"]);
+    net.send_all(0, 0, &[frames::udp(1, 10), frames::udp(2, 12)]);
+    take(&mut net, &["bundle"]);
+    net.send_all(0, 0, &[frames::tcp_super(1, 1400, 700)]);
+    take(&mut net, &["whole-piece-1", "whole-piece-2"]);
+    net.make_lossy(0, 1);
+    net.send_all(0, 0, &[frames::tcp_super(1, 1400, 700)]);
+    take(&mut net, &["aligned-piece-1", "aligned-piece-2"]);
     let now = net.now;
     net.member(0)
         .node

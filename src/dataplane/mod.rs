@@ -6,6 +6,18 @@
 //! drains what is there without blocking, sends what resulted in one go, and only then waits. Nothing here allocates,
 //! locks, logs or formats per frame; what needs thought goes to the control thread as a [`Note`] through a queue that
 //! is never waited for.
+//!
+//! | file | out | file | in |
+//! |---|---|---|---|
+//! | [`backlog`] | which frame of a port goes next | [`joiner`] | pieces to super-frames |
+//! | [`encap`] | who gets it | [`coalesce`] | packets to super-frames |
+//! | [`outbound`] | in which form it travels | [`reassembly`] | fragments to frames |
+//! | [`template`] | the headers of a part, both ways | [`decap`] | who gets it |
+//!
+//! Where measuring went against the plan: a worker is one thread for both directions and not two ([`workers`]); UDP
+//! super-frames are cut anywhere, too, and delivered by whole datagrams ([`outbound`]); whole pieces carry their note at both
+//! ends, so that the loss of the first does not cost the rest ([`crate::wire::piece`]); sending is not quinn-udp's
+//! ([`crate::io::udp`]).
 
 pub mod backlog;
 pub mod coalesce;

@@ -432,3 +432,92 @@ impl Received {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::datagram::DataHeader;
+
+    fn local() -> SocketAddr {
+        ([127, 0, 0, 1], 0).into()
+    }
+
+    fn sending<'a>(to: SocketAddr, bytes: &'a [u8], size: usize) -> Sending<'a> {
+        Sending {
+            to,
+            from: None,
+            bytes,
+            size,
+        }
+    }
+
+    fn receive(socket: &UdpSocket) -> Vec<Vec<u8>> {
+        let mut received = Received::default();
+        let mut all = Vec::new();
+        for _ in 0..100 {
+            if socket.receive(&mut received).is_ok() {
+                received.for_each(|_, _, d| all.push(d.to_vec()));
+            } else if all.is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn lanes_choose_the_socket_and_everything_else_goes_to_the_first() {
+        let sockets = UdpSocket::bind(local(), 3).unwrap();
+        let to = sockets[0].local_address().unwrap();
+        let client = UdpSocket::bind(local(), 1).unwrap().remove(0);
+        for lane in [0u8, 1, 2, 4] {
+            let header = DataHeader {
+                lane,
+                ..DataHeader::new(1, u64::from(lane))
+            };
+            // A train: all of it goes where its first packet's lane says.
+            let train = [header.to_bytes(), header.to_bytes()].concat();
+            client.send(&sending(to, &train, 16)).unwrap();
+        }
+        client.send(&sending(to, &[8; 40], 40)).unwrap();
+        let got: Vec<_> = sockets.iter().map(receive).collect();
+        let lanes = |n: usize| -> Vec<u8> { got[n].iter().map(|d| d[1] >> 4).collect() };
+        assert_eq!(lanes(1), [1, 1, 4, 4]);
+        assert_eq!(lanes(2), [2, 2]);
+        assert_eq!(got[0].len(), 3, "lane 0, and a handshake");
+    }
+
+    #[test]
+    fn a_taken_port_is_taken_for_several_sockets_too() {
+        let first = UdpSocket::bind(local(), 2).unwrap();
+        let address = first[0].local_address().unwrap();
+        let again = UdpSocket::bind(address, 2).err().map(|e| e.kind());
+        assert_eq!(again, Some(io::ErrorKind::AddrInUse));
+    }
+
+    #[test]
+    fn refused_trains_are_tried_again_after_a_while() {
+        let socket = UdpSocket::bind(local(), 1).unwrap().remove(0);
+        let to = socket.local_address().unwrap();
+        if socket.max_train() == 1 {
+            return;
+        }
+        socket.note_refusal();
+        assert_eq!(socket.max_train(), 1);
+        for _ in 0..SINGLES {
+            let _ = socket.send(&sending(to, &[1], 1));
+        }
+        assert_eq!(socket.max_train(), MAX_TRAIN);
+    }
+
+    #[test]
+    fn a_lost_source_address_does_not_cost_the_trains() {
+        let socket = UdpSocket::bind(local(), 1).unwrap().remove(0);
+        let lost = Sending {
+            from: Some(std::net::Ipv4Addr::new(203, 0, 113, 9).into()),
+            ..sending(socket.local_address().unwrap(), &[7; 64], 32)
+        };
+        socket.send(&lost).unwrap();
+        assert_eq!(receive(&socket).len(), 2);
+        assert!(socket.max_train() > 1);
+    }
+}

@@ -657,7 +657,12 @@ pub fn pieces(data: &[u8]) {
         );
         if kind & 0x08 != 0 {
             joiner.flush(&drops, |run| {
-                assert!(run.range.end <= usize::from(run.note.total), "{:?} {:?}", run.range, run.note);
+                assert!(
+                    run.range.end <= usize::from(run.note.total),
+                    "{:?} {:?}",
+                    run.range,
+                    run.note
+                );
                 assert_eq!(run.range.len(), run.payload.len());
                 let template = Template::new(run.note.head, &run.offload, run.note.total.into());
                 let template = template.expect("a run has layers");
