@@ -94,6 +94,8 @@ pub fn compare(rounds: usize) -> Result<(), String> {
         world.start_all()?;
         world.reach(0, super::world::v4(1))?;
         add("l2vpn", measure(&mut world, super::world::v4(1))?);
+        // One underlay at a time.
+        drop(world);
         for peer in &PEERS {
             let Some(program) = find(peer) else {
                 continue;
@@ -269,7 +271,7 @@ fn fastd(site: &mut Site<'_>, host: usize) -> Result<(), String> {
     );
     let text = format!(
         "mode tap;\ninterface \"l2\";\nmethod \"salsa2012+umac\";\nmtu {MTU};\nbind 0.0.0.0:10000;\n\
-         secret \"{secret}\";\nlog level warn;\n\
+         secret \"{secret}\";\nlog level verbose;\n\
          peer \"other\" {{ key \"{public}\"; remote {} port 10000; }}\n",
         underlay_v4(1 - host)
     );
@@ -334,7 +336,6 @@ fn openvpn(site: &mut Site<'_>, host: usize) -> Result<(), String> {
             "AES-256-CBC",
             "--tun-mtu",
             &mtu,
-            "--allow-deprecated-insecure-static-crypto",
             "--verb",
             "1",
         ],
@@ -351,10 +352,14 @@ fn wireguard(site: &mut Site<'_>, host: usize) -> Result<(), String> {
             site.write(&format!("{n}.public"), &public)?;
         }
     }
-    site.spawn(host, &["-f", "wg0"])?;
+    // Its control socket lies in one directory for all hosts here.
+    let name = format!("wgl2{host}");
+    site.spawn(host, &["-f", &name])?;
     let began = Instant::now();
-    while !site.world.interfaces(host)?.contains(&"wg0".to_string()) {
-        expect(began.elapsed() < Duration::from_secs(5), || "no wg0".into())?;
+    while !site.world.interfaces(host)?.contains(&name) {
+        expect(began.elapsed() < Duration::from_secs(5), || {
+            format!("no {name}")
+        })?;
         std::thread::sleep(Duration::from_millis(10));
     }
     let public = std::fs::read_to_string(site.file(&format!("{}.public", 1 - host)));
@@ -364,7 +369,7 @@ fn wireguard(site: &mut Site<'_>, host: usize) -> Result<(), String> {
     let set = [
         "wg",
         "set",
-        "wg0",
+        &name,
         "private-key",
         &secret,
         "listen-port",
@@ -379,13 +384,13 @@ fn wireguard(site: &mut Site<'_>, host: usize) -> Result<(), String> {
     site.execute(host, &set)?;
     let inner = |n: usize| Ipv4Addr::new(10, 80, 0, n as u8 + 1);
     let interface = Interface {
-        name: "wg0".into(),
+        name: name.clone(),
         mtu: Some(1450),
         addresses: vec![(inner(host).into(), 24)],
         ..Interface::default()
     };
     site.world.ask(host, &Order::Configure(interface))?;
-    let vxlan = Order::AddVxlan("l2".into(), 79, inner(1 - host), "wg0".into());
+    let vxlan = Order::AddVxlan("l2".into(), 79, inner(1 - host), name);
     site.world.ask(host, &vxlan).map(|_| ())
 }
 
