@@ -303,19 +303,14 @@ fn transferred(result: io::Result<super::orders::Transfer>) -> Report {
     }
 }
 
+/// Runs this program.
 fn run(args: &[String]) -> Report {
-    let mut command = Command::new("/proc/self/exe");
-    command.args(args).stdin(Stdio::null());
-    match process::die_with_parent(&mut command).output() {
-        Ok(output) => Report::Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        },
-        Err(error) => Report::Failed(error.to_string()),
-    }
+    let mut command = vec!["/proc/self/exe".to_string()];
+    command.extend_from_slice(args);
+    execute(&command)
 }
 
+/// Runs a program to its end.
 fn execute(command: &[String]) -> Report {
     let Some((program, args)) = command.split_first() else {
         return Report::Failed("no command".into());
