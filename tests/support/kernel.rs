@@ -10,7 +10,7 @@ use l2vpn::io::links::{LinkSettings, Links};
 use l2vpn::io::tap::{Tap, Wish};
 use l2vpn::place::PeerId;
 use l2vpn::wire::ethernet::{Frame, Parts};
-use l2vpn::wire::offload::{Checksum, Offload, VIRTIO_LEN, VirtioHeader};
+use l2vpn::wire::offload::{Checksum, Offload, VIRTIO_LEN};
 use l2vpn::wire::segment::SegmentId;
 
 use super::frames::{self, Recipe};
@@ -151,6 +151,18 @@ fn recipes() -> Vec<(Recipe, u16)> {
     all
 }
 
+/// A super-frame cut by us.
+fn cut(parts: &Parts<'_>, offload: &Offload) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut bench = Workbench::default();
+    packets(parts, offload, usize::MAX, &mut bench, |p| {
+        let mut bytes = Vec::new();
+        p.write(&mut bytes);
+        out.push(bytes);
+    });
+    out
+}
+
 /// Every byte and checksum of every packet that we cut is that of the kernel.
 pub fn cuts_alike() -> Result<(), String> {
     let mut bridge = Bridge::new()?;
@@ -164,18 +176,7 @@ pub fn cuts_alike() -> Result<(), String> {
         let (header, mut bytes) = recipe.begun(size);
         let offload = Offload::of_port(header, &mut bytes).map_err(|e| e.name())?;
         let frame = Frame::parse(&bytes).map_err(|e| e.name())?;
-        let mut ours = Vec::new();
-        packets(
-            &frame.parts,
-            &offload,
-            usize::MAX,
-            &mut Workbench::default(),
-            |p| {
-                let mut bytes = Vec::new();
-                p.write(&mut bytes);
-                ours.push(bytes);
-            },
-        );
+        let ours = cut(&frame.parts, &offload);
         let theirs = bridge
             .cross(&frame.parts, &offload)
             .map_err(|e| format!("{case}: {e}"))?;
@@ -216,18 +217,7 @@ pub fn joins_alike() -> Result<(), String> {
         let (header, mut bytes) = recipe.begun(size);
         let offload = Offload::of_port(header, &mut bytes).map_err(|e| e.name())?;
         let frame = Frame::parse(&bytes).map_err(|e| e.name())?;
-        let mut train = Vec::new();
-        packets(
-            &frame.parts,
-            &offload,
-            usize::MAX,
-            &mut Workbench::default(),
-            |p| {
-                let mut bytes = Vec::new();
-                p.write(&mut bytes);
-                train.push(bytes);
-            },
-        );
+        let train = cut(&frame.parts, &offload);
         let origin = (PeerId(0), SegmentId::LOWEST);
         let mut coalescer = Coalescer::default();
         let (mut out, mut written) = (Vec::new(), 0);
@@ -250,6 +240,5 @@ pub fn joins_alike() -> Result<(), String> {
             return Err(format!("{a} packets, {b} came out of {written} writes"));
         }
     }
-    let _ = VirtioHeader::default();
     Ok(())
 }
