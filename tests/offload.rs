@@ -361,11 +361,12 @@ proptest! {
         let expected = reference(&recipe, usize::from(size));
         let got = delivered(&mut net);
         if recipe.udp {
+            // Datagrams over IPv6 have no number: two of equal payload are equal, and may both come.
             for packet in &got {
-                prop_assert!(expected.contains(packet), "a datagram that was not sent");
+                let times = |all: &[Vec<u8>]| all.iter().filter(|p| *p == packet).count();
+                prop_assert!(times(&expected) > 0, "a datagram that was not sent");
+                prop_assert!(times(&got) <= times(&expected), "a datagram came twice");
             }
-            let distinct: std::collections::BTreeSet<_> = got.iter().collect();
-            prop_assert_eq!(distinct.len(), got.len(), "a datagram came twice");
             if kept.len() == wire.len() && !disorder {
                 prop_assert_eq!(got, expected);
             }
@@ -488,4 +489,20 @@ fn losses_of_the_past_cost_nothing_later() {
         );
         delivered(&mut net);
     }
+}
+
+/// What a property test once met: two datagrams of one super-frame that are equal, byte for byte.
+#[test]
+fn datagrams_of_equal_payload_all_come() {
+    let mut net = pair(Abilities::ALL, false);
+    let recipe = Recipe {
+        v6: true,
+        udp: true,
+        payload: vec![7; 10_000],
+        ..Recipe::default()
+    };
+    let (header, frame) = recipe.begun(160);
+    let wire = datagrams(&mut net, header, &frame);
+    net.inject_all(1, simulator::address(0), &wire);
+    assert_eq!(delivered(&mut net), reference(&recipe, 160));
 }
