@@ -7,7 +7,7 @@ use super::raw::{Field, RawNode};
 use crate::time::Duration;
 
 /// The most workers: what a packet's lane can name.
-const MAX_WORKERS: i64 = 16;
+const MAX_WORKERS: i64 = 8;
 /// Microseconds; more would be a core of its own.
 const MAX_BUSY_POLL: i64 = 1000;
 

@@ -12,10 +12,10 @@ use crate::config::tuning::{CipherChoice, Offloading};
 use crate::config::{Config, PortConfig};
 use crate::dataplane::workers::{NOTES, Outside};
 use crate::io::clock::{self, OsEntropy};
+use crate::io::lanes::Lane;
 use crate::io::links::{LinkError, LinkSettings, Links};
 use crate::io::process;
 use crate::io::tap::{Tap, TapError, Wish};
-use crate::io::udp::UdpSocket;
 use crate::keys::{Entropy, PublicKey};
 use crate::mesh::peer::PeerSettings;
 use crate::node::plane::{Note, Plane};
@@ -158,7 +158,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         links.require_bridge(bridge).await?;
     }
     let workers = config.tuning.workers.unwrap_or(DEFAULT_WORKERS);
-    let sockets = UdpSocket::bind(config.listen, workers).map_err(|source| StartError::Listen {
+    let lanes = Lane::bind(config.listen, workers).map_err(|source| StartError::Listen {
         address: config.listen,
         source,
     })?;
@@ -177,7 +177,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
     let outside = Outside {
         plane: plane.clone(),
         taps: Arc::new(taps),
-        sockets: Arc::new(sockets),
+        lanes: Arc::new(lanes),
         busy_poll: config.tuning.busy_poll,
         notes: notes_in,
         handshakes: handshakes_in,

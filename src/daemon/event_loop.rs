@@ -14,6 +14,7 @@ use super::resolve::{self, Resolved};
 use super::state;
 use crate::api::{Answer, Pong, Verb};
 use crate::io::clock;
+use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
 use crate::node::{Event, Gone};
 use crate::place::PeerId;
@@ -150,7 +151,7 @@ impl EventLoop {
     fn send(&mut self) {
         let Member { node, outside, .. } = &mut self.member;
         let outgoing = node.outgoing();
-        let Some(socket) = outside.sockets.first() else {
+        let Some(Lane { bulk: socket, .. }) = outside.lanes.first() else {
             return;
         };
         for (to, bytes) in outgoing.iter() {

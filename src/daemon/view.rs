@@ -21,7 +21,7 @@ impl Member {
             *macs.entry(entry.place).or_default() += 1;
         }
         let (moves, evictions) = plane.switch.table.moves_and_evictions();
-        let listen = self.outside.sockets.first().map(|s| s.local_address());
+        let listen = self.outside.lanes.first().map(|l| l.bulk.local_address());
         Snapshot {
             version: api::VERSION,
             program: env!("CARGO_PKG_VERSION").into(),
@@ -33,7 +33,7 @@ impl Member {
                 Some(Ok(address)) => address.to_string(),
                 _ => self.config.listen.to_string(),
             },
-            workers: self.outside.sockets.len(),
+            workers: self.outside.lanes.len(),
             trains: self.trains().into(),
             ports: self.ports(),
             peers: self
@@ -57,9 +57,9 @@ impl Member {
     }
 
     fn trains(&self) -> &'static str {
-        let sockets = &self.outside.sockets;
-        let out = sockets.iter().all(|s| s.max_train() > 1);
-        let into = sockets.iter().all(|s| s.receives_trains());
+        let lanes = &self.outside.lanes;
+        let out = lanes.iter().all(|l| l.bulk.max_train() > 1);
+        let into = lanes.iter().all(|l| l.bulk.receives_trains());
         match (out, into) {
             (true, true) => "both ways",
             (true, false) => "out",

@@ -1,5 +1,8 @@
 //! Frames that were read from a port and not sent yet: bulk waits, small flows go past it.
 //!
+//! Small frames of flows that have brought nothing else for [`CALM`] are urgent: they take a lane of their own
+//! ([`crate::io::lanes`]), so they do not wait behind bulk at the other end either.
+//!
 //! # Why
 //! A TAP is one queue without a scheduler: the kernel tells the host nothing when it is full, so bulk TCP fills it, and a
 //! ping behind fifty super-frames waits milliseconds. So a worker reads ahead, as far as this backlog reaches, and lets
@@ -8,8 +11,10 @@
 //! whose queue is bounded, too.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::place::PortId;
+use crate::time::Instant;
 use crate::wire::ethernet::{Frame, MAX_FRAME_LEN};
 use crate::wire::layers::Layers;
 use crate::wire::offload::{VIRTIO_LEN, VirtioHeader};
@@ -21,6 +26,12 @@ const MAX_OVERTAKEN: usize = 16;
 /// Frames up to this length, in bytes, may overtake.
 const SMALL: usize = 600;
 
+/// How long the small frames of a flow are not urgent after it has brought a large one: longer than anything waits
+/// underway.
+const CALM: Duration = Duration::from_millis(500);
+/// Moments that are kept of flows that brought large frames. Two flows that share one make each other less urgent.
+const MOMENTS: usize = 256;
+
 /// A frame in a buffer: at [`VIRTIO_LEN`], so many bytes.
 pub struct Held {
     /// The port that brought it.
@@ -29,10 +40,16 @@ pub struct Held {
     pub header: VirtioHeader,
     len: usize,
     flow: u64,
+    is_urgent: bool,
     buffer: Vec<u8>,
 }
 
 impl Held {
+    /// Whether it shall be taken before bulk at the other end.
+    pub fn is_urgent(&self) -> bool {
+        self.is_urgent
+    }
+
     /// The frame.
     pub fn frame(&mut self) -> &mut [u8] {
         let end = VIRTIO_LEN + self.len;
@@ -41,12 +58,24 @@ impl Held {
 }
 
 /// The waiting frames of one worker, oldest first.
-#[derive(Default)]
 pub struct Backlog {
     held: VecDeque<Held>,
+    /// When a flow of this place brought a large frame last.
+    large: [Option<Instant>; MOMENTS],
     /// Frames that went past the oldest since the last of those that wait was sent.
     overtaken: usize,
     spare: Vec<Vec<u8>>,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Backlog {
+            held: VecDeque::new(),
+            large: [None; MOMENTS],
+            overtaken: 0,
+            spare: Vec::new(),
+        }
+    }
 }
 
 impl Backlog {
@@ -77,6 +106,7 @@ impl Backlog {
         port: PortId,
         (header, len): (VirtioHeader, usize),
         buffer: Vec<u8>,
+        now: Instant,
     ) -> Option<Held> {
         let frame = buffer.get(VIRTIO_LEN..VIRTIO_LEN + len).unwrap_or_default();
         let flow = flow_of(frame);
@@ -85,6 +115,7 @@ impl Backlog {
             header,
             len,
             flow: flow.unwrap_or(0),
+            is_urgent: flow.is_some_and(|f| self.is_urgent(f, len, now)),
             buffer,
         };
         let overtakes = self.held.is_empty() && len <= SMALL
@@ -95,6 +126,18 @@ impl Backlog {
         }
         self.held.push_back(held);
         None
+    }
+
+    /// Whether a frame of this flow is urgent; notes when it is a large one.
+    fn is_urgent(&mut self, flow: u64, len: usize, now: Instant) -> bool {
+        // The low bit is always set.
+        let Some(large) = self.large.get_mut((flow >> 1) as usize % MOMENTS) else {
+            return false;
+        };
+        if len > SMALL {
+            *large = Some(now);
+        }
+        large.is_none_or(|at| now.since(at) > CALM)
     }
 
     /// Whether a frame of this flow waits, or one that belongs to who knows which.
@@ -175,11 +218,18 @@ mod tests {
     }
 
     fn take(backlog: &mut Backlog, frame: &[u8]) -> bool {
+        take_at(backlog, frame, 0).0
+    }
+
+    /// Whether a frame may go at once, and whether it is urgent then.
+    fn take_at(backlog: &mut Backlog, frame: &[u8], millis: u64) -> (bool, bool) {
         let mut buffer = backlog.buffer();
         buffer[VIRTIO_LEN..VIRTIO_LEN + frame.len()].copy_from_slice(frame);
         let read = (VirtioHeader::default(), frame.len());
-        let gone = backlog.take(PORT, read, buffer);
-        gone.map(|h| backlog.done(h)).is_some()
+        let now = Instant::from_micros(1 + millis * 1000);
+        let gone = backlog.take(PORT, read, buffer, now);
+        let urgent = gone.as_ref().is_some_and(Held::is_urgent);
+        (gone.map(|h| backlog.done(h)).is_some(), urgent)
     }
 
     #[test]
@@ -207,6 +257,26 @@ mod tests {
             backlog.done(held);
         }
         assert_eq!(lens, [60_000, 60, 98, 98]);
+    }
+
+    #[test]
+    fn a_flow_is_urgent_while_it_brings_small_frames_only() {
+        let mut backlog = Backlog::default();
+        let (mixed, small) = ([0, 1, 0, 2], [0, 3, 0, 4]);
+        let mut tell = |ports, len, at| {
+            let told = take_at(&mut backlog, &packet(17, ports, 0x40, len), at);
+            if let Some(held) = backlog.oldest() {
+                assert!(!held.is_urgent());
+                backlog.done(held);
+            }
+            told
+        };
+        assert_eq!(tell(mixed, 100, 0), (true, true));
+        assert_eq!(tell(mixed, 1400, 1), (false, false));
+        assert_eq!(tell(mixed, 100, 2), (true, false));
+        assert_eq!(tell(small, 100, 2), (true, true));
+        assert_eq!(tell(mixed, 100, 501), (true, false));
+        assert_eq!(tell(mixed, 100, 502), (true, true));
     }
 
     #[test]

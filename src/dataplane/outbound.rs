@@ -34,6 +34,7 @@ const MAX_OPEN: usize = 16;
 /// Frames that wait for the end of the batch.
 struct Open {
     peer: PeerId,
+    is_urgent: bool,
     segment: SegmentId,
     body: Vec<u8>,
     frames: usize,
@@ -84,7 +85,7 @@ impl Outbound {
             return self.bundle(link, room, (segment, frame, offload), (out, now));
         }
         // What waits came before.
-        self.close(link, (out, now));
+        self.close(link, None, (&mut *out, now));
         let is_cut = offload.is_super() || (begun && is_plain_tcp(frame, offload));
         if is_cut && route.abilities.has(Abilities::PIECES) {
             return self.cut((link, route), (segment, frame, offload), (out, now));
@@ -109,14 +110,18 @@ impl Outbound {
     ) -> Result<(), DropReason> {
         let len = frame.len() + ENTRY_HEADER_LEN;
         let fits = |o: &Open| o.segment == segment && o.body.len() + len <= room;
-        let mine = self.open.iter().position(|o| o.peer == link.peer);
+        let urgent = out.is_urgent;
+        let mine = self
+            .open
+            .iter()
+            .position(|o| o.peer == link.peer && o.is_urgent == urgent);
         let at = match mine {
             Some(at) if self.open.get(at).is_some_and(fits) => at,
             other => {
                 if other.is_some() {
-                    self.close(link, (out, now));
+                    self.close(link, Some(urgent), (out, now));
                 }
-                self.begin((link.peer, segment))
+                self.begin((link.peer, urgent), segment)
             }
         };
         if let Some(open) = self.open.get_mut(at) {
@@ -129,15 +134,16 @@ impl Outbound {
     }
 
     /// Opens a bundle; gives its place. [`Outbound::is_full`] says when others have to close first.
-    fn begin(&mut self, (peer, segment): (PeerId, SegmentId)) -> usize {
+    fn begin(&mut self, (peer, is_urgent): (PeerId, bool), segment: SegmentId) -> usize {
         let mut open = self.spare.pop().unwrap_or_else(|| Open {
             peer,
+            is_urgent,
             segment,
             body: Vec::with_capacity(2048),
             frames: 0,
             bytes: 0,
         });
-        (open.peer, open.segment) = (peer, segment);
+        (open.peer, open.is_urgent, open.segment) = (peer, is_urgent, segment);
         (open.frames, open.bytes) = (0, 0);
         open.body.clear();
         self.open.push(open);
@@ -149,11 +155,12 @@ impl Outbound {
         self.open.len() >= MAX_OPEN
     }
 
-    /// Sends what waits for one peer.
-    fn close(&mut self, link: &Link, batch: Batch<'_>) {
-        if let Some(at) = self.open.iter().position(|o| o.peer == link.peer) {
+    /// Sends what waits for one peer: everything, or what is urgent or is not.
+    fn close(&mut self, link: &Link, which: Option<bool>, (out, now): Batch<'_>) {
+        let is_meant = |o: &Open| o.peer == link.peer && which.is_none_or(|w| o.is_urgent == w);
+        while let Some(at) = self.open.iter().position(is_meant) {
             let open = self.open.swap_remove(at);
-            self.seal(Some(link), open, batch);
+            self.seal(Some(link), open, (&mut *out, now));
         }
     }
 
@@ -258,13 +265,15 @@ fn seal_bundle(link: &Link, open: &Open, (out, now): Batch<'_>) -> Result<(), Dr
     let guard = link.route();
     let route = guard.as_ref().ok_or(DropReason::NoSession)?;
     let mut entries = Entries::parse(&open.body)?;
-    match (entries.next(), entries.next()) {
+    let (kind, body) = match (entries.next(), entries.next()) {
         // Alone and complete it needs no bundle.
-        (Some((frame, Checksum::Unverified)), None) => {
-            route.seal_message((TYPE_FRAME, open.segment), frame, out, now)?;
-        }
-        _ => route.seal_message((TYPE_BUNDLE, open.segment), &open.body, out, now)?,
-    }
+        (Some((frame, Checksum::Unverified)), None) => (TYPE_FRAME, frame),
+        _ => (TYPE_BUNDLE, &open.body[..]),
+    };
+    let before = std::mem::replace(&mut out.is_urgent, open.is_urgent);
+    let sealed = route.seal_message((kind, open.segment), body, out, now);
+    out.is_urgent = before;
+    sealed?;
     link.mark_sent(open.frames, open.bytes, now);
     Ok(())
 }

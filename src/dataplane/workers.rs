@@ -7,8 +7,8 @@
 //! without a thread to be woken. Measured against a thread for each direction: the same rate of TCP, a tenth more small
 //! packets, half the latency under load. A TAP that is down or gone does not stop the others.
 //!
-//! Worker `n` owns queue `n` of every TAP and socket `n`, and marks its packets with lane `n`, which the other end's
-//! sockets are chosen by. The kernel keeps a flow on the queue that its answers are written to, so a flow stays with one
+//! Worker `n` owns queue `n` of every TAP and pair `n` of sockets, and marks its packets with lanes of pair `n`, which the
+//! other end's sockets are chosen by ([`crate::io::lanes`]). The kernel keeps a flow on the queue that its answers are written to, so a flow stays with one
 //! worker at both ends, and nothing is reordered.
 
 use std::io;
@@ -26,6 +26,7 @@ use super::decap::Decap;
 use super::encap::Encap;
 use super::template::{Workbench, packets};
 use crate::drops::DropReason;
+use crate::io::lanes::Lane;
 use crate::io::process::EINVAL;
 use crate::io::tap::Tap;
 use crate::io::udp::{Received, Sending, UdpSocket};
@@ -53,6 +54,8 @@ const FLUSH_AT: usize = 16 * 1024;
 const OUTGOING: usize = 256 * 1024;
 /// How often a socket is looked at before what has come is delivered.
 const MAX_LOOKS: usize = 3;
+/// How often the urgent queue is looked at, while it has something, before bulk has its turn.
+const MAX_URGENT: usize = 16;
 /// How long a port that is down is left alone.
 const REST: Duration = Duration::from_millis(200);
 /// How long a full send buffer is waited for before the datagram is dropped.
@@ -65,8 +68,8 @@ pub struct Outside {
     pub plane: Arc<Plane>,
     /// The ports, by number.
     pub taps: Arc<Vec<Tap>>,
-    /// The underlay: a socket for each worker.
-    pub sockets: Arc<Vec<UdpSocket>>,
+    /// The underlay: a pair of sockets for each worker.
+    pub lanes: Arc<Vec<Lane>>,
     /// How long a worker looks for more before it sleeps.
     pub busy_poll: Duration,
     /// To the control thread, from authenticated peers and ports of ours.
@@ -82,7 +85,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts a thread for each socket.
+    /// Starts a thread for each pair of sockets.
     ///
     /// # Errors
     /// When the system has no thread or descriptor left.
@@ -92,7 +95,7 @@ impl Workers {
             stop: stop.clone(),
             threads: Vec::new(),
         };
-        for number in 0..outside.sockets.len() {
+        for number in 0..outside.lanes.len() {
             let waker = Arc::new(Waker::new()?);
             let hands = Hands::new(outside, number);
             let (stop, theirs) = (stop.clone(), waker.clone());
@@ -130,7 +133,7 @@ struct Hands {
 impl Hands {
     fn new(outside: &Outside, number: usize) -> Self {
         let mut outgoing = Outgoing::with_capacity(OUTGOING, 4 * DRAIN);
-        outgoing.lane = u8::try_from(number).unwrap_or(0);
+        outgoing.worker = u8::try_from(number).unwrap_or(0);
         Hands {
             outside: outside.clone(),
             number,
@@ -141,7 +144,7 @@ impl Hands {
     }
 
     fn socket(&self) -> Option<&UdpSocket> {
-        self.outside.sockets.get(self.number)
+        self.outside.lanes.get(self.number).map(|l| &l.bulk)
     }
 
     /// Sends everything that is ready.
@@ -292,7 +295,8 @@ struct Worker {
     decap: Decap,
     states: Vec<PortState>,
     backlog: Backlog,
-    received: Received,
+    bulk: Received,
+    urgent: Received,
 }
 
 impl Worker {
@@ -308,33 +312,35 @@ impl Worker {
             decap: Decap::new(plane.clone()),
             states: hands.outside.taps.iter().map(state).collect(),
             backlog: Backlog::default(),
-            received: Received::default(),
+            bulk: Received::default(),
+            urgent: Received::default(),
             hands,
         }
     }
 
     fn run(mut self, stop: &AtomicBool, waker: &Waker) {
-        let (sockets, number) = (self.hands.outside.sockets.clone(), self.hands.number);
-        let Some(socket) = sockets.get(number) else {
+        let (lanes, number) = (self.hands.outside.lanes.clone(), self.hands.number);
+        let Some(lane) = lanes.get(number) else {
             return;
         };
         let mut idle_since = None;
         while !stop.load(Ordering::Relaxed) {
-            let came = self.out_of_socket(socket);
+            let came = self.out_of_lane(lane);
             let went = self.out_of_ports();
             if came || went {
                 idle_since = None;
             } else if is_idle(&mut idle_since, self.hands.outside.busy_poll) {
                 idle_since = None;
-                self.wait(socket, waker);
+                self.wait(lane, waker);
             }
         }
     }
 
-    fn wait(&self, socket: &UdpSocket, waker: &Waker) {
+    fn wait(&self, lane: &Lane, waker: &Waker) {
         let taps = &self.hands.outside.taps;
         let resting = self.states.contains(&PortState::Resting);
-        let mut files: Vec<BorrowedFd<'_>> = vec![waker.as_fd(), socket.as_fd()];
+        let mut files: Vec<BorrowedFd<'_>> =
+            vec![waker.as_fd(), lane.urgent.as_fd(), lane.bulk.as_fd()];
         let up = taps.iter().zip(&self.states);
         files.extend(
             up.filter(|(_, s)| **s == PortState::Up)
@@ -367,36 +373,64 @@ impl Worker {
     }
 
     /// Works on a batch of what the network has; gives whether there was anything.
-    fn out_of_socket(&mut self, socket: &UdpSocket) -> bool {
-        let Worker {
-            hands,
-            decap,
-            received,
-            ..
-        } = self;
-        match socket.receive(received) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
-            // An ICMP error of some destination, or a passing shortage: nothing was received.
-            Err(_) => return true,
-        }
+    fn out_of_lane(&mut self, lane: &Lane) -> bool {
         let now = clock::now();
         let mut looks = 0;
+        let mut came = false;
         loop {
-            received.for_each(|from, to, bytes| {
-                let from = Endpoint::between(from, to);
-                decap.datagram(from, bytes, now, hands);
+            let bulk = receive(&lane.bulk, &mut self.bulk);
+            // What was sent before that bulk is here by now.
+            if self.out_of_urgent(&lane.urgent, now) {
+                came = true;
+                // Between two looks, parts of a super-frame wait for the rest.
+                if looks == 0 {
+                    self.decap.flush(now, &mut self.hands);
+                }
+            }
+            came |= bulk;
+            if !bulk {
+                break;
+            }
+            let (decap, hands) = (&mut self.decap, &mut self.hands);
+            self.bulk.for_each(|from, to, bytes| {
+                decap.datagram(Endpoint::between(from, to), bytes, now, hands);
             });
             looks += 1;
             // The rest of a super-frame came as a second train while we worked on the first.
-            let more = decap.lacks_more() && looks < MAX_LOOKS;
-            if !more || socket.receive(received).is_err() {
+            if !self.decap.lacks_more() || looks >= MAX_LOOKS {
                 break;
             }
         }
-        decap.flush(now, hands);
-        hands.flush();
-        true
+        if came {
+            self.decap.flush(now, &mut self.hands);
+            self.hands.flush();
+        }
+        came
+    }
+
+    /// Delivers what shall not wait behind bulk; gives whether there was anything.
+    fn out_of_urgent(&mut self, socket: &UdpSocket, now: Instant) -> bool {
+        let Worker { hands, decap, .. } = self;
+        let mut looks = 0;
+        while looks < MAX_URGENT && receive(socket, &mut self.urgent) {
+            self.urgent.for_each(|from, to, bytes| {
+                decap.datagram(Endpoint::between(from, to), bytes, now, hands);
+            });
+            looks += 1;
+            if !self.urgent.is_full() {
+                break;
+            }
+        }
+        looks > 0
+    }
+}
+
+/// Receives a batch; gives whether there was one. An ICMP error of some destination, or a passing shortage, is an empty
+/// one.
+fn receive(socket: &UdpSocket, into: &mut Received) -> bool {
+    match socket.receive(into) {
+        Ok(()) => true,
+        Err(e) => e.kind() != io::ErrorKind::WouldBlock,
     }
 }
 
@@ -425,7 +459,7 @@ fn drain(
     while frames < DRAIN && sent < TURN {
         let next = match !dry && backlog.has_room() && !backlog.is_due() {
             false => backlog.oldest(),
-            true => match read(port, tap, backlog, hands) {
+            true => match read((port, tap), backlog, hands, now) {
                 Ok(Some(small)) => Some(small),
                 Ok(None) => continue,
                 Err(after) => {
@@ -439,6 +473,7 @@ fn drain(
         };
         frames += 1;
         let (port, header) = (held.port, held.header);
+        hands.outgoing.is_urgent = held.is_urgent();
         encap.frame(port, (header, held.frame()), now, hands);
         backlog.done(held);
         if hands.outgoing.total_bytes() >= FLUSH_AT {
@@ -448,6 +483,7 @@ fn drain(
             dry = state != PortState::Up;
         }
     }
+    hands.outgoing.is_urgent = false;
     encap.flush(now, hands);
     hands.flush();
     (frames, state)
@@ -456,15 +492,15 @@ fn drain(
 /// Reads one frame; gives it when it may go at once, and `None` when it waits in the backlog. No frame is an error that
 /// says what the port is good for.
 fn read(
-    port: PortId,
-    tap: &Tap,
+    (port, tap): (PortId, &Tap),
     backlog: &mut Backlog,
     hands: &Hands,
+    now: Instant,
 ) -> Result<Option<Held>, PortState> {
     let mut buffer = backlog.buffer();
     loop {
         match tap.recv(hands.number, &mut buffer) {
-            Ok(read) => return Ok(backlog.take(port, read, buffer)),
+            Ok(read) => return Ok(backlog.take(port, read, buffer, now)),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 backlog.give_back(buffer);

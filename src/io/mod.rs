@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod icmp;
 pub mod janitor;
+pub mod lanes;
 pub mod links;
 pub mod namespace;
 pub mod packet;

@@ -4,8 +4,7 @@
 //! quinn-udp opens and receives. Sending is done here, because quinn-udp takes every EINVAL for a device without trains and
 //! never tries one again: a source address that the host has lost, or a route whose MTU has shrunk, gives the same error.
 //!
-//! Several workers have a socket each on one port (SO_REUSEPORT). Which of them gets a data packet is told by the lane in
-//! its header, not by the kernel's hash of addresses: one flow keeps to one lane, and a peer's flows spread over all.
+//! How the sockets of one member share a port: [`super::lanes`].
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -51,37 +50,29 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Binds so many sockets to one address; `[::]` takes IPv4 too, and falls back to it on a host without IPv6.
+    /// Binds a socket; `[::]` takes IPv4 too, and falls back to it on a host without IPv6.
     ///
     /// # Errors
     /// As the system says; `AddrInUse` when somebody has the port.
-    pub fn bind(address: SocketAddr, lanes: usize) -> io::Result<Vec<UdpSocket>> {
-        match UdpSocket::bind_all(address, lanes) {
+    pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+        match UdpSocket::bind_one(address, false) {
             Err(e)
                 if e.raw_os_error() == Some(libc::EAFNOSUPPORT)
                     && address.ip() == Ipv6Addr::UNSPECIFIED =>
             {
                 let v4 = SocketAddr::from(([0, 0, 0, 0], address.port()));
-                UdpSocket::bind_all(v4, lanes)
+                UdpSocket::bind_one(v4, false)
             }
             other => other,
         }
     }
 
-    fn bind_all(address: SocketAddr, lanes: usize) -> io::Result<Vec<UdpSocket>> {
-        // Alone first: sockets that share would let another member of the same user share, too.
-        let alone = UdpSocket::bind_one(address, false)?;
-        if lanes < 2 {
-            return Ok(vec![alone]);
-        }
-        let address = SocketAddr::new(address.ip(), alone.local_address()?.port());
-        drop(alone);
-        let sockets = (0..lanes).map(|_| UdpSocket::bind_one(address, true));
-        let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
-        if let Some(first) = sockets.first() {
-            steer_by_lane(&first.socket, lanes)?;
-        }
-        Ok(sockets)
+    /// Binds a socket that may share its port with others of the same user (SO_REUSEPORT).
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) fn bind_shared(address: SocketAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind_one(address, true)
     }
 
     fn bind_one(address: SocketAddr, shares: bool) -> io::Result<UdpSocket> {
@@ -332,7 +323,7 @@ fn force_buffer(socket: &Socket, option: libc::c_int, bytes: usize) -> io::Resul
 }
 
 /// Sets an option whose value is plain data.
-fn set_option<T: Copy>(
+pub(super) fn set_option<T: Copy>(
     fd: std::os::fd::RawFd,
     (level, name): (libc::c_int, libc::c_int),
     value: &T,
@@ -344,38 +335,6 @@ fn set_option<T: Copy>(
         true => Err(io::Error::last_os_error()),
         false => Ok(()),
     }
-}
-
-/// Lets the lane in a data packet's header choose among sockets that share a port; everything else goes to the first.
-fn steer_by_lane(socket: &std::net::UdpSocket, lanes: usize) -> io::Result<()> {
-    use crate::wire::datagram::KIND_DATA;
-    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    let lanes = u32::try_from(lanes).unwrap_or(1).max(1);
-    let mut program = [
-        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 0),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            4,
-            u32::from(KIND_DATA),
-        ),
-        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 1),
-        step(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 0, 0, 4),
-        step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, lanes),
-        step(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-    ];
-    let filter = libc::sock_fprog {
-        len: program.len() as libc::c_ushort,
-        filter: program.as_mut_ptr(),
-    };
-    let option = (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF);
-    set_option(socket.as_raw_fd(), option, &filter)
 }
 
 /// What the kernel says when the source address that was asked for is not its own (any more).
@@ -410,6 +369,11 @@ impl Default for Received {
 }
 
 impl Received {
+    /// Whether there was no room for more, so that there may be more.
+    pub fn is_full(&self) -> bool {
+        self.count == BATCH
+    }
+
     /// Calls `each` with every datagram: the sender's address, the address that it was sent to, and the bytes.
     pub fn for_each(&mut self, mut each: impl FnMut(SocketAddr, Option<IpAddr>, &mut [u8])) {
         self.for_each_train(|from, to, size, train| {
@@ -436,7 +400,6 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::datagram::DataHeader;
 
     fn local() -> SocketAddr {
         ([127, 0, 0, 1], 0).into()
@@ -465,38 +428,8 @@ mod tests {
     }
 
     #[test]
-    fn lanes_choose_the_socket_and_everything_else_goes_to_the_first() {
-        let sockets = UdpSocket::bind(local(), 3).unwrap();
-        let to = sockets[0].local_address().unwrap();
-        let client = UdpSocket::bind(local(), 1).unwrap().remove(0);
-        for lane in [0u8, 1, 2, 4] {
-            let header = DataHeader {
-                lane,
-                ..DataHeader::new(1, u64::from(lane))
-            };
-            // A train: all of it goes where its first packet's lane says.
-            let train = [header.to_bytes(), header.to_bytes()].concat();
-            client.send(&sending(to, &train, 16)).unwrap();
-        }
-        client.send(&sending(to, &[8; 40], 40)).unwrap();
-        let got: Vec<_> = sockets.iter().map(receive).collect();
-        let lanes = |n: usize| -> Vec<u8> { got[n].iter().map(|d| d[1] >> 4).collect() };
-        assert_eq!(lanes(1), [1, 1, 4, 4]);
-        assert_eq!(lanes(2), [2, 2]);
-        assert_eq!(got[0].len(), 3, "lane 0, and a handshake");
-    }
-
-    #[test]
-    fn a_taken_port_is_taken_for_several_sockets_too() {
-        let first = UdpSocket::bind(local(), 2).unwrap();
-        let address = first[0].local_address().unwrap();
-        let again = UdpSocket::bind(address, 2).err().map(|e| e.kind());
-        assert_eq!(again, Some(io::ErrorKind::AddrInUse));
-    }
-
-    #[test]
     fn refused_trains_are_tried_again_after_a_while() {
-        let socket = UdpSocket::bind(local(), 1).unwrap().remove(0);
+        let socket = UdpSocket::bind(local()).unwrap();
         let to = socket.local_address().unwrap();
         if socket.max_train() == 1 {
             return;
@@ -511,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_lost_source_address_does_not_cost_the_trains() {
-        let socket = UdpSocket::bind(local(), 1).unwrap().remove(0);
+        let socket = UdpSocket::bind(local()).unwrap();
         let lost = Sending {
             from: Some(std::net::Ipv4Addr::new(203, 0, 113, 9).into()),
             ..sending(socket.local_address().unwrap(), &[7; 64], 32)

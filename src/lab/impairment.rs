@@ -36,12 +36,8 @@ impl Dice {
 
 impl Impairment {
     pub(super) fn start(order: &Impair) -> io::Result<Impairment> {
-        let bind = |address| -> io::Result<UdpSocket> {
-            let mut sockets = UdpSocket::bind(address, 1)?;
-            sockets.pop().ok_or_else(|| io::ErrorKind::Other.into())
-        };
-        let outer = bind(order.listen)?;
-        let inner = bind(SocketAddr::new(order.listen.ip(), 0))?;
+        let outer = UdpSocket::bind(order.listen)?;
+        let inner = UdpSocket::bind(SocketAddr::new(order.listen.ip(), 0))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (ending, to, ppm) = (stop.clone(), order.to, order.loss_ppm);
         let thread = std::thread::spawn(move || run((&outer, &inner), to, ppm, &ending));

@@ -215,7 +215,7 @@ impl Route {
     /// The lane to be named; members that know no lanes take the bits for reserved ones.
     pub fn lane(&self, out: &Outgoing) -> u8 {
         match self.abilities.has(Abilities::BUNDLES) {
-            true => out.lane,
+            true => out.lane(),
             false => 0,
         }
     }

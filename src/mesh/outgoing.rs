@@ -21,8 +21,10 @@ struct Item {
 /// A batch of datagrams.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// The lane that its data packets name, 0..=15.
-    pub lane: u8,
+    /// The worker whose lanes its data packets name, 0..=7.
+    pub worker: u8,
+    /// Whether the data packets that are added next are to be taken before bulk at the other end.
+    pub is_urgent: bool,
     /// Initialised once and written over again and again; the first `used` bytes count.
     bytes: Vec<u8>,
     used: usize,
@@ -80,6 +82,11 @@ impl Outgoing {
             Ok(())
         });
         debug_assert!(copied.is_ok());
+    }
+
+    /// The lane that the next data packet names.
+    pub fn lane(&self) -> u8 {
+        self.worker << 1 | u8::from(self.is_urgent)
     }
 
     /// How many datagrams there are.

@@ -114,8 +114,8 @@ pub struct DataHeader {
     pub receiver: u32,
     /// The packet's counter: the AEAD nonce.
     pub counter: u64,
-    /// Which of the sender's lanes it took, 0..=15: packets of one flow keep to one lane, and a receiver with several
-    /// workers gives each lane to one of them.
+    /// Which of the sender's lanes it took, 0..=15: packets of one flow keep to one worker's pair of lanes, and a receiver
+    /// with several workers gives each pair to one of them. Odd lanes are for what is to be taken before bulk.
     pub lane: u8,
     /// What part of a super-frame it is; `None` for a message of its own.
     pub piece: Option<Piece>,
