@@ -40,7 +40,7 @@
 //! 6. `SendHalf::seal_to` encrypts from the port's buffer into the outgoing batch.
 //!
 //! In, from the network to ports:
-//! 1. `Worker::out_of_socket` receives a batch of trains and takes them apart;
+//! 1. `Worker::out_of_lane` receives a batch of trains and takes them apart;
 //! 2. `Decap::open` finds the session and follows each datagram to its end;
 //! 3. `RecvHalf::open_to` authenticates, decrypts a piece to its place and marks the replay window;
 //! 4. `Decap::flush` joins what belongs together, at the end of the batch;

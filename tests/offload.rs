@@ -9,7 +9,7 @@ use frames::{Recipe, payload};
 use l2vpn::dataplane::coalesce::{Coalescer, Joined};
 use l2vpn::dataplane::template::{Workbench, packets};
 use l2vpn::drops::DropReason;
-use l2vpn::place::PeerId;
+use l2vpn::place::{PeerId, PortId};
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::{Frame, Parts};
 use l2vpn::wire::layers::Layers;
@@ -505,4 +505,37 @@ fn datagrams_of_equal_payload_all_come() {
     let wire = datagrams(&mut net, header, &frame);
     net.inject_all(1, simulator::address(0), &wire);
     assert_eq!(delivered(&mut net), reference(&recipe, 160));
+}
+
+#[test]
+fn urgent_frames_and_others_share_no_datagram_and_go_by_different_lanes() {
+    let mut net = pair(Abilities::ALL, false);
+    let now = net.now;
+    let m = net.member(0);
+    m.captured.outgoing.clear();
+    m.captured.outgoing.worker = 2;
+    // Every third is urgent; then one that is not in a bundle.
+    let small = (0..30u16).map(|n| (frames::udp(n, 22), n % 3 == 0));
+    let large = (frames::tcp_super(0, 9000, 1448), false);
+    for ((header, mut frame), urgent) in small.chain([large]) {
+        m.captured.outgoing.is_urgent = urgent;
+        m.encap
+            .frame(PortId(0), (header, &mut frame), now, &mut m.captured);
+    }
+    m.encap.flush(now, &mut m.captured);
+    let wire: Vec<Vec<u8>> = net.harvest(0).into_iter().map(|(_, d)| d).collect();
+    let lanes: Vec<u8> = wire.iter().map(|d| d[1] >> 4).collect();
+    let (urgent, bulk) = (2 * 2 + 1, 2 * 2);
+    assert!(lanes.contains(&urgent) && lanes.iter().all(|l| [urgent, bulk].contains(l)));
+    // By itself, the urgent lane brings every urgent frame and nothing else.
+    let taken: Vec<_> = wire
+        .iter()
+        .filter(|d| d[1] >> 4 == urgent)
+        .cloned()
+        .collect();
+    net.inject_all(1, simulator::address(0), &taken);
+    assert_eq!(delivered(&mut net).len(), 10);
+    let rest: Vec<_> = wire.iter().filter(|d| d[1] >> 4 == bulk).cloned().collect();
+    net.inject_all(1, simulator::address(0), &rest);
+    assert_eq!(delivered(&mut net).len(), 20 + 9000usize.div_ceil(1448));
 }

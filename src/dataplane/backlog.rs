@@ -1,6 +1,6 @@
 //! Frames that were read from a port and not sent yet: bulk waits, small flows go past it.
 //!
-//! Small frames of flows that have brought nothing else for [`CALM`] are urgent: they take a lane of their own
+//! Small frames of flows that have brought nothing else for half a second are urgent: they take a lane of their own
 //! ([`crate::io::lanes`]), so they do not wait behind bulk at the other end either.
 //!
 //! # Why
@@ -264,7 +264,7 @@ mod tests {
         let mut backlog = Backlog::default();
         let (mixed, small) = ([0, 1, 0, 2], [0, 3, 0, 4]);
         let mut tell = |ports, len, at| {
-            let told = take_at(&mut backlog, &packet(17, ports, 0x40, len), at);
+            let told = take_at(&mut backlog, &packet(6, ports, 0x40, len), at);
             if let Some(held) = backlog.oldest() {
                 assert!(!held.is_urgent());
                 backlog.done(held);

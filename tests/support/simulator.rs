@@ -165,7 +165,7 @@ pub struct Member {
     pub delivered: Vec<(Instant, PortId, Vec<u8>)>,
     /// What was known of the delivered frames beside their bytes.
     pub offloads: Vec<Offload>,
-    encap: Encap,
+    pub encap: Encap,
     decap: Decap,
     scratch: Vec<u8>,
     pub captured: Captured,
