@@ -126,9 +126,9 @@ pub struct PortView {
     pub segment: String,
     /// The segment's number.
     pub segment_id: u32,
-    /// `trunk`, or `access`.
+    /// `trunk`, `access`, `qinq` or `translate`.
     pub mode: String,
-    /// The VLANs it carries; empty for all.
+    /// The VLANs it carries; empty for all; pairs of here and there where they are translated.
     pub vlans: String,
     /// The VLAN of untagged frames.
     pub native: Option<u16>,
@@ -184,6 +184,9 @@ pub struct PeerView {
     pub bulk: BulkView,
     /// The segments that it takes part in, by name, or number where it has none here.
     pub segments: Vec<String>,
+    /// Its VLANs in those segments in which it does not take part in all, by the segment's name.
+    #[serde(default)]
+    pub vlans: BTreeMap<String, String>,
     /// MACs that were learned behind it.
     pub macs: usize,
     /// What passed.

@@ -50,7 +50,7 @@ reasons! {
     OwnDatagram => "own-datagram",
     /// The destination lives on the port that the frame came from.
     Hairpin => "hairpin",
-    /// Nobody else is in this segment now.
+    /// Nobody else is in this segment and VLAN now.
     NoDestination => "no-destination",
     /// A peer's frame for a segment without a port here.
     UnknownSegment => "unknown-segment",

@@ -35,6 +35,7 @@ use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
 use crate::place::PeerId;
+use crate::switch::layout::{Limit, Member};
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
@@ -258,7 +259,7 @@ impl Node {
     fn offer(&self, suites: u8) -> Offer {
         Offer {
             suites,
-            segments: self.plane.switch.layout().segments(),
+            segments: self.plane.switch.layout().announcement(),
             boot: self.boot,
             crossing: false,
             abilities: self.settings.abilities,
@@ -284,26 +285,38 @@ impl Node {
         let before = self.plane.switch.layout();
         let mut layout = crate::switch::layout::Layout::clone(&before);
         for segment in before.segments() {
-            let of = |test: &dyn Fn(&Peer) -> bool| -> Vec<PeerId> {
-                self.peers
-                    .iter()
-                    .filter(|p| test(p))
-                    .map(|p| p.id)
-                    .collect()
-            };
-            let members = of(&|p| p.up_since.is_some() && p.takes_part_in(segment));
-            let refused = of(&|p| !p.is_admitted_to(segment));
+            let connected = self.peers.iter().filter(|p| p.up_since.is_some());
+            let members: Vec<Member> = connected
+                .filter_map(|p| {
+                    let vlans = Arc::new(p.vlans_in(segment)?);
+                    Some(Member { peer: p.id, vlans })
+                })
+                .collect();
             let count = members.len();
+            let limits = self.peers.iter().filter_map(|p| limit(p, segment));
+            let limits = limits.collect();
             let changed = before
                 .domain(segment)
                 .is_some_and(|d| d.peers.len() != count);
-            layout.set_peers(segment, members, refused);
+            layout.set_peers(segment, members, limits);
             if changed {
                 self.events.push_back(Event::Carrier(segment, count));
             }
         }
         self.plane.switch.publish(layout);
     }
+}
+
+/// What the configuration keeps a peer from in a segment, if anything.
+fn limit(peer: &Peer, segment: SegmentId) -> Option<Limit> {
+    let vlans = match peer.is_admitted_to(segment) {
+        true => Some(Arc::new(peer.settings.vlans.clone()?)),
+        false => None,
+    };
+    Some(Limit {
+        peer: peer.id,
+        vlans,
+    })
 }
 
 /// Publishes how to send to a peer now.

@@ -17,7 +17,8 @@ use l2vpn::wire::inner::{self, Inner};
 use l2vpn::wire::offer::{self, Abilities, Offer};
 use l2vpn::wire::segment::SegmentId;
 use l2vpn::wire::vlan::{TPID_CUSTOMER, TPID_SERVICE, TPID_STACKED, Tag, Vid, VlanClass};
-use proptest::collection::vec;
+use l2vpn::wire::vlans::VlanSet;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -193,9 +194,25 @@ proptest! {
     }
 
     #[test]
-    fn offers_round_trip(suites: u8, segments in vec(segment(), 0..64), boot: [u8; 8], crossing: bool, junk in bytes(80)) {
+    fn offers_round_trip(
+        suites: u8,
+        segments in btree_map(segment(), vec(0u16..8192, 0..40), 0..64),
+        boot: [u8; 8],
+        crossing: bool,
+        junk in bytes(80),
+    ) {
+        let vlans = |bits: Vec<u16>| bits.into_iter().fold(VlanSet::default(), |s, b| s.with(VlanClass::from_bits(b)));
+        let segments: Vec<_> = segments.into_iter().map(|(id, bits)| (id, vlans(bits))).collect();
         let offer = Offer { suites, segments, boot, crossing, abilities: Abilities::BUNDLES };
-        prop_assert_eq!(Offer::read(&offer.write()), Some(offer));
+        let written = offer.write();
+        prop_assert!(written.len() <= 470, "it fits an initiation: {}", written.len());
+        let read = Offer::read(&written).unwrap();
+        // What has no room is told as more than it is, never as less.
+        for ((id, told), (own, vlans)) in read.segments.iter().zip(&offer.segments) {
+            prop_assert_eq!(id, own);
+            prop_assert_eq!(&vlans.clone().and(told), vlans);
+        }
+        prop_assert_eq!(Offer { segments: offer.segments.clone(), ..read }, offer);
         let _ = Offer::read(&junk);
         let _ = offer::read_first(&junk);
     }

@@ -10,6 +10,7 @@ use l2vpn::switch::port::PortRule;
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::Mac;
 use l2vpn::wire::vlan::Vid;
+use l2vpn::wire::vlans::VlanSet;
 use simulator::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -382,6 +383,7 @@ fn a_stranger_hears_nothing() {
         keepalive: None,
         mtu: None,
         segments: None,
+        vlans: None,
     };
     let id = outside.node.add_peer(settings(target));
     let now = net.now;
@@ -506,6 +508,7 @@ fn under_load_only_proven_addresses_get_through() {
             keepalive: None,
             mtu: None,
             segments: None,
+            vlans: None,
         });
         let now = net.now;
         flooder.node.set_endpoints(id, vec![address(1)], now);
@@ -612,7 +615,118 @@ fn an_access_port_meets_a_trunk() {
         net.member(0).frames(),
         [frame(host(0), host(1), None, b"me")]
     );
-    assert_eq!(net.member(0).drops(DropReason::VlanNotAllowed), 1);
+    // Member 1 knows that 0 has no port in VLAN 30.
+    assert_eq!(net.member(0).drops(DropReason::VlanNotAllowed), 0);
+}
+
+/// A broadcast in a VLAN; `None` for an untagged one.
+fn broadcast_in(from: usize, vid: Option<u8>) -> Vec<u8> {
+    let tag = vid.map(|v| [0x81, 0, 0, v]);
+    frame(Mac::BROADCAST, host(from), tag, b"who has")
+}
+
+fn list(vids: &[u16]) -> VlanSet {
+    VlanSet::of_list(&vids.iter().filter_map(|v| Vid::new(*v)).collect())
+}
+
+#[test]
+fn floods_go_only_to_members_with_a_port_in_the_vlan() {
+    let mut recipes: Vec<Recipe> = (0..4).map(Recipe::new).collect();
+    let vid = |n| Vid::new(n).unwrap();
+    let trunk = |vids: &[u16]| PortRule::Trunk {
+        allowed: Some(vids.iter().map(|v| vid(*v)).collect()),
+        native: None,
+    };
+    recipes[1].ports = vec![(segment(1), PortRule::Access(vid(20)))];
+    recipes[2].ports = vec![(segment(1), trunk(&[20, 30]))];
+    recipes[3].ports = vec![
+        (segment(1), PortRule::Qinq(vid(20))),
+        (segment(1), PortRule::Access(vid(40))),
+    ];
+    let mut net = Network::of(recipes, 31);
+    net.introduce_all();
+    net.run_for(SECOND);
+    for (tag, expected) in [
+        (None, vec![]),
+        (Some(20), vec![1, 2]),
+        (Some(30), vec![2]),
+        (Some(40), vec![3]),
+        (Some(50), vec![]),
+    ] {
+        net.recording.clear();
+        net.send(0, 0, &broadcast_in(0, tag));
+        net.run_for(millis(5));
+        let mut to: Vec<_> = net.recording.iter().map(|r| r.to).collect();
+        to.sort_unstable();
+        let expected: Vec<_> = expected.into_iter().map(address).collect();
+        assert_eq!(to, expected, "{tag:?}");
+    }
+    net.recording.clear();
+    net.send(
+        0,
+        0,
+        &frame(Mac::BROADCAST, host(0), Some([0x88, 0xa8, 0, 20]), b"s"),
+    );
+    net.run_for(millis(5));
+    let to: Vec<_> = net.recording.iter().map(|r| r.to).collect();
+    assert_eq!(
+        to.len(),
+        2,
+        "the service VLAN of member 3, and 2's list: {to:?}"
+    );
+    // Nothing came that was not carried on.
+    for n in 1..4 {
+        assert_eq!(net.member(n).drops(DropReason::VlanNotAllowed), 0, "{n}");
+    }
+}
+
+#[test]
+fn what_passes_between_peers_is_what_both_allow() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    recipes[0].peer_vlans = Some(list(&[10, 20]));
+    recipes[1].peer_vlans = Some(list(&[20, 30]));
+    let mut net = Network::of(recipes, 32);
+    net.introduce(0, 1);
+    net.run_for(SECOND);
+    for tag in [None, Some(10), Some(20), Some(30)] {
+        net.send(0, 0, &broadcast_in(0, tag));
+        net.send(1, 0, &broadcast_in(1, tag));
+    }
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames(), [broadcast_in(0, Some(20))]);
+    assert_eq!(net.member(0).frames(), [broadcast_in(1, Some(20))]);
+    // 10 was sent, since the sender may, and 30 the other way: the receivers refused them, and learned nothing of them.
+    for n in 0..2 {
+        assert_eq!(net.member(n).drops(DropReason::VlanNotAllowed), 1, "{n}");
+        let now = net.now;
+        let known = net.member(n).plane.switch.table.entries(now);
+        let from_peer = known.iter().filter(|e| matches!(e.place, Place::Peer(_)));
+        assert_eq!(from_peer.count(), 1);
+    }
+}
+
+#[test]
+fn a_host_known_in_a_vlan_that_its_member_may_not_have_any_more_gets_nothing() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    let vid = |n| Vid::new(n).unwrap();
+    let mut net = Network::of(recipes.clone(), 33);
+    net.introduce(0, 1);
+    net.run_for(SECOND);
+    net.send(1, 0, &broadcast_in(1, Some(20)));
+    net.run_for(millis(5));
+    recipes[1].ports = vec![(segment(1), PortRule::Access(vid(30)))];
+    net.recipes = recipes;
+    net.rebuild(1);
+    net.introduce(1, 0);
+    net.run_for(SECOND);
+    net.recording.clear();
+    net.send(
+        0,
+        0,
+        &frame(host(1), host(0), Some([0x81, 0, 0, 20]), b"still there?"),
+    );
+    net.run_for(millis(5));
+    assert_eq!(net.recording.len(), 0);
 }
 
 #[test]
@@ -751,6 +865,7 @@ fn a_key_of_low_order_makes_no_packet_and_no_busy_loop() {
         keepalive: None,
         mtu: None,
         segments: None,
+        vlans: None,
     });
     node.set_endpoints(id, vec![address(7)], now);
     net.run_for(SECOND * 200);

@@ -113,7 +113,13 @@ fn peer(out: &mut String, peer: &PeerView) {
         );
     }
     if !peer.segments.is_empty() {
-        let segments = peer.segments.join(", ");
+        let with_vlans = |name: &String| match peer.vlans.get(name) {
+            Some(vlans) if vlans.is_empty() => format!("{name} (no vlans)"),
+            Some(vlans) => format!("{name} (vlans {vlans})"),
+            None => name.clone(),
+        };
+        let segments: Vec<String> = peer.segments.iter().map(with_vlans).collect();
+        let segments = segments.join(", ");
         let _ = writeln!(out, "  segments: {segments}  macs {}", peer.macs);
     }
     let _ = writeln!(
@@ -210,6 +216,7 @@ mod tests {
                         loss_ppm: 1234,
                     },
                     segments: vec!["lan".into()],
+                    vlans: [("lan".into(), "10,20".into())].into(),
                     macs: 4,
                     transfer: TransferView {
                         rx_bytes: 3_355_443,

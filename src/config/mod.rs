@@ -16,6 +16,7 @@ mod ports;
 pub mod raw;
 pub mod template;
 pub mod tuning;
+mod vlans;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::switch::table::Limits;
 use crate::time::Duration;
 use crate::wire::ethernet::Mac;
 use crate::wire::segment::SegmentId;
+use crate::wire::vlans::VlanSet;
 pub use checker::is_name;
 pub use endpoint::EndpointName;
 use finding::Report;
@@ -108,6 +110,8 @@ pub struct PeerConfig {
     pub mtu: Option<u16>,
     /// The segments that it may take part in.
     pub segments: Option<Vec<SegmentId>>,
+    /// The VLANs that it may take part in, in each of them.
+    pub vlans: Option<VlanSet>,
 }
 
 /// Whether the published key pairs may be used.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::checker::Checker;
 use super::paths::resolve;
 use super::raw::{Field, RawPeer, Sections};
+use super::vlans::peer_vlans;
 use super::{EndpointName, PeerConfig};
 use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
 use crate::time::Duration;
@@ -51,6 +52,9 @@ fn one(
     let segments = checker
         .take(raw.segments)
         .map(|(list, at)| segments(checker, list, &at));
+    let vlans = checker
+        .take(raw.vlans)
+        .map(|(list, at)| peer_vlans(checker, list, &at));
     let name = checker.take(raw.name);
     if let Some((name, at)) = &name
         && checker.name(name, at)
@@ -70,6 +74,7 @@ fn one(
         keepalive,
         mtu,
         segments,
+        vlans,
     })
 }
 

@@ -5,11 +5,10 @@ use std::ops::Range;
 
 use super::checker::Checker;
 use super::raw::{Field, RawPort, Sections};
+use super::vlans::{self, VlanFields};
 use super::{PortConfig, SegmentConfig};
-use crate::switch::port::{PortRule, VidSet};
 use crate::wire::ethernet::Mac;
 use crate::wire::segment::SegmentId;
-use crate::wire::vlan::Vid;
 
 /// The longest interface name, in bytes (IFNAMSIZ less its NUL).
 const MAX_NAME: usize = 15;
@@ -52,7 +51,14 @@ fn one(
     at: &Range<usize>,
     (segments, others): (&[SegmentConfig], &[PortConfig]),
 ) -> Option<PortConfig> {
-    let rule = vlan_rule(checker, raw.mode, (raw.vlan, raw.vlans, raw.native), at);
+    let fields = VlanFields {
+        mode: raw.mode,
+        vlan: raw.vlan,
+        vlans: raw.vlans,
+        native: raw.native,
+        translate: raw.translate,
+    };
+    let rule = vlans::rule(checker, fields, at);
     let mtu = checker.number(raw.mtu, "mtu", MTU_RANGE);
     let mac = checker.take(raw.mac).and_then(|m| port_mac(checker, m));
     let addresses = checker
@@ -64,10 +70,9 @@ fn one(
         .take(raw.bridge)
         .filter(|(name, at)| interface_name(checker, name, at));
     if let (Some((_, at)), false) = (&bridge, addresses.is_empty()) {
-        checker
-            .findings
-            .warning(at, "addresses on a port that joins a bridge have no effect")
-            .hint("give them to the bridge instead");
+        let message = "addresses on a port that joins a bridge have no effect";
+        let warning = checker.findings.warning(at, message);
+        warning.hint("give them to the bridge instead");
     }
     let offload = checker.offload(raw.offload);
     let no_tap = raw.tap.is_none();
@@ -84,10 +89,10 @@ fn one(
             .findings
             .error(&tap_at, format!("TAP \"{tap}\" stands twice"));
     }
-    if bridge.as_ref().is_some_and(|(b, _)| *b == tap) {
-        checker
-            .findings
-            .error(&tap_at, "a TAP and its bridge cannot have one name");
+    let is_bridge = bridge.as_ref().is_some_and(|(b, _)| *b == tap);
+    if is_bridge {
+        let message = "a TAP and its bridge cannot have one name";
+        checker.findings.error(&tap_at, message);
     }
     Some(PortConfig {
         tap,
@@ -197,111 +202,4 @@ fn parse_address(text: &str) -> Option<(IpAddr, u8)> {
     let bits = if ip.is_ipv4() { 32 } else { 128 };
     let usable = !ip.is_unspecified() && !ip.is_multicast();
     (usable && (1..=bits).contains(&prefix)).then_some((ip, prefix))
-}
-
-type VlanFields = (
-    Option<Field<i64>>,
-    Option<Field<Vec<toml::Value>>>,
-    Option<Field<i64>>,
-);
-
-fn vlan_rule(
-    checker: &mut Checker<'_>,
-    mode: Option<Field<String>>,
-    (vlan, vlans, native): VlanFields,
-    at: &Range<usize>,
-) -> Option<PortRule> {
-    let given = (vlan.is_some(), vlans.is_some(), native.is_some());
-    let wrong_type = mode.as_ref().is_some_and(|m| m.value.is_err());
-    let mode = checker.take(mode);
-    let vlan_at = vlan.as_ref().map_or(at.clone(), |f| f.span.clone());
-    let list_at = vlans.as_ref().map_or(at.clone(), |f| f.span.clone());
-    let native_at = native.as_ref().map_or(at.clone(), |f| f.span.clone());
-    let vid = |checker: &mut Checker<'_>, field, what| {
-        checker.number(field, what, 1..=4094).and_then(Vid::new)
-    };
-    let vlan = vid(checker, vlan, "vlan");
-    let native = vid(checker, native, "native VLAN");
-    let allowed = checker
-        .take(vlans)
-        .map(|(list, at)| vlan_list(checker, list, &at));
-    let misplaced = |checker: &mut Checker<'_>, at: &Range<usize>, key: &str, mode: &str| {
-        let other = if mode == "access" { "trunk" } else { "access" };
-        checker
-            .findings
-            .error(
-                at,
-                format!("\"{key}\" has no meaning on a port with mode \"{mode}\""),
-            )
-            .hint(format!("remove it, or write mode = \"{other}\""));
-    };
-    match mode.as_ref().map(|(m, _)| m.as_str()) {
-        Some("access") => {
-            if given.1 {
-                misplaced(checker, &list_at, "vlans", "access");
-            }
-            if given.2 {
-                misplaced(checker, &native_at, "native", "access");
-            }
-            if !given.0 {
-                checker
-                    .findings
-                    .error(at, "an access port needs its VLAN")
-                    .hint("vlan = 10");
-            }
-            vlan.map(PortRule::Access)
-        }
-        Some("trunk") | None => {
-            if given.0 {
-                misplaced(checker, &vlan_at, "vlan", "trunk");
-            }
-            (!wrong_type).then_some(PortRule::Trunk { allowed, native })
-        }
-        Some(other) => {
-            let at = mode.as_ref().map_or(at, |(_, at)| at);
-            checker
-                .findings
-                .error(at, format!("mode \"{other}\" is not known"))
-                .hint("\"access\" or \"trunk\"");
-            None
-        }
-    }
-}
-
-fn vlan_list(checker: &mut Checker<'_>, list: Vec<toml::Value>, at: &Range<usize>) -> VidSet {
-    let mut set = VidSet::default();
-    if list.is_empty() {
-        checker
-            .findings
-            .error(at, "an empty list of VLANs lets nothing pass")
-            .hint("leave \"vlans\" out to let everything pass");
-    }
-    for item in list {
-        match vlan_range(&item) {
-            Some((low, high)) => {
-                (low.get()..=high.get())
-                    .filter_map(Vid::new)
-                    .for_each(|v| set.insert(v));
-            }
-            None => checker
-                .findings
-                .error(at, format!("{item} is not a VLAN or a range of VLANs"))
-                .hint("numbers from 1 to 4094, ranges as \"30-39\""),
-        }
-    }
-    set
-}
-
-fn vlan_range(item: &toml::Value) -> Option<(Vid, Vid)> {
-    let vid = |n: i64| u16::try_from(n).ok().and_then(Vid::new);
-    match item {
-        toml::Value::Integer(n) => vid(*n).map(|v| (v, v)),
-        toml::Value::String(text) => {
-            let (low, high) = text.split_once('-').unwrap_or((text, text));
-            let low = vid(low.trim().parse().ok()?)?;
-            let high = vid(high.trim().parse().ok()?)?;
-            (low <= high).then_some((low, high))
-        }
-        _ => None,
-    }
 }

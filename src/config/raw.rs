@@ -215,6 +215,8 @@ tables! {
         vlans: Field<Vec<toml::Value>>,
         /// The VLAN of a trunk's untagged frames.
         native: Field<i64>,
+        /// Pairs of the port's and the network's VLANs, as `"10:110"`.
+        translate: Field<Vec<toml::Value>>,
         /// `on`, `tcp`, `segments` or `off`; by default the member's.
         offload: Field<String>,
     }
@@ -234,6 +236,8 @@ tables! {
         mtu: Field<i64>,
         /// The segments that it may take part in.
         segments: Field<Vec<String>>,
+        /// The VLANs that it may take part in: numbers, ranges and `"untagged"`.
+        vlans: Field<Vec<toml::Value>>,
     }
     /// `[switch]`
     RawSwitch {

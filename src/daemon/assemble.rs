@@ -271,6 +271,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
             keepalive: peer.keepalive,
             mtu: peer.mtu,
             segments: peer.segments.clone(),
+            vlans: peer.vlans.clone(),
         });
     }
     node

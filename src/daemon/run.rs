@@ -144,6 +144,8 @@ impl Plan {
                     let native = native.map_or("none".into(), |v| v.to_string());
                     format!("trunk, VLANs {allowed}, native {native}")
                 }
+                PortRule::Qinq(vid) => format!("qinq, service VLAN {vid}"),
+                PortRule::Translate(map) => format!("translate, VLANs {map}"),
             };
             steps.push(format!("# {tap}: segment {}, {rule}", port.segment));
         }

@@ -84,6 +84,8 @@ impl Member {
                         .unwrap_or_default(),
                     native.map(|v| v.get()),
                 ),
+                PortRule::Qinq(vid) => ("qinq", vid.to_string(), None),
+                PortRule::Translate(map) => ("translate", map.to_string(), None),
             };
             PortView {
                 tap: port.tap.clone(),
@@ -119,10 +121,12 @@ impl Member {
             (None, Some(_)) => "connecting",
             (None, None) => "down",
         };
-        let segments = session.map(|s| {
-            let taken = s.segments.iter().filter(|s| peer.is_admitted_to(**s));
-            taken.map(|s| self.segment_name(*s)).collect()
-        });
+        let ids = session
+            .iter()
+            .flat_map(|s| s.segments.iter().map(|(id, _)| *id));
+        let taken: Vec<_> = ids
+            .filter_map(|id| Some((self.segment_name(id), peer.vlans_in(id)?)))
+            .collect();
         PeerView {
             name: peer.settings.name.clone(),
             public_key: peer.settings.key.to_string(),
@@ -146,7 +150,12 @@ impl Member {
                 }),
                 loss_ppm: peer.loss.ppm(),
             },
-            segments: segments.unwrap_or_default(),
+            segments: taken.iter().map(|(name, _)| name.clone()).collect(),
+            vlans: taken
+                .iter()
+                .filter(|(_, vlans)| !vlans.is_everything())
+                .map(|(name, vlans)| (name.clone(), vlans.to_string()))
+                .collect(),
             macs: macs.get(&Place::Peer(peer.id)).copied().unwrap_or(0),
             transfer: TransferView {
                 rx_frames,

@@ -159,9 +159,7 @@ impl<'a> Candidate<'a> {
 
     fn write_head(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.frame.addresses());
-        if let Some(tag) = self.frame.tag() {
-            out.extend_from_slice(&tag.to_bytes());
-        }
+        out.extend_from_slice(&self.frame.tags());
         let headers = self.frame.after_tag().get(..self.layers.payload);
         out.extend_from_slice(headers.unwrap_or_default());
     }

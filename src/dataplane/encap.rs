@@ -88,10 +88,10 @@ impl Encap {
         now: Instant,
         exits: &mut impl Exits,
     ) {
-        let (ports, peers): (&[PortId], &[PeerId]) = match &forward.targets {
-            Targets::One(Place::Port(port)) => (std::slice::from_ref(port), &[]),
-            Targets::One(Place::Peer(peer)) => (&[], std::slice::from_ref(peer)),
-            Targets::Flood { ports, peers } => (ports, peers),
+        let ports: &[PortId] = match &forward.targets {
+            Targets::One(Place::Port(port)) => std::slice::from_ref(port),
+            Targets::One(Place::Peer(_)) => &[],
+            Targets::Flood { ports, .. } => ports,
         };
         // A destination that fails never keeps the frame from the others.
         let cargo = (forward, offload);
@@ -99,7 +99,7 @@ impl Encap {
             deliver(&self.plane, (layout, *port), cargo, &mut self.bench, exits);
         }
         let links = self.plane.links();
-        for peer in peers {
+        for peer in forward.peers() {
             if self.outbound.is_full() {
                 self.flush(now, exits);
             }
@@ -110,7 +110,7 @@ impl Encap {
             match sent {
                 Ok(()) => {}
                 Err(DropReason::NoSession | DropReason::SessionExpired) => {
-                    self.wanted(*peer, forward, offload, exits);
+                    self.wanted(peer, forward, offload, exits);
                 }
                 Err(reason) => self.plane.drops.count(reason),
             }
@@ -174,6 +174,10 @@ pub(super) fn deliver(
     let Some(port) = port else {
         return plane.drops.count(DropReason::UnknownSegment);
     };
+    // A flood is for those that have part in the VLAN; that others have none is no fault.
+    if matches!(forward.targets, Targets::Flood { .. }) && !port.rule.carries(forward.class) {
+        return;
+    }
     match port.rule.egress(forward.frame) {
         Err(reason) => plane.drops.count(reason),
         Ok(frame) if offload.checksum != Checksum::Begun || exits.takes(port.id, offload) => {

@@ -156,9 +156,7 @@ pub fn split<'a>(
     let (headers, payload) = frame.after_tag().split_at_checked(layers.payload)?;
     head.clear();
     head.extend_from_slice(frame.addresses());
-    if let Some(tag) = frame.tag() {
-        head.extend_from_slice(&tag.to_bytes());
-    }
+    head.extend_from_slice(&frame.tags());
     head.extend_from_slice(headers);
     // The payload lies in one piece: behind the headers, or elsewhere.
     match (payload, frame.tail()) {

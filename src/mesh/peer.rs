@@ -20,6 +20,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::control::Received;
 use crate::wire::offer::Stamp;
 use crate::wire::segment::SegmentId;
+use crate::wire::vlans::VlanSet;
 
 /// What the configuration says of a peer.
 pub struct PeerSettings {
@@ -35,6 +36,8 @@ pub struct PeerSettings {
     pub mtu: Option<u16>,
     /// The segments that it may take part in; `None` for all.
     pub segments: Option<Vec<SegmentId>>,
+    /// The VLANs that it may take part in, in each of them; `None` for all.
+    pub vlans: Option<VlanSet>,
 }
 
 /// The answer to a peer's last initiation, for its copies.
@@ -168,13 +171,16 @@ impl Peer {
         self.path.endpoint().is_some() || !self.known.is_empty()
     }
 
-    /// The segments in which it has ports, as it announced for the current session, and may have them.
-    pub fn takes_part_in(&self, segment: SegmentId) -> bool {
-        self.is_admitted_to(segment)
-            && self
-                .keyring
-                .current()
-                .is_some_and(|s| s.segments.contains(&segment))
+    /// Which VLANs of a segment it has ports in, as it announced for the current session, and may have them; `None`
+    /// when it has no part in the segment.
+    pub fn vlans_in(&self, segment: SegmentId) -> Option<VlanSet> {
+        let session = self.keyring.current()?;
+        let announced = session.segments.iter().find(|(id, _)| *id == segment);
+        let (_, announced) = announced.filter(|_| self.is_admitted_to(segment))?;
+        Some(match &self.settings.vlans {
+            Some(allowed) => announced.clone().and(allowed),
+            None => announced.clone(),
+        })
     }
 
     /// Whether the configuration lets it take part in a segment.

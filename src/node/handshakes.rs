@@ -23,7 +23,7 @@ use crate::wire::datagram::{
 use crate::wire::offer::{self, Offer, STAMP_LEN, Stamp};
 
 /// Bytes of the initiation's payload. It is padded to this, so that no response is ever longer than its initiation.
-const FIRST_PAYLOAD_LEN: usize = 256;
+const FIRST_PAYLOAD_LEN: usize = 512;
 /// Type of the element that pads.
 const PADDING: u8 = 0;
 

@@ -14,6 +14,7 @@ use super::session::{Role, SendHalf};
 use crate::time::{Duration, Instant};
 use crate::wire::offer::Abilities;
 use crate::wire::segment::SegmentId;
+use crate::wire::vlans::VlanSet;
 
 const MAX_PENDING: usize = 2;
 /// Two sessions that began within this time of each other may be one crossing.
@@ -35,8 +36,8 @@ pub struct Session {
     pub crossed: bool,
     /// What the peer drew when it started: sessions of two starts never compete.
     pub boot: [u8; 8],
-    /// The segments that the peer announced in the handshake.
-    pub segments: Vec<SegmentId>,
+    /// The segments that the peer announced in the handshake, and its VLANs in each.
+    pub segments: Vec<(SegmentId, VlanSet)>,
     /// What both ends can do with frames.
     pub abilities: Abilities,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::layout::{Domain, Layout, Port};
+use super::layout::{Layout, Member, Port};
 use super::table::{ForwardingTable, Key};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place, PortId};
@@ -29,8 +29,9 @@ pub enum Targets<'l> {
     Flood {
         /// Our ports in the segment.
         ports: &'l [PortId],
-        /// Peers in the segment; empty for a frame that came from a peer (split horizon).
-        peers: &'l [PeerId],
+        /// Peers in the segment; empty for a frame that came from a peer (split horizon). Those that have no part in its
+        /// VLAN are among them, see [`Forward::peers`].
+        peers: &'l [Member],
     },
 }
 
@@ -41,8 +42,25 @@ pub struct Forward<'a, 'l> {
     pub frame: Parts<'a>,
     /// Its segment.
     pub segment: SegmentId,
+    /// Its VLAN.
+    pub class: VlanClass,
     /// Who gets it.
     pub targets: Targets<'l>,
+}
+
+impl<'l> Forward<'_, 'l> {
+    /// The peers that get it.
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> + use<'l> {
+        let class = self.class;
+        let (one, many): (_, &[Member]) = match &self.targets {
+            Targets::One(Place::Peer(peer)) => (Some(*peer), &[]),
+            Targets::One(Place::Port(_)) => (None, &[]),
+            Targets::Flood { peers, .. } => (None, peers),
+        };
+        let has_part = move |m: &&'l Member| m.vlans.contains(class);
+        one.into_iter()
+            .chain(many.iter().filter(has_part).map(|m| m.peer))
+    }
 }
 
 impl Switch {
@@ -86,8 +104,17 @@ impl Switch {
         let known = self.known(frame.destination, key(frame.destination), now);
         let targets = match known {
             Some(place) if place == here => return Err(DropReason::Hairpin),
+            // What the peer would drop is not sent; one that is not connected waits for its session with the frame.
+            Some(Place::Peer(peer))
+                if domain
+                    .member(peer)
+                    .is_some_and(|m| !m.vlans.contains(class))
+                    || domain.admit(peer, class).is_err() =>
+            {
+                return Err(DropReason::VlanNotAllowed);
+            }
             Some(place) => Targets::One(place),
-            None if domain.peers.is_empty() && domain.ports.len() < 2 => {
+            None if !layout.has_others(domain, port.id, class) => {
                 return Err(DropReason::NoDestination);
             }
             None => Targets::Flood {
@@ -98,6 +125,7 @@ impl Switch {
         Ok(Forward {
             frame: parts,
             segment: port.segment,
+            class,
             targets,
         })
     }
@@ -113,12 +141,17 @@ impl Switch {
         frame: &Frame<'a>,
         now: Instant,
     ) -> Result<Forward<'a, 'l>, DropReason> {
-        let domain = admitted(layout, segment, peer)?;
+        let domain = layout.domain(segment).ok_or(DropReason::UnknownSegment)?;
+        let class = VlanClass::of(frame.parts.tag());
+        domain.admit(peer, class)?;
         check_source(frame.source)?;
         if layout.is_own(frame.source) {
             return Err(DropReason::SourceIsOwn);
         }
-        let class = VlanClass::of(frame.parts.tag());
+        // What no port of ours carries is not learned either.
+        if !domain.vlans.contains(class) {
+            return Err(DropReason::VlanNotAllowed);
+        }
         let key = |mac| Key::new(segment, class, mac);
         self.table.learn(key(frame.source), Place::Peer(peer), now);
         let targets = match self.known(frame.destination, key(frame.destination), now) {
@@ -133,6 +166,7 @@ impl Switch {
         Ok(Forward {
             frame: frame.parts,
             segment,
+            class,
             targets,
         })
     }
@@ -143,13 +177,6 @@ impl Switch {
         }
         self.table.look_up(key, now)
     }
-}
-
-fn admitted(layout: &Layout, segment: SegmentId, peer: PeerId) -> Result<&Domain, DropReason> {
-    layout
-        .domain(segment)
-        .filter(|d| d.refused.binary_search(&peer).is_err())
-        .ok_or(DropReason::UnknownSegment)
 }
 
 /// A source that no station has must not be learned: one frame with a group source would draw all broadcasts to it.
@@ -166,8 +193,10 @@ fn check_source(source: Mac) -> Result<(), DropReason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::switch::layout::Limit;
     use crate::switch::port::PortRule;
     use crate::switch::table::Limits;
+    use crate::wire::vlans::VlanSet;
 
     const NOW: Instant = Instant::from_micros(1_000_000);
     const OWN: Mac = Mac([2, 0, 0, 0, 0, 0xaa]);
@@ -185,7 +214,16 @@ mod tests {
             mac: OWN,
         };
         let mut layout = Layout::new(vec![port(0, 1), port(1, 1), port(2, 2)]);
-        layout.set_peers(segment(1), vec![PeerId(1), PeerId(2)], vec![PeerId(3)]);
+        let member = |peer| Member {
+            peer,
+            vlans: Arc::new(VlanSet::everything()),
+        };
+        let refused = Limit {
+            peer: PeerId(3),
+            vlans: None,
+        };
+        let members = vec![member(PeerId(1)), member(PeerId(2))];
+        layout.set_peers(segment(1), members, vec![refused]);
         Switch::new(ForwardingTable::new(Limits::default(), (3, 4)), layout)
     }
 

@@ -4,11 +4,15 @@
 //! load it once per batch. Flood lists are ready-made, so that flooding is a walk over two slices.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::port::PortRule;
+use crate::drops::DropReason;
 use crate::place::{PeerId, PortId};
 use crate::wire::ethernet::Mac;
 use crate::wire::segment::SegmentId;
+use crate::wire::vlan::VlanClass;
+use crate::wire::vlans::VlanSet;
 
 /// A port of this member.
 #[derive(Clone, Debug)]
@@ -28,10 +32,53 @@ pub struct Port {
 pub struct Domain {
     /// Our ports in it.
     pub ports: Vec<PortId>,
-    /// The connected peers with ports in it: who gets floods.
-    pub peers: Vec<PeerId>,
-    /// The peers that the configuration keeps out, sorted.
-    pub refused: Vec<PeerId>,
+    /// The connected peers with ports in it, by their numbers.
+    pub peers: Vec<Member>,
+    /// What the configuration keeps peers from, by their numbers.
+    pub limits: Vec<Limit>,
+    /// The VLANs that our own ports in it take part in.
+    pub vlans: Arc<VlanSet>,
+}
+
+/// A connected peer with ports in a segment.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Which peer.
+    pub peer: PeerId,
+    /// The VLANs that it has ports in and may have: what it is sent.
+    pub vlans: Arc<VlanSet>,
+}
+
+/// A peer that may not do everything in a segment.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// Which peer.
+    pub peer: PeerId,
+    /// The VLANs that it may send in; `None` keeps it out of the segment.
+    pub vlans: Option<Arc<VlanSet>>,
+}
+
+impl Domain {
+    /// A connected peer with ports here.
+    pub fn member(&self, peer: PeerId) -> Option<&Member> {
+        let at = self.peers.binary_search_by_key(&peer, |m| m.peer).ok()?;
+        self.peers.get(at)
+    }
+
+    /// Whether a peer may send frames of this class here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&self, peer: PeerId, class: VlanClass) -> Result<(), DropReason> {
+        let Ok(at) = self.limits.binary_search_by_key(&peer, |l| l.peer) else {
+            return Ok(());
+        };
+        match self.limits.get(at).map(|l| &l.vlans) {
+            Some(Some(vlans)) if vlans.contains(class) => Ok(()),
+            Some(Some(_)) => Err(DropReason::VlanNotAllowed),
+            _ => Err(DropReason::UnknownSegment),
+        }
+    }
 }
 
 /// All of it.
@@ -46,17 +93,25 @@ impl Layout {
     pub fn new(ports: Vec<Port>) -> Self {
         let mut domains: BTreeMap<SegmentId, Domain> = BTreeMap::new();
         for port in &ports {
-            domains.entry(port.segment).or_default().ports.push(port.id);
+            let domain = domains.entry(port.segment).or_default();
+            domain.ports.push(port.id);
+            domain.vlans = Arc::new(port.rule.vlans().or(&domain.vlans));
         }
         Layout { ports, domains }
     }
 
-    /// Sets which peers a segment's floods go to, and which may not take part in it.
-    pub fn set_peers(&mut self, segment: SegmentId, peers: Vec<PeerId>, mut refused: Vec<PeerId>) {
+    /// Sets which peers take part in a segment, and which of all peers may not do everything there.
+    pub fn set_peers(
+        &mut self,
+        segment: SegmentId,
+        mut peers: Vec<Member>,
+        mut limits: Vec<Limit>,
+    ) {
         if let Some(domain) = self.domains.get_mut(&segment) {
-            refused.sort_unstable();
+            peers.sort_unstable_by_key(|m| m.peer);
+            limits.sort_unstable_by_key(|l| l.peer);
             domain.peers = peers;
-            domain.refused = refused;
+            domain.limits = limits;
         }
     }
 
@@ -75,9 +130,22 @@ impl Layout {
         self.domains.get(&segment)
     }
 
+    /// Whether anybody but this port takes part in a VLAN of a segment.
+    pub fn has_others(&self, domain: &Domain, but: PortId, class: VlanClass) -> bool {
+        let carries = |id: &PortId| self.port(*id).is_some_and(|p| p.rule.carries(class));
+        domain.peers.iter().any(|m| m.vlans.contains(class))
+            || domain.ports.iter().any(|id| *id != but && carries(id))
+    }
+
     /// The segments in which we have ports.
     pub fn segments(&self) -> Vec<SegmentId> {
         self.domains.keys().copied().collect()
+    }
+
+    /// The segments in which we have ports, and the VLANs that these take part in.
+    pub fn announcement(&self) -> Vec<(SegmentId, VlanSet)> {
+        let each = |(id, domain): (&SegmentId, &Domain)| (*id, VlanSet::clone(&domain.vlans));
+        self.domains.iter().map(each).collect()
     }
 
     /// Whether a MAC is one of our ports'.

@@ -13,3 +13,4 @@ pub mod decide;
 pub mod layout;
 pub mod port;
 pub mod table;
+pub mod translation;

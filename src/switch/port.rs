@@ -1,77 +1,10 @@
-//! What a port does with VLAN tags: IEEE 802.1Q access and trunk ports.
+//! What a port does with VLAN tags: IEEE 802.1Q access and trunk ports, 802.1ad customer edge ports, translation.
 
+use super::translation::VidMap;
 use crate::drops::DropReason;
 use crate::wire::ethernet::Parts;
 use crate::wire::vlan::{TPID_CUSTOMER, Tag, Vid, VlanClass};
-
-/// A set of VLANs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct VidSet(Box<[u64; 64]>);
-
-impl Default for VidSet {
-    fn default() -> Self {
-        VidSet(Box::new([0; 64]))
-    }
-}
-
-impl VidSet {
-    /// Adds a VLAN.
-    pub fn insert(&mut self, vid: Vid) {
-        let vid = usize::from(vid.get());
-        if let Some(word) = self.0.get_mut(vid / 64) {
-            *word |= 1 << (vid % 64);
-        }
-    }
-
-    /// Whether the VLAN is in the set.
-    pub fn contains(&self, vid: Vid) -> bool {
-        let vid = usize::from(vid.get());
-        self.0
-            .get(vid / 64)
-            .is_some_and(|word| word & (1 << (vid % 64)) != 0)
-    }
-
-    /// The VLANs in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = Vid> + '_ {
-        (1..=4094)
-            .filter_map(Vid::new)
-            .filter(|v| self.contains(*v))
-    }
-}
-
-impl FromIterator<Vid> for VidSet {
-    fn from_iter<I: IntoIterator<Item = Vid>>(vids: I) -> Self {
-        let mut set = VidSet::default();
-        vids.into_iter().for_each(|v| set.insert(v));
-        set
-    }
-}
-
-/// Writes runs as ranges: `10,20,30-39`.
-impl std::fmt::Display for VidSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut vids = self.iter().map(Vid::get).peekable();
-        let mut separator = "";
-        while let Some(first) = vids.next() {
-            let mut last = first;
-            while let Some(next) = vids.next_if_eq(&(last + 1)) {
-                last = next;
-            }
-            match last == first {
-                true => write!(f, "{separator}{first}")?,
-                false => write!(f, "{separator}{first}-{last}")?,
-            }
-            separator = ",";
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for VidSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
-}
+use crate::wire::vlans::{VidSet, VlanSet};
 
 /// How a port treats tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +20,11 @@ pub enum PortRule {
         /// when VLANs are listed.
         native: Option<Vid>,
     },
+    /// A customer edge port: whatever comes gets a service tag of this VLAN before all others, with the priority of the
+    /// customer's tag; frames of the service VLAN lose it again. What is behind it is the customer's, bit for bit.
+    Qinq(Vid),
+    /// Tagged frames whose VLANs have other numbers here than in the network; all others are dropped.
+    Translate(VidMap),
 }
 
 impl PortRule {
@@ -134,6 +72,44 @@ impl PortRule {
                 (None, None, _) => Ok(frame),
                 (None, Some(_), _) => Err(DropReason::UntaggedOnTrunk),
             },
+            PortRule::Qinq(vid) => frame
+                .pushed(Tag::service(*vid, tag))
+                .ok_or(DropReason::VlanNotAllowed),
+            PortRule::Translate(map) => exchange(frame, |vid| map.to_network(vid)),
+        }
+    }
+
+    /// Whether this port takes part in one of the network's VLANs, see [`PortRule::vlans`].
+    pub fn carries(&self, class: VlanClass) -> bool {
+        match self {
+            PortRule::Access(vid) => class == VlanClass::customer(*vid),
+            PortRule::Trunk { allowed, native } if class == VlanClass::UNTAGGED => {
+                allowed.is_none() && native.is_none()
+            }
+            PortRule::Trunk { allowed, native } => carries(allowed, *native, class),
+            PortRule::Qinq(vid) => class == VlanClass::service(*vid),
+            PortRule::Translate(map) => {
+                !class.is_service() && class.vid().and_then(|v| map.to_port(v)).is_some()
+            }
+        }
+    }
+
+    /// Which of the network's VLANs this port takes part in: what it may bring and what it can carry.
+    pub fn vlans(&self) -> VlanSet {
+        match self {
+            PortRule::Access(vid) => VlanSet::default().with(VlanClass::customer(*vid)),
+            PortRule::Trunk { allowed, native } => {
+                let listed = match allowed {
+                    None if native.is_none() => return VlanSet::everything(),
+                    None => VlanSet::everything().without(VlanClass::UNTAGGED),
+                    Some(list) => VlanSet::of_list(list),
+                };
+                native.map_or(listed.clone(), |v| listed.with(VlanClass::customer(v)))
+            }
+            PortRule::Qinq(vid) => VlanSet::default().with(VlanClass::service(*vid)),
+            PortRule::Translate(map) => map.networks().fold(VlanSet::default(), |set, v| {
+                set.with(VlanClass::customer(v))
+            }),
         }
     }
 
@@ -170,8 +146,29 @@ impl PortRule {
                     Err(DropReason::VlanNotAllowed)
                 }
             }
+            PortRule::Qinq(vid) if class == VlanClass::service(*vid) => Ok(frame.with_tag(None)),
+            PortRule::Qinq(_) => Err(DropReason::VlanNotAllowed),
+            PortRule::Translate(map) => exchange(frame, |vid| map.to_port(vid)),
         }
     }
+}
+
+/// Exchanges the VLAN of a customer tag; whatever has none goes nowhere.
+fn exchange<'a>(
+    frame: Parts<'a>,
+    other: impl Fn(Vid) -> Option<Vid>,
+) -> Result<Parts<'a>, DropReason> {
+    let tag = frame.tag().ok_or(DropReason::UntaggedOnTrunk)?;
+    let class = VlanClass::of(Some(tag));
+    if class == VlanClass::UNTAGGED {
+        return Err(DropReason::UntaggedOnTrunk);
+    }
+    class
+        .vid()
+        .filter(|_| !class.is_service())
+        .and_then(other)
+        .map(|vid| frame.with_tag(Some(tag.with_vid(vid))))
+        .ok_or(DropReason::VlanNotAllowed)
 }
 
 /// Whether taking the tag of this VLAN off would bring another tag to light.
@@ -315,12 +312,5 @@ mod tests {
                 (&[(C, 10)], Ok(&[(C, 10)]), Ok(&[(C, 10)])),
             ],
         );
-    }
-
-    #[test]
-    fn sets_print_as_ranges() {
-        let set: VidSet = [10, 20, 30, 31, 32, 4094].map(vid).into_iter().collect();
-        assert_eq!(set.to_string(), "10,20,30-32,4094");
-        assert_eq!(VidSet::default().to_string(), "");
     }
 }

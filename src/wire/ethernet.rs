@@ -10,9 +10,9 @@ use crate::drops::DropReason;
 pub const HEADER_LEN: usize = 14;
 /// Bytes of destination and source.
 pub const ADDRESSES_LEN: usize = 12;
-/// The longest frame that a port brings, in bytes: the longest IP packet behind addresses, two tags and an EtherType. What
-/// is cut into fragments is shorter: its length has to fit 16 bits.
-pub const MAX_FRAME_LEN: usize = 65_535 + HEADER_LEN + 8;
+/// The longest frame, in bytes: the longest IP packet behind addresses, three tags (two of a port's hosts and one that the
+/// port pushes) and an EtherType. What is cut into fragments is shorter: its length has to fit 16 bits.
+pub const MAX_FRAME_LEN: usize = 65_535 + HEADER_LEN + 12;
 
 /// A 48-bit MAC address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -111,6 +111,7 @@ impl<'a> Frame<'a> {
         Ok(Frame::of_parts(Parts {
             addresses,
             tag,
+            under: None,
             rest,
             tail: &[],
             unchanged: Some(bytes),
@@ -135,6 +136,8 @@ impl<'a> Frame<'a> {
 pub struct Parts<'a> {
     addresses: &'a [u8; ADDRESSES_LEN],
     tag: Option<Tag>,
+    /// The tag that was the outermost before another was pushed.
+    under: Option<Tag>,
     rest: &'a [u8],
     /// Payload that lies elsewhere than the headers; mostly empty.
     tail: &'a [u8],
@@ -148,15 +151,31 @@ impl<'a> Parts<'a> {
         self.tag
     }
 
-    /// The same frame with this outermost tag: `None` pops, `Some` exchanges or pushes.
+    /// The same frame with this outermost tag: `None` pops, `Some` exchanges, or is the first.
     #[must_use]
     pub fn with_tag(self, tag: Option<Tag>) -> Parts<'a> {
         let unchanged = self.unchanged.filter(|_| tag == self.tag);
+        let (tag, under) = match tag {
+            None => (self.under, None),
+            some => (some, self.under),
+        };
         Parts {
             tag,
+            under,
             unchanged,
             ..self
         }
+    }
+
+    /// The same frame with one more tag before all others; `None` when two were pushed already.
+    #[must_use]
+    pub fn pushed(self, tag: Tag) -> Option<Parts<'a>> {
+        self.under.is_none().then_some(Parts {
+            tag: Some(tag),
+            under: self.tag,
+            unchanged: None,
+            ..self
+        })
     }
 
     /// The same frame with more payload, which lies elsewhere.
@@ -170,7 +189,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What follows the outermost tag: the EtherType or further tags, and the payload but for the [tail](Self::tail).
+    /// What follows the outermost tag that the frame came with: the EtherType or further tags, and the payload but for the
+    /// [tail](Self::tail). A tag that was pushed changes nothing here.
     pub fn after_tag(&self) -> &'a [u8] {
         self.rest
     }
@@ -185,14 +205,29 @@ impl<'a> Parts<'a> {
         self.addresses
     }
 
-    /// Bytes before what follows the outermost tag.
+    /// Bytes before [`Parts::after_tag`].
     pub fn before_rest(&self) -> usize {
-        ADDRESSES_LEN + self.tag.map_or(0, |_| vlan::TAG_LEN)
+        ADDRESSES_LEN + self.tags().len()
+    }
+
+    /// The bytes between the addresses and [`Parts::after_tag`].
+    pub fn tags(&self) -> Tags {
+        let mut bytes = [0; 2 * vlan::TAG_LEN];
+        let tags = [self.tag, self.under];
+        let mut len = 0;
+        for (place, tag) in bytes
+            .chunks_exact_mut(vlan::TAG_LEN)
+            .zip(tags.iter().flatten())
+        {
+            place.copy_from_slice(&tag.to_bytes());
+            len += vlan::TAG_LEN;
+        }
+        Tags { bytes, len }
     }
 
     /// Whether there is another tag behind the outermost one.
     pub fn is_stacked(&self) -> bool {
-        self.tag.is_some() && vlan::begins_with_tag(self.rest)
+        self.under.is_some() || self.tag.is_some() && vlan::begins_with_tag(self.rest)
     }
 
     /// The frame in one piece, unless its tag was changed.
@@ -209,11 +244,24 @@ impl<'a> Parts<'a> {
     /// Appends the frame to a buffer.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.addresses);
-        if let Some(tag) = self.tag {
-            out.extend_from_slice(&tag.to_bytes());
-        }
+        out.extend_from_slice(&self.tags());
         out.extend_from_slice(self.rest);
         out.extend_from_slice(self.tail);
+    }
+}
+
+/// The tags of [`Parts`] as bytes: none, one or two.
+#[derive(Clone, Copy, Debug)]
+pub struct Tags {
+    bytes: [u8; 2 * vlan::TAG_LEN],
+    len: usize,
+}
+
+impl std::ops::Deref for Tags {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 

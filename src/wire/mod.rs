@@ -21,5 +21,6 @@ pub mod piece;
 pub mod segment;
 pub mod udp;
 pub mod vlan;
+pub mod vlans;
 
 pub(crate) mod cursor;

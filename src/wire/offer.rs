@@ -7,9 +7,10 @@
 //! one.
 //! Types 16 to 31 are kept for post-quantum keys and member records. Unknown elements are skipped.
 
-use super::control::{read_segments, tlv, write_segments};
+use super::control::{MAX_SEGMENTS, read_segments, tlv, write_segments};
 use super::cursor::Cursor;
 use super::segment::SegmentId;
+use super::vlans::VlanSet;
 
 /// Bytes of the freshness stamp: seconds 8 and nanoseconds 4, big endian, so that byte order is time order.
 pub const STAMP_LEN: usize = 12;
@@ -19,6 +20,11 @@ const SEGMENTS: u8 = 2;
 const BOOT: u8 = 3;
 const CROSSING: u8 = 4;
 const ABILITIES: u8 = 5;
+const VLANS: u8 = 6;
+
+/// The most bytes that tell VLANs; segments that do not fit are told as carrying everything, which costs floods that the
+/// other end drops, and loses none.
+const MAX_VLANS_LEN: usize = 240;
 
 /// What an end can take beside whole frames; a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,8 +60,8 @@ pub type Stamp = [u8; STAMP_LEN];
 pub struct Offer {
     /// Bit n stands for suite n.
     pub suites: u8,
-    /// The segments in which this end has ports.
-    pub segments: Vec<SegmentId>,
+    /// The segments in which this end has ports, and the VLANs of these.
+    pub segments: Vec<(SegmentId, VlanSet)>,
     /// Drawn at random when this end started.
     pub boot: [u8; 8],
     /// Whether the end that answers has an initiation of its own on the way.
@@ -69,7 +75,8 @@ impl Offer {
     pub fn write(&self) -> Vec<u8> {
         let mut out = vec![SUITES, 1, 0, self.suites, SEGMENTS];
         let mut segments = Vec::new();
-        write_segments(&self.segments, &mut segments);
+        let ids: Vec<SegmentId> = self.segments.iter().map(|(id, _)| *id).collect();
+        write_segments(&ids, &mut segments);
         let len = u16::try_from(segments.len()).unwrap_or(0);
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&segments);
@@ -81,6 +88,27 @@ impl Offer {
         if self.abilities != Abilities::NONE {
             out.extend_from_slice(&[ABILITIES, 1, 0, self.abilities.0]);
         }
+        let vlans = self.write_vlans();
+        if !vlans.is_empty() {
+            out.push(VLANS);
+            out.extend_from_slice(&u16::try_from(vlans.len()).unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(&vlans);
+        }
+        out
+    }
+
+    /// The VLANs of the segments that do not carry everything.
+    fn write_vlans(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let some = |(_, vlans): &&(SegmentId, VlanSet)| !vlans.is_everything();
+        for (segment, vlans) in self.segments.iter().filter(some) {
+            let before = out.len();
+            out.extend_from_slice(&segment.to_bytes());
+            vlans.write(&mut out);
+            if out.len() > MAX_VLANS_LEN {
+                out.truncate(before);
+            }
+        }
         out
     }
 
@@ -88,7 +116,7 @@ impl Offer {
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(payload);
         let (mut suites, mut segments, mut boot) = (None, None, None);
-        let (mut crossing, mut abilities) = (false, None);
+        let (mut crossing, mut abilities, mut vlans) = (false, None, None);
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
@@ -96,18 +124,40 @@ impl Offer {
                 (BOOT, value) if boot.is_none() => boot = Some(value.try_into().ok()?),
                 (CROSSING, []) => crossing = true,
                 (ABILITIES, [bits]) if abilities.is_none() => abilities = Some(Abilities(*bits)),
-                (SUITES | SEGMENTS | BOOT | CROSSING | ABILITIES, _) => return None,
+                (VLANS, value) if vlans.is_none() => vlans = Some(read_vlans(value)?),
+                (SUITES | SEGMENTS | BOOT | CROSSING | ABILITIES | VLANS, _) => return None,
                 _ => {}
             }
         }
+        let vlans = vlans.unwrap_or_default();
+        let told = |id: SegmentId| {
+            let told = vlans.iter().find(|(segment, _)| *segment == id);
+            told.map_or_else(VlanSet::everything, |(_, set)| set.clone())
+        };
+        let segments: Vec<SegmentId> = segments.unwrap_or_default();
         Some(Offer {
             suites: suites?,
-            segments: segments.unwrap_or_default(),
+            segments: segments.into_iter().map(|id| (id, told(id))).collect(),
             boot: boot.unwrap_or_default(),
             crossing,
             abilities: abilities.unwrap_or_default(),
         })
     }
+}
+
+/// Segments and their VLANs; `None` when a segment stands twice or something is cut off.
+fn read_vlans(value: &[u8]) -> Option<Vec<(SegmentId, VlanSet)>> {
+    let mut cursor = Cursor(value);
+    let mut all: Vec<(SegmentId, VlanSet)> = Vec::new();
+    while !cursor.0.is_empty() {
+        let id = SegmentId::from_bytes(cursor.array()?)?;
+        let vlans = VlanSet::read(&mut cursor)?;
+        if all.len() == MAX_SEGMENTS || all.iter().any(|(known, _)| *known == id) {
+            return None;
+        }
+        all.push((id, vlans));
+    }
+    Some(all)
 }
 
 /// Splits the payload of message 1 into its stamp and its offer.
@@ -119,14 +169,18 @@ pub fn read_first(payload: &[u8]) -> Option<(Stamp, Offer)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::vlan::{Vid, VlanClass};
 
     #[test]
     fn offers_round_trip() {
         let offer = Offer {
             suites: 0b110,
             segments: vec![
-                SegmentId::new(1).unwrap(),
-                SegmentId::new(0xff_ffff).unwrap(),
+                (SegmentId::new(1).unwrap(), VlanSet::everything()),
+                (
+                    SegmentId::new(0xff_ffff).unwrap(),
+                    VlanSet::default().with(VlanClass::customer(Vid::new(20).unwrap())),
+                ),
             ],
             boot: [7; 8],
             crossing: true,

@@ -57,6 +57,18 @@ impl Tag {
         }
     }
 
+    /// An 802.1ad tag with the priority and DEI of another tag, or of none.
+    pub const fn service(vid: Vid, like: Option<Tag>) -> Tag {
+        let priority = match like {
+            Some(tag) => tag.tci & 0xf000,
+            None => 0,
+        };
+        Tag {
+            tpid: TPID_SERVICE,
+            tci: priority | vid.0,
+        }
+    }
+
     /// The 12-bit VID, which may be 0 (priority tag).
     pub const fn vid(self) -> u16 {
         self.tci & 0x0fff
@@ -152,6 +164,11 @@ impl VlanClass {
     /// The class of a customer VLAN.
     pub const fn customer(vid: Vid) -> VlanClass {
         VlanClass(vid.0)
+    }
+
+    /// The class of a service VLAN.
+    pub const fn service(vid: Vid) -> VlanClass {
+        VlanClass(vid.0 | Self::SERVICE_BIT)
     }
 
     /// 13 bits: VID and the service bit.

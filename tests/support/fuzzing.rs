@@ -17,7 +17,8 @@ use l2vpn::keys::{self, PrivateKey, PublicKey};
 use l2vpn::noise::dialect::{Dialect, STATIC_NETWORK};
 use l2vpn::noise::replay::{COUNTER_LIMIT, Mark, ReplayWindow, WINDOW};
 use l2vpn::place::PeerId;
-use l2vpn::switch::port::{PortRule, VidSet};
+use l2vpn::switch::port::PortRule;
+use l2vpn::switch::translation::VidMap;
 use l2vpn::time::{Duration, Instant};
 use l2vpn::wire::bundle::{self, Entries};
 use l2vpn::wire::control;
@@ -31,6 +32,7 @@ use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
 use l2vpn::wire::piece::PieceNote;
 use l2vpn::wire::segment::SegmentId;
 use l2vpn::wire::vlan::{Vid, VlanClass};
+use l2vpn::wire::vlans::VidSet;
 
 use super::frames;
 use super::simulator::*;
@@ -78,7 +80,7 @@ pub fn ethernet_vlan(data: &[u8]) {
     let mut input = Input(data);
     let (kind, vid, other) = (input.u8(), input.u16() % 4096, input.u16() % 4096);
     let (vid, other) = (Vid::new(vid), Vid::new(other));
-    let rule = match (kind % 4, vid) {
+    let rule = match (kind % 6, vid) {
         (0, Some(vid)) => PortRule::Access(vid),
         (1, vid) => PortRule::Trunk {
             allowed: Some(other.into_iter().collect::<VidSet>()),
@@ -88,6 +90,12 @@ pub fn ethernet_vlan(data: &[u8]) {
             allowed: None,
             native: vid,
         },
+        (3, Some(vid)) => PortRule::Qinq(vid),
+        (4, Some(vid)) => {
+            let mut map = VidMap::default();
+            map.insert(vid, other.unwrap_or(vid));
+            PortRule::Translate(map)
+        }
         _ => PortRule::TRANSPARENT,
     };
     let Ok(frame) = Frame::parse(input.0) else {
@@ -116,10 +124,25 @@ pub fn ethernet_vlan(data: &[u8]) {
             assert!(allowed.contains(vid) || *native == Some(vid));
         }
         PortRule::Trunk { .. } => {}
+        PortRule::Qinq(vid) => assert_eq!(class, VlanClass::service(*vid)),
+        PortRule::Translate(_) => assert_eq!(class.vid(), Some(other.or(vid).expect("a pair"))),
+    }
+    assert!(
+        rule.vlans().contains(class),
+        "what a port brings is what it announces"
+    );
+    let probes = [vid, other].into_iter().flatten();
+    for probe in probes.flat_map(|v| [VlanClass::customer(v), VlanClass::service(v)]) {
+        assert_eq!(rule.vlans().contains(probe), rule.carries(probe));
     }
     // What came in by a port may go out by it, and is then what it was but for a tag of the native or access VLAN.
     let out = rule.egress(canonical).expect("a port carries what it took");
     assert!(out.len() <= frame.parts.len());
+    if matches!(rule, PortRule::Qinq(_) | PortRule::Translate(_)) || rule == PortRule::TRANSPARENT {
+        written.clear();
+        out.write(&mut written);
+        assert_eq!(written, input.0);
+    }
 }
 
 /// A member with a session takes any datagram: no answer to it is longer, and the session lives on.

@@ -32,6 +32,7 @@ use l2vpn::wire::ethernet::{Mac, Parts};
 use l2vpn::wire::offer::Abilities;
 use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
 use l2vpn::wire::segment::SegmentId;
+use l2vpn::wire::vlans::VlanSet;
 
 /// A seeded generator: SplitMix64. Good dice for a simulation and for nothing else.
 #[derive(Clone, Debug)]
@@ -88,6 +89,8 @@ pub struct Recipe {
     pub offload: bool,
     pub ports: Vec<(SegmentId, PortRule)>,
     pub keepalive: Option<Duration>,
+    /// The VLANs that it allows all others.
+    pub peer_vlans: Option<VlanSet>,
     /// Seconds since 1970 at the simulation's start.
     pub wall: u64,
     pub mark: u64,
@@ -105,6 +108,7 @@ impl Recipe {
             offload: true,
             ports: vec![(segment(1), PortRule::TRANSPARENT)],
             keepalive: None,
+            peer_vlans: None,
             wall: 1_800_000_000,
             mark: 0,
         }
@@ -321,6 +325,7 @@ impl Network {
                 keepalive: self.recipes[n].keepalive,
                 mtu: Some(self.mtu),
                 segments: None,
+                vlans: self.recipes[n].peer_vlans.clone(),
             });
         }
         member

@@ -114,12 +114,11 @@ impl Queue {
             }
             (Queue::Fast(fd), _) => {
                 let head = offload.to_virtio(frame.before_rest()).to_bytes();
-                let tag = frame.tag().map(|t| t.to_bytes());
-                let tag: &[u8] = tag.as_ref().map_or(&[], |t| t);
+                let tags = frame.tags();
                 let parts = [
                     IoSlice::new(&head),
                     IoSlice::new(frame.addresses()),
-                    IoSlice::new(tag),
+                    IoSlice::new(&tags),
                     IoSlice::new(frame.after_tag()),
                     IoSlice::new(frame.tail()),
                 ];
