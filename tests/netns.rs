@@ -83,6 +83,11 @@ const STORIES: &[(&str, Story)] = &[
     ),
     ("jumbo_frames_carry_tcp", jumbo),
     (
+        "qinq_and_translating_ports_meet_a_transparent_trunk",
+        qinq_and_translation,
+    ),
+    ("a_service_tag_costs_tcp_nothing", qinq_tcp),
+    (
         "tagged_super_frames_carry_tcp_between_access_ports",
         tagged_tcp,
     ),
@@ -901,6 +906,57 @@ fn jumbo() -> Result<(), String> {
     transfer_both_ways(&mut world, 64 << 20)?;
     let trips = world.ping(0, v4(1), 8900, 3)?;
     expect(trips.iter().all(Option::is_some), || format!("{trips:?}"))
+}
+
+fn qinq_and_translation() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.hosts[0].port = "mode = \"qinq\"\nvlan = 100\n".into();
+    world.write()?;
+    world.start_all()?;
+    world.connected(0)?;
+    let payload = b"the same payload on both sides, long enough to need no padding";
+    let (to, from) = ([0xff; 6], [2, 0, 0, 0, 0, 9]);
+    let with = |tags: &[u8]| frame(to, from, tags, payload);
+    let customer = [0x81, 0, 0xb0, 30];
+    let both = [0x88, 0xa8, 0xb0, 100, 0x81, 0, 0xb0, 30];
+    world.crosses(0, 1, &with(&customer), &with(&both))?;
+    world.crosses(0, 1, &with(&[]), &with(&[0x88, 0xa8, 0, 100]))?;
+    world.crosses(1, 0, &with(&both), &with(&customer))?;
+    world.does_not_cross(1, 0, &with(&[0x88, 0xa8, 0, 101, 0x81, 0, 0, 31]))?;
+    world.does_not_cross(1, 0, &with(&[0x81, 0, 0, 100]))?;
+    world.cli(0, &["down"])?;
+    world.hosts[0].port = "mode = \"translate\"\ntranslate = [\"10:110\", \"110:11\"]\n".into();
+    world.write()?;
+    world.start(0)?;
+    world.connected(0)?;
+    world.crosses(
+        0,
+        1,
+        &with(&[0x81, 0, 0x70, 10]),
+        &with(&[0x81, 0, 0x70, 110]),
+    )?;
+    world.crosses(
+        1,
+        0,
+        &with(&[0x81, 0, 0x70, 110]),
+        &with(&[0x81, 0, 0x70, 10]),
+    )?;
+    world.crosses(1, 0, &with(&[0x81, 0, 0, 11]), &with(&[0x81, 0, 0, 110]))?;
+    world.does_not_cross(0, 1, &with(&[0x81, 0, 0, 11]))?;
+    world.does_not_cross(0, 1, &with(&[]))
+}
+
+fn qinq_tcp() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    for host in &mut world.hosts {
+        host.port = "mode = \"qinq\"\nvlan = 100\n".into();
+    }
+    world.write()?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    transfer_both_ways(&mut world, 64 << 20)?;
+    let macs = world.cli(0, &["macs"])?.1;
+    expect(macs.contains(" s100 "), || macs)
 }
 
 fn tagged_tcp() -> Result<(), String> {

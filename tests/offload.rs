@@ -10,11 +10,13 @@ use l2vpn::dataplane::coalesce::{Coalescer, Joined};
 use l2vpn::dataplane::template::{Workbench, packets};
 use l2vpn::drops::DropReason;
 use l2vpn::place::{PeerId, PortId};
+use l2vpn::switch::port::PortRule;
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::{Frame, Parts};
 use l2vpn::wire::layers::Layers;
 use l2vpn::wire::offer::Abilities;
 use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
+use l2vpn::wire::vlan::Vid;
 use proptest::prelude::*;
 use simulator::{Dice, Network, segment};
 
@@ -538,4 +540,52 @@ fn urgent_frames_and_others_share_no_datagram_and_go_by_different_lanes() {
     let rest: Vec<_> = wire.iter().filter(|d| d[1] >> 4 == bulk).cloned().collect();
     net.inject_all(1, simulator::address(0), &rest);
     assert_eq!(delivered(&mut net).len(), 20 + 9000usize.div_ceil(1448));
+}
+
+/// A service tag before the hosts' own tags: super-frames of any kind arrive bit for bit, cut or whole.
+#[test]
+fn super_frames_cross_under_a_service_tag() {
+    let qinq = PortRule::Qinq(Vid::new(100).unwrap());
+    for (ports, plain, lossy) in [
+        ([qinq.clone(), qinq.clone()], false, false),
+        ([qinq.clone(), qinq.clone()], false, true),
+        ([qinq.clone(), qinq.clone()], true, false),
+        ([qinq, PortRule::TRANSPARENT], false, false),
+    ] {
+        for tags in [&[][..], &CUSTOMER, &STACKED] {
+            let mut recipes: Vec<_> = (0..2).map(simulator::Recipe::new).collect();
+            for (recipe, rule) in recipes.iter_mut().zip(&ports) {
+                recipe.ports = vec![(segment(1), rule.clone())];
+            }
+            recipes[1].offload = !plain;
+            let mut net = Network::of(recipes, 7);
+            net.introduce(0, 1);
+            net.run_for(Duration::from_millis(50));
+            if lossy {
+                net.make_lossy(0, 1);
+            }
+            let recipe = Recipe {
+                tags: tags.to_vec(),
+                payload: payload(30_000),
+                ..Recipe::default()
+            };
+            let (header, frame) = recipe.begun(1448);
+            let wire = datagrams(&mut net, header, &frame);
+            assert!(wire.len() <= 24, "{} datagrams", wire.len());
+            net.inject_all(1, simulator::address(0), &wire);
+            let mut expected = reference(&recipe, 1448);
+            if ports[1] == PortRule::TRANSPARENT {
+                let pcp = tags.get(2).map_or(0, |b| b & 0xf0);
+                let tag = [0x88, 0xa8, pcp, 100];
+                expected
+                    .iter_mut()
+                    .for_each(|f| drop(f.splice(12..12, tag)));
+            }
+            assert_eq!(
+                delivered(&mut net),
+                expected,
+                "{ports:?} {plain} {lossy} {tags:x?}"
+            );
+        }
+    }
 }

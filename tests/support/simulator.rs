@@ -143,7 +143,13 @@ impl Exits for Captured {
         assert!(!self.plain || offload.checksum != Checksum::Begun);
         let mut bytes = Vec::new();
         frame.write(&mut bytes);
-        self.delivered.push((port, bytes, *offload));
+        let mut offload = *offload;
+        if offload.checksum == Checksum::Begun {
+            // As the kernel is told: where things lie in the frame, not behind a tag that was taken off.
+            let header = offload.to_virtio(frame.before_rest());
+            offload = Offload::of_port(header, &mut bytes).expect("a good header");
+        }
+        self.delivered.push((port, bytes, offload));
     }
 
     fn outgoing(&mut self) -> &mut Outgoing {
