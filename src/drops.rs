@@ -52,6 +52,16 @@ reasons! {
     Hairpin => "hairpin",
     /// Nobody else is in this segment and VLAN now.
     NoDestination => "no-destination",
+    /// More broadcasts than a peer or port may send in a VLAN.
+    StormBroadcast => "storm-broadcast",
+    /// More multicasts than a peer or port may send in a VLAN.
+    StormMulticast => "storm-multicast",
+    /// More frames for unknown hosts than a peer or port may send in a VLAN.
+    StormUnknown => "storm-unknown",
+    /// A frame for an unknown host in a segment that does not flood those.
+    UnknownUnicast => "unknown-unicast",
+    /// A frame for the next bridge only (01:80:c2:00:00:00 to 0f) on a port that is one.
+    LinkLocal => "link-local",
     /// A peer's frame for a segment without a port here.
     UnknownSegment => "unknown-segment",
     /// No session with the peer, and no way to make one.

@@ -6,7 +6,9 @@ mod simulator;
 use l2vpn::drops::DropReason;
 use l2vpn::node::{Event, Gone};
 use l2vpn::place::{PeerId, Place, PortId};
+use l2vpn::switch::layout::LinkLocal;
 use l2vpn::switch::port::PortRule;
+use l2vpn::switch::storm::StormLimits;
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::Mac;
 use l2vpn::wire::vlan::Vid;
@@ -727,6 +729,112 @@ fn a_host_known_in_a_vlan_that_its_member_may_not_have_any_more_gets_nothing() {
     );
     net.run_for(millis(5));
     assert_eq!(net.recording.len(), 0);
+}
+
+#[test]
+fn a_storm_of_one_member_costs_nobody_else() {
+    let mut recipes: Vec<Recipe> = (0..3).map(Recipe::new).collect();
+    // Its own switch does not hold it back.
+    recipes[0].storms = StormLimits {
+        broadcast: 0,
+        multicast: 0,
+        unknown: 0,
+    };
+    let mut net = Network::of(recipes, 34);
+    net.introduce_all();
+    net.run_for(SECOND);
+    net.learn_hosts();
+    for n in 0..3 {
+        net.member(n).delivered.clear();
+    }
+    for _ in 0..30 {
+        for _ in 0..100 {
+            net.send(0, 0, &broadcast(0));
+        }
+        net.run_for(millis(1));
+    }
+    let came = net.member(1).frames().len();
+    assert!((1000..1100).contains(&came), "{came}");
+    let dropped = net.member(1).drops(DropReason::StormBroadcast);
+    assert_eq!(dropped as usize, 3000 - came);
+    net.member(1).delivered.clear();
+    // Its unicast, other kinds of frames, and other members go on.
+    net.send(0, 0, &greeting(0, 1));
+    net.send(
+        0,
+        0,
+        &frame(Mac([0x33, 0x33, 0, 0, 0, 1]), host(0), None, b"group"),
+    );
+    net.send(2, 0, &broadcast(2));
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames().len(), 3);
+    net.member(1).delivered.clear();
+    net.run_for(SECOND);
+    net.send(0, 0, &broadcast(0));
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames().len(), 1, "calm again");
+}
+
+#[test]
+fn a_port_that_storms_is_held_back_where_it_is() {
+    let mut net = connected(35);
+    net.recording.clear();
+    for _ in 0..20 {
+        for _ in 0..100 {
+            net.send(0, 0, &broadcast(0));
+        }
+        net.run_for(millis(1));
+    }
+    let dropped = net.member(0).drops(DropReason::StormBroadcast);
+    assert!((900..1001).contains(&dropped), "{dropped}");
+    assert_eq!(net.member(1).drops(DropReason::StormBroadcast), 0);
+}
+
+#[test]
+fn frames_for_unknown_hosts_can_be_dropped_instead_of_flooded() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    recipes[1].drops_unknown = Some(segment(1));
+    let mut net = Network::of(recipes, 36);
+    net.introduce(0, 1);
+    net.run_for(SECOND);
+    net.send(0, 0, &frame(host(7), host(0), None, b"who?"));
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames().len(), 0);
+    assert_eq!(net.member(1).drops(DropReason::UnknownUnicast), 1);
+    net.recording.clear();
+    net.send(1, 0, &frame(host(7), host(1), None, b"who?"));
+    assert_eq!(net.recording.len(), 0);
+    // Broadcasts and known hosts are as ever.
+    net.send(1, 0, &broadcast(1));
+    net.send(1, 0, &greeting(1, 0));
+    net.run_for(millis(5));
+    assert_eq!(net.member(0).frames().len(), 2);
+}
+
+#[test]
+fn frames_for_the_next_bridge_pass_a_cable_and_no_bridge() {
+    let bpdu = |last| {
+        let to = Mac([1, 0x80, 0xc2, 0, 0, last]);
+        frame(to, host(0), None, &[0x42, 0x42, 3, 0, 0, 0, 0])
+    };
+    for (link_local, passes) in [(LinkLocal::Transparent, true), (LinkLocal::Bridge, false)] {
+        let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+        recipes[1].link_local = link_local;
+        let mut net = Network::of(recipes, 37);
+        net.introduce(0, 1);
+        net.run_for(SECOND);
+        for last in [0, 2, 3, 0xe, 0xf] {
+            net.send(0, 0, &bpdu(last));
+        }
+        net.send(0, 0, &bpdu(0x10));
+        // PAUSE is for the other end of a real cable.
+        net.send(0, 0, &bpdu(1));
+        net.run_for(millis(5));
+        assert_eq!(net.member(0).drops(DropReason::LinkLocal), 1);
+        let (came, dropped) = if passes { (6, 0) } else { (1, 5) };
+        assert_eq!(net.member(1).frames().len(), came);
+        assert_eq!(net.member(1).drops(DropReason::LinkLocal), dropped);
+    }
 }
 
 #[test]

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use super::checker::{Checker, is_name, one_line};
 use super::finding::Report;
 use super::paths::{Places, resolve};
-use super::raw::{self, Field, RawConfig, RawSegment, Section, Sections, Step};
+use super::raw::{self, Field, RawConfig, RawSegment, Sections, Step};
 use super::{Config, DEFAULT_PORT, DemoKeys, SegmentConfig, peers, ports};
 use crate::keys::{self, PrivateKey, is_demo};
-use crate::switch::table::Limits;
-use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 
 /// The longest path of a unix socket, in bytes (sun_path less its NUL).
@@ -72,7 +70,7 @@ impl Checker<'_> {
         let ports = ports::check(self, raw.port, &segments);
         let own = key.as_ref().map(|(key, _)| key.public());
         let peers = peers::check(self, raw.peer, own);
-        let table = self.switch(raw.switch);
+        let (table, storms) = self.switch(raw.switch);
         let (control, _) = self.section(raw.control).unwrap_or_default();
         let socket = self.take(control.socket).and_then(|s| self.socket(&s));
         let state = self
@@ -91,6 +89,7 @@ impl Checker<'_> {
             ports,
             peers,
             table,
+            storms,
             tuning,
         })
     }
@@ -230,6 +229,7 @@ impl Checker<'_> {
         }
         let mut segments: Vec<SegmentConfig> = Vec::new();
         for (segment, at) in raw {
+            let drops_unknown = self.drops_unknown(segment.unknown_unicast);
             let no_id = segment.id.is_none();
             let no_name = segment.name.is_none();
             let name = self.take(segment.name);
@@ -255,37 +255,14 @@ impl Checker<'_> {
                 self.findings.error(&id_at, message);
             } else {
                 self.segments.insert(name.clone(), id);
-                segments.push(SegmentConfig { name, id });
+                segments.push(SegmentConfig {
+                    name,
+                    id,
+                    drops_unknown,
+                });
             }
         }
         segments
-    }
-
-    fn switch(&mut self, raw: Option<Section<raw::RawSwitch>>) -> Limits {
-        let (raw, _) = self.section(raw).unwrap_or_default();
-        let default = Limits::default();
-        let ages = (Duration::from_secs(10), Duration::from_secs(86_400));
-        let per_peer_at = raw.mac_limit_per_peer.as_ref().map(|f| f.span.clone());
-        let limits = Limits {
-            age: self
-                .duration(raw.mac_age, "mac_age", ages)
-                .unwrap_or(default.age),
-            total: self
-                .number(raw.mac_limit, "mac_limit", 16..=1_000_000)
-                .unwrap_or(default.total),
-            per_place: self
-                .number(raw.mac_limit_per_peer, "mac_limit_per_peer", 1..=1_000_000)
-                .unwrap_or(default.per_place),
-        };
-        if let Some(at) = per_peer_at
-            && limits.per_place > limits.total
-        {
-            self.findings.warning(
-                &at,
-                "mac_limit_per_peer is above mac_limit, which holds first",
-            );
-        }
-        limits
     }
 }
 

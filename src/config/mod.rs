@@ -14,6 +14,7 @@ pub mod paths;
 mod peers;
 mod ports;
 pub mod raw;
+mod switching;
 pub mod template;
 pub mod tuning;
 mod vlans;
@@ -22,7 +23,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::keys::{PrivateKey, Psk, PublicKey};
+use crate::switch::layout::LinkLocal;
 use crate::switch::port::PortRule;
+use crate::switch::storm::StormLimits;
 use crate::switch::table::Limits;
 use crate::time::Duration;
 use crate::wire::ethernet::Mac;
@@ -56,6 +59,8 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
     /// The forwarding table's limits.
     pub table: Limits,
+    /// How much may be flooded.
+    pub storms: StormLimits,
     /// Speed and what it costs.
     pub tuning: Tuning,
     /// The control socket.
@@ -71,6 +76,8 @@ pub struct SegmentConfig {
     pub name: String,
     /// Its number everywhere.
     pub id: SegmentId,
+    /// Whether frames for unknown hosts are dropped instead of flooded.
+    pub drops_unknown: bool,
 }
 
 /// A port.
@@ -90,6 +97,8 @@ pub struct PortConfig {
     pub bridge: Option<String>,
     /// What it does with VLAN tags.
     pub rule: PortRule,
+    /// What it does with frames for the next bridge.
+    pub link_local: LinkLocal,
     /// What it takes; `None` for what the member takes.
     pub offload: Option<Offloading>,
 }

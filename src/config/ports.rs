@@ -75,20 +75,8 @@ fn one(
         warning.hint("give them to the bridge instead");
     }
     let offload = checker.offload(raw.offload);
-    let no_tap = raw.tap.is_none();
-    let tap = checker.take(raw.tap);
-    if no_tap {
-        checker
-            .findings
-            .error(at, "a port needs the name of its TAP")
-            .hint("tap = \"l2lan\"");
-    }
-    let (tap, tap_at) = tap.filter(|(name, at)| interface_name(checker, name, at))?;
-    if others.iter().any(|p| p.tap == tap) {
-        checker
-            .findings
-            .error(&tap_at, format!("TAP \"{tap}\" stands twice"));
-    }
+    let link_local = checker.link_local(raw.link_local);
+    let (tap, tap_at) = tap(checker, raw.tap, at, others)?;
     let is_bridge = bridge.as_ref().is_some_and(|(b, _)| *b == tap);
     if is_bridge {
         let message = "a TAP and its bridge cannot have one name";
@@ -102,8 +90,32 @@ fn one(
         addresses,
         bridge: bridge.map(|(name, _)| name),
         rule: rule?,
+        link_local,
         offload,
     })
+}
+
+/// The name of a TAP, and where it stands.
+fn tap(
+    checker: &mut Checker<'_>,
+    field: Option<Field<String>>,
+    at: &Range<usize>,
+    others: &[PortConfig],
+) -> Option<(String, Range<usize>)> {
+    if field.is_none() {
+        checker
+            .findings
+            .error(at, "a port needs the name of its TAP")
+            .hint("tap = \"l2lan\"");
+    }
+    let tap = checker.take(field);
+    let (tap, tap_at) = tap.filter(|(name, at)| interface_name(checker, name, at))?;
+    if others.iter().any(|p| p.tap == tap) {
+        checker
+            .findings
+            .error(&tap_at, format!("TAP \"{tap}\" stands twice"));
+    }
+    Some((tap, tap_at))
 }
 
 fn segment(

@@ -192,6 +192,8 @@ tables! {
         name: Field<String>,
         /// Its number.
         id: Field<i64>,
+        /// `flood` or `drop`.
+        unknown_unicast: Field<String>,
     }
     /// `[[port]]`
     RawPort {
@@ -217,6 +219,8 @@ tables! {
         native: Field<i64>,
         /// Pairs of the port's and the network's VLANs, as `"10:110"`.
         translate: Field<Vec<toml::Value>>,
+        /// `transparent` or `bridge`.
+        link_local: Field<String>,
         /// `on`, `tcp`, `segments` or `off`; by default the member's.
         offload: Field<String>,
     }
@@ -247,6 +251,12 @@ tables! {
         mac_limit: Field<i64>,
         /// How many of one peer.
         mac_limit_per_peer: Field<i64>,
+        /// Broadcasts in a second that a peer or port may send in a VLAN.
+        storm_broadcast: Field<i64>,
+        /// Multicasts in a second.
+        storm_multicast: Field<i64>,
+        /// Frames for unknown hosts in a second.
+        storm_unknown: Field<i64>,
     }
     /// `[control]`
     RawControl {

@@ -52,7 +52,7 @@ pub struct Tuning {
     pub rekey: Option<Duration>,
 }
 
-type Choice<T> = (&'static str, T);
+pub(super) type Choice<T> = (&'static str, T);
 
 const OFFLOADS: &[Choice<Offloading>] = &[
     ("on", Offloading::On),
@@ -98,7 +98,8 @@ impl Checker<'_> {
         choice
     }
 
-    fn choice<T: Copy>(
+    /// Reads one of several words.
+    pub(super) fn choice<T: Copy>(
         &mut self,
         what: &str,
         choices: &[Choice<T>],

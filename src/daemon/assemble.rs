@@ -236,12 +236,16 @@ fn switch(config: &Config, macs: &[Mac]) -> Switch {
         id: PortId(u16::try_from(i).unwrap_or(u16::MAX)),
         segment: port.segment,
         rule: port.rule.clone(),
+        link_local: port.link_local,
         mac: *mac,
     });
     let mut entropy = OsEntropy;
     let seed = (entropy.next_u64(), entropy.next_u64());
     let table = ForwardingTable::new(config.table, seed);
-    Switch::new(table, Layout::new(ports.collect()))
+    let mut layout = Layout::new(ports.collect());
+    let segments = config.segments.iter().filter(|s| s.drops_unknown);
+    segments.for_each(|s| layout.drop_unknown(s.id));
+    Switch::new(table, config.storms, layout)
 }
 
 fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {

@@ -301,9 +301,10 @@ fn finish(
 ) {
     let layout = plane.switch.layout();
     let frame = Frame::of_parts(*parts);
+    let packets = offload.packets(parts);
     let decided = plane
         .switch
-        .from_peer((&layout, peer), segment, &frame, now);
+        .from_peer((&layout, peer), segment, (&frame, packets), now);
     let forward = match decided {
         Ok(forward) => forward,
         Err(reason) => return plane.drops.count(reason),

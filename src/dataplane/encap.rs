@@ -54,7 +54,11 @@ impl Encap {
         let decided = Offload::of_port(header, bytes).and_then(|offload| {
             let frame = Frame::parse(bytes)?;
             self.refuse_own_datagrams(&frame)?;
-            let forward = plane.switch.from_port((&layout, port), &frame, now)?;
+            let forward = plane.switch.from_port(
+                (&layout, port),
+                (&frame, offload.packets(&frame.parts)),
+                now,
+            )?;
             Ok((forward, offload))
         });
         match decided {
@@ -178,7 +182,7 @@ pub(super) fn deliver(
     if matches!(forward.targets, Targets::Flood { .. }) && !port.rule.carries(forward.class) {
         return;
     }
-    match port.rule.egress(forward.frame) {
+    match port.egress(forward.frame) {
         Err(reason) => plane.drops.count(reason),
         Ok(frame) if offload.checksum != Checksum::Begun || exits.takes(port.id, offload) => {
             exits.deliver(port.id, &frame, offload);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::layout::{Layout, Member, Port};
+use super::layout::{Domain, Layout, Member, Port};
+use super::storm::{Storm, StormControl, StormLimits};
 use super::table::{ForwardingTable, Key};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place, PortId};
@@ -17,6 +18,7 @@ use crate::wire::vlan::VlanClass;
 pub struct Switch {
     /// What was learned.
     pub table: ForwardingTable,
+    storms: StormControl,
     layout: ArcSwap<Layout>,
 }
 
@@ -65,9 +67,10 @@ impl<'l> Forward<'_, 'l> {
 
 impl Switch {
     /// A switch with an empty table.
-    pub fn new(table: ForwardingTable, layout: Layout) -> Self {
+    pub fn new(table: ForwardingTable, storms: StormLimits, layout: Layout) -> Self {
         Switch {
             table,
+            storms: StormControl::new(storms),
             layout: ArcSwap::from_pointee(layout),
         }
     }
@@ -82,18 +85,18 @@ impl Switch {
         self.layout.store(Arc::new(layout));
     }
 
-    /// Decides for a frame that came in by a port.
+    /// Decides for a frame, of so many packets, that came in by a port.
     ///
     /// # Errors
     /// Why it goes nowhere.
     pub fn from_port<'a, 'l>(
         &self,
         (layout, port): (&'l Layout, &Port),
-        frame: &Frame<'a>,
+        (frame, packets): (&Frame<'a>, u32),
         now: Instant,
     ) -> Result<Forward<'a, 'l>, DropReason> {
         check_source(frame.source)?;
-        let parts = port.rule.ingress(frame.parts)?;
+        let parts = port.ingress(frame.parts)?;
         let class = VlanClass::of(parts.tag());
         let here = Place::Port(port.id);
         let key = |mac| Key::new(port.segment, class, mac);
@@ -117,10 +120,14 @@ impl Switch {
             None if !layout.has_others(domain, port.id, class) => {
                 return Err(DropReason::NoDestination);
             }
-            None => Targets::Flood {
-                ports: &domain.ports,
-                peers: &domain.peers,
-            },
+            None => {
+                let vlan = (port.segment, class);
+                self.admit_flood((domain, vlan), here, (frame.destination, packets), now)?;
+                Targets::Flood {
+                    ports: &domain.ports,
+                    peers: &domain.peers,
+                }
+            }
         };
         Ok(Forward {
             frame: parts,
@@ -130,7 +137,7 @@ impl Switch {
         })
     }
 
-    /// Decides for a frame that came from a peer; it goes to ports only.
+    /// Decides for a frame, of so many packets, that came from a peer; it goes to ports only.
     ///
     /// # Errors
     /// Why it goes nowhere.
@@ -138,7 +145,7 @@ impl Switch {
         &self,
         (layout, peer): (&'l Layout, PeerId),
         segment: SegmentId,
-        frame: &Frame<'a>,
+        (frame, packets): (&Frame<'a>, u32),
         now: Instant,
     ) -> Result<Forward<'a, 'l>, DropReason> {
         let domain = layout.domain(segment).ok_or(DropReason::UnknownSegment)?;
@@ -158,10 +165,14 @@ impl Switch {
             Some(Place::Port(port)) => Targets::One(Place::Port(port)),
             // Split horizon: a frame for a MAC behind a peer has no business here.
             Some(Place::Peer(_)) => return Err(DropReason::NoDestination),
-            None => Targets::Flood {
-                ports: &domain.ports,
-                peers: &[],
-            },
+            None => {
+                let (vlan, here) = ((segment, class), Place::Peer(peer));
+                self.admit_flood((domain, vlan), here, (frame.destination, packets), now)?;
+                Targets::Flood {
+                    ports: &domain.ports,
+                    peers: &[],
+                }
+            }
         };
         Ok(Forward {
             frame: frame.parts,
@@ -169,6 +180,21 @@ impl Switch {
             class,
             targets,
         })
+    }
+
+    /// Whether a frame that nobody in particular gets may go to everybody.
+    fn admit_flood(
+        &self,
+        (domain, vlan): (&Domain, (SegmentId, VlanClass)),
+        from: Place,
+        (destination, packets): (Mac, u32),
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let storm = Storm::of(destination);
+        if storm == Storm::UnknownUnicast && domain.drops_unknown {
+            return Err(DropReason::UnknownUnicast);
+        }
+        self.storms.admit(from, vlan, (storm, packets), now)
     }
 
     fn known(&self, destination: Mac, key: Key, now: Instant) -> Option<Place> {
@@ -193,7 +219,7 @@ fn check_source(source: Mac) -> Result<(), DropReason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::switch::layout::Limit;
+    use crate::switch::layout::{Limit, LinkLocal};
     use crate::switch::port::PortRule;
     use crate::switch::table::Limits;
     use crate::wire::vlans::VlanSet;
@@ -211,6 +237,7 @@ mod tests {
             id: PortId(id),
             segment: segment(seg),
             rule: PortRule::TRANSPARENT,
+            link_local: LinkLocal::Transparent,
             mac: OWN,
         };
         let mut layout = Layout::new(vec![port(0, 1), port(1, 1), port(2, 2)]);
@@ -224,7 +251,8 @@ mod tests {
         };
         let members = vec![member(PeerId(1)), member(PeerId(2))];
         layout.set_peers(segment(1), members, vec![refused]);
-        Switch::new(ForwardingTable::new(Limits::default(), (3, 4)), layout)
+        let table = ForwardingTable::new(Limits::default(), (3, 4));
+        Switch::new(table, StormLimits::default(), layout)
     }
 
     fn frame(destination: u8, source: u8) -> Vec<u8> {
@@ -244,7 +272,7 @@ mod tests {
         let port = layout.port(PortId(0)).unwrap();
         let bytes = frame(2, 2);
         let f = Frame::parse(&bytes).unwrap();
-        let out = s.from_port((&layout, port), &f, NOW).unwrap();
+        let out = s.from_port((&layout, port), (&f, 1), NOW).unwrap();
         assert!(matches!(
             out.targets,
             Targets::Flood {
@@ -254,10 +282,10 @@ mod tests {
         ));
         let key = Key::new(segment(1), VlanClass::UNTAGGED, mac(2, 9));
         s.table.learn(key, Place::Peer(PeerId(2)), NOW);
-        let out = s.from_port((&layout, port), &f, NOW).unwrap();
+        let out = s.from_port((&layout, port), (&f, 1), NOW).unwrap();
         assert!(matches!(out.targets, Targets::One(Place::Peer(PeerId(2)))));
         s.table.learn(key, Place::Port(PortId(0)), NOW);
-        let out = s.from_port((&layout, port), &f, NOW);
+        let out = s.from_port((&layout, port), (&f, 1), NOW);
         assert_eq!(out.err(), Some(DropReason::Hairpin));
     }
 
@@ -268,7 +296,7 @@ mod tests {
         let bytes = frame(2, 2);
         let f = Frame::parse(&bytes).unwrap();
         let out = s
-            .from_peer((&layout, PeerId(1)), segment(1), &f, NOW)
+            .from_peer((&layout, PeerId(1)), segment(1), (&f, 1), NOW)
             .unwrap();
         assert!(matches!(
             out.targets,
@@ -279,7 +307,7 @@ mod tests {
         ));
         let key = Key::new(segment(1), VlanClass::UNTAGGED, mac(2, 9));
         s.table.learn(key, Place::Peer(PeerId(2)), NOW);
-        let out = s.from_peer((&layout, PeerId(1)), segment(1), &f, NOW);
+        let out = s.from_peer((&layout, PeerId(1)), segment(1), (&f, 1), NOW);
         assert_eq!(out.err(), Some(DropReason::NoDestination));
     }
 
@@ -291,15 +319,17 @@ mod tests {
         let f = Frame::parse(&bytes).unwrap();
         let unknown = Some(DropReason::UnknownSegment);
         assert_eq!(
-            s.from_peer((&layout, PeerId(1)), segment(9), &f, NOW).err(),
+            s.from_peer((&layout, PeerId(1)), segment(9), (&f, 1), NOW)
+                .err(),
             unknown
         );
         assert_eq!(
-            s.from_peer((&layout, PeerId(3)), segment(1), &f, NOW).err(),
+            s.from_peer((&layout, PeerId(3)), segment(1), (&f, 1), NOW)
+                .err(),
             unknown
         );
         let out = s
-            .from_peer((&layout, PeerId(1)), segment(2), &f, NOW)
+            .from_peer((&layout, PeerId(1)), segment(2), (&f, 1), NOW)
             .unwrap();
         assert!(matches!(
             out.targets,
@@ -309,7 +339,7 @@ mod tests {
             }
         ));
         let alone = layout.port(PortId(2)).unwrap();
-        let out = s.from_port((&layout, alone), &f, NOW);
+        let out = s.from_port((&layout, alone), (&f, 1), NOW);
         assert_eq!(out.err(), Some(DropReason::NoDestination));
     }
 
@@ -327,10 +357,13 @@ mod tests {
             let mut bytes = frame(2, 2);
             bytes[6..12].copy_from_slice(&source.0);
             let f = Frame::parse(&bytes).unwrap();
-            let peer = s.from_peer((&layout, PeerId(1)), segment(1), &f, NOW);
+            let peer = s.from_peer((&layout, PeerId(1)), segment(1), (&f, 1), NOW);
             assert_eq!(peer.err(), Some(reason));
             if source != OWN {
-                assert_eq!(s.from_port((&layout, port), &f, NOW).err(), Some(reason));
+                assert_eq!(
+                    s.from_port((&layout, port), (&f, 1), NOW).err(),
+                    Some(reason)
+                );
             }
         }
         assert!(s.table.is_empty());

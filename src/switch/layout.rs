@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::port::PortRule;
 use crate::drops::DropReason;
 use crate::place::{PeerId, PortId};
-use crate::wire::ethernet::Mac;
+use crate::wire::ethernet::{Mac, Parts};
 use crate::wire::segment::SegmentId;
 use crate::wire::vlan::VlanClass;
 use crate::wire::vlans::VlanSet;
@@ -23,8 +23,51 @@ pub struct Port {
     pub segment: SegmentId,
     /// What it does with tags.
     pub rule: PortRule,
+    /// What it does with frames for the next bridge.
+    pub link_local: LinkLocal,
     /// Its own MAC address.
     pub mac: Mac,
+}
+
+/// What a port does with frames for the reserved addresses 01:80:c2:00:00:00 to 0f, IEEE 802.1Q table 8-1: spanning tree,
+/// LACP, LLDP, 802.1X. PAUSE and other MAC control frames (01:80:c2:00:00:01) never pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkLocal {
+    /// They pass like any other, as through a cable: the bridges at its ends see each other.
+    #[default]
+    Transparent,
+    /// None passes, as through a bridge.
+    Bridge,
+}
+
+impl Port {
+    /// Brings a frame that came in by this port into canonical form.
+    ///
+    /// # Errors
+    /// Why the port does not take it.
+    pub fn ingress<'a>(&self, frame: Parts<'a>) -> Result<Parts<'a>, DropReason> {
+        self.check_link_local(&frame)?;
+        self.rule.ingress(frame)
+    }
+
+    /// Brings a canonical frame into the form that it has on this port.
+    ///
+    /// # Errors
+    /// Why the port does not carry it.
+    pub fn egress<'a>(&self, frame: Parts<'a>) -> Result<Parts<'a>, DropReason> {
+        self.check_link_local(&frame)?;
+        self.rule.egress(frame)
+    }
+
+    fn check_link_local(&self, frame: &Parts<'_>) -> Result<(), DropReason> {
+        match frame.addresses() {
+            [1, 0x80, 0xc2, 0, 0, last @ 0..16, ..] => match (self.link_local, last) {
+                (LinkLocal::Bridge, _) | (_, 1) => Err(DropReason::LinkLocal),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A segment as this member sees it.
@@ -38,6 +81,8 @@ pub struct Domain {
     pub limits: Vec<Limit>,
     /// The VLANs that our own ports in it take part in.
     pub vlans: Arc<VlanSet>,
+    /// Whether frames for unknown hosts are dropped instead of flooded.
+    pub drops_unknown: bool,
 }
 
 /// A connected peer with ports in a segment.
@@ -98,6 +143,13 @@ impl Layout {
             domain.vlans = Arc::new(port.rule.vlans().or(&domain.vlans));
         }
         Layout { ports, domains }
+    }
+
+    /// Makes a segment drop frames for unknown hosts.
+    pub fn drop_unknown(&mut self, segment: SegmentId) {
+        if let Some(domain) = self.domains.get_mut(&segment) {
+            domain.drops_unknown = true;
+        }
     }
 
     /// Sets which peers take part in a segment, and which of all peers may not do everything there.

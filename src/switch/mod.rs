@@ -12,5 +12,6 @@
 pub mod decide;
 pub mod layout;
 pub mod port;
+pub mod storm;
 pub mod table;
 pub mod translation;

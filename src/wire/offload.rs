@@ -10,7 +10,7 @@
 //! headers, and what a peer says of a frame is checked as if it were hostile. An [`Offload`] is proof of that check.
 
 use super::checksum;
-use super::ethernet::Frame;
+use super::ethernet::{Frame, Parts};
 use super::layers::{Ip, Layers, Transport};
 use crate::drops::DropReason;
 
@@ -103,6 +103,17 @@ impl Offload {
         ecn: false,
         layers: None,
     };
+
+    /// How many packets a frame is.
+    pub fn packets(&self, frame: &Parts<'_>) -> u32 {
+        let Some(layers) = self.layers.filter(|_| self.is_super()) else {
+            return 1;
+        };
+        let len = frame.after_tag().len() + frame.tail().len();
+        let payload = len.saturating_sub(layers.payload);
+        let packets = payload.div_ceil(usize::from(self.segment).max(1));
+        u32::try_from(packets).unwrap_or(u32::MAX).max(1)
+    }
 
     /// Whether this is more than one packet.
     pub fn is_super(&self) -> bool {

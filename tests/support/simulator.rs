@@ -23,8 +23,9 @@ use l2vpn::node::{Event, Node, NodeSettings, WallClock};
 use l2vpn::noise::schedule::REKEY_AFTER;
 use l2vpn::place::{PeerId, PortId};
 use l2vpn::switch::decide::Switch;
-use l2vpn::switch::layout::{Layout, Port};
+use l2vpn::switch::layout::{Layout, LinkLocal, Port};
 use l2vpn::switch::port::PortRule;
+use l2vpn::switch::storm::StormLimits;
 use l2vpn::switch::table::{ForwardingTable, Limits};
 use l2vpn::time::{Duration, Instant};
 use l2vpn::wire::control::{Element, Received};
@@ -89,6 +90,10 @@ pub struct Recipe {
     pub offload: bool,
     pub ports: Vec<(SegmentId, PortRule)>,
     pub keepalive: Option<Duration>,
+    pub storms: StormLimits,
+    pub link_local: LinkLocal,
+    /// The segment that drops frames for unknown hosts.
+    pub drops_unknown: Option<SegmentId>,
     /// The VLANs that it allows all others.
     pub peer_vlans: Option<VlanSet>,
     /// Seconds since 1970 at the simulation's start.
@@ -108,6 +113,9 @@ impl Recipe {
             offload: true,
             ports: vec![(segment(1), PortRule::TRANSPARENT)],
             keepalive: None,
+            storms: StormLimits::default(),
+            link_local: LinkLocal::Transparent,
+            drops_unknown: None,
             peer_vlans: None,
             wall: 1_800_000_000,
             mark: 0,
@@ -192,11 +200,13 @@ impl Member {
                 id: PortId(i as u16),
                 segment: *segment,
                 rule: rule.clone(),
+                link_local: recipe.link_local,
                 mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
             });
-        let layout = Layout::new(ports.collect());
+        let mut layout = Layout::new(ports.collect());
+        recipe.drops_unknown.map(|s| layout.drop_unknown(s));
         let table = ForwardingTable::new(Limits::default(), (dice.next(), dice.next()));
-        let plane = Arc::new(Plane::new(Switch::new(table, layout)));
+        let plane = Arc::new(Plane::new(Switch::new(table, recipe.storms, layout)));
         let settings = NodeSettings {
             key: PrivateKey::from_bytes(recipe.key),
             suites: recipe.suites,

@@ -1,0 +1,67 @@
+//! `[switch]`, and what segments and ports say about switching beside VLANs.
+
+use super::checker::Checker;
+use super::raw::{Field, RawSwitch, Section};
+use super::tuning::Choice;
+use crate::switch::layout::LinkLocal;
+use crate::switch::storm::StormLimits;
+use crate::switch::table::Limits;
+use crate::time::Duration;
+
+const UNKNOWN_UNICAST: &[Choice<bool>] = &[("flood", false), ("drop", true)];
+const LINK_LOCAL: &[Choice<LinkLocal>] = &[
+    ("transparent", LinkLocal::Transparent),
+    ("bridge", LinkLocal::Bridge),
+];
+
+impl Checker<'_> {
+    pub(super) fn switch(&mut self, raw: Option<Section<RawSwitch>>) -> (Limits, StormLimits) {
+        let (raw, _) = self.section(raw).unwrap_or_default();
+        let default = Limits::default();
+        let ages = (Duration::from_secs(10), Duration::from_secs(86_400));
+        let per_peer_at = raw.mac_limit_per_peer.as_ref().map(|f| f.span.clone());
+        let limits = Limits {
+            age: self
+                .duration(raw.mac_age, "mac_age", ages)
+                .unwrap_or(default.age),
+            total: self
+                .number(raw.mac_limit, "mac_limit", 16..=1_000_000)
+                .unwrap_or(default.total),
+            per_place: self
+                .number(raw.mac_limit_per_peer, "mac_limit_per_peer", 1..=1_000_000)
+                .unwrap_or(default.per_place),
+        };
+        if let Some(at) = per_peer_at
+            && limits.per_place > limits.total
+        {
+            self.findings.warning(
+                &at,
+                "mac_limit_per_peer is above mac_limit, which holds first",
+            );
+        }
+        let default = StormLimits::default();
+        let mut rate =
+            |field, what, default| self.number(field, what, 0..=10_000_000).unwrap_or(default);
+        let storms = StormLimits {
+            broadcast: rate(raw.storm_broadcast, "storm_broadcast", default.broadcast),
+            multicast: rate(raw.storm_multicast, "storm_multicast", default.multicast),
+            unknown: rate(raw.storm_unknown, "storm_unknown", default.unknown),
+        };
+        (limits, storms)
+    }
+
+    /// Whether a segment drops frames for unknown hosts.
+    pub(super) fn drops_unknown(&mut self, field: Option<Field<String>>) -> bool {
+        self.take(field).is_some_and(|(text, at)| {
+            let choice = self.choice("unknown_unicast", UNKNOWN_UNICAST, (&text, &at));
+            choice.unwrap_or(false)
+        })
+    }
+
+    /// What a port does with frames for the next bridge.
+    pub(super) fn link_local(&mut self, field: Option<Field<String>>) -> LinkLocal {
+        self.take(field)
+            .and_then(|(text, at)| self.choice("link_local", LINK_LOCAL, (&text, &at)))
+            .unwrap_or_default()
+    }
+}
