@@ -235,6 +235,9 @@ pub struct MacView {
     pub idle_s: u64,
     /// How often it has moved.
     pub moves: u32,
+    /// Whether it is held here, because it was heard in two places in turn.
+    #[serde(default)]
+    pub held: bool,
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
 use crate::place::PeerId;
 use crate::switch::layout::{Limit, Member};
+use crate::switch::moves::Frozen;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
@@ -72,6 +73,8 @@ pub enum Event {
     Unreachable(PeerId),
     /// The route to this address should be looked up, and [`Node::set_route_mtu`] called.
     RouteWanted(PeerId, SocketAddr),
+    /// A MAC is heard in two places in turn, and held in one of them.
+    Frozen(Frozen),
     /// How many connected peers a segment has now: its ports' carrier follows.
     Carrier(SegmentId, usize),
     /// The answer to [`Node::echo`].

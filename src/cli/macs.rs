@@ -18,7 +18,9 @@ pub(super) fn run(args: &ShowArgs) -> Result<Exit, Failure> {
         .map(|m| {
             let place = format!("{} {}", m.kind, m.place);
             let idle = format!("{} ago", render::span(m.idle_s));
-            vec![m.segment, m.vlan, m.mac, place, idle, m.moves.to_string()]
+            let held = if m.held { " (held)" } else { "" };
+            let moves = format!("{}{held}", m.moves);
+            vec![m.segment, m.vlan, m.mac, place, idle, moves]
         })
         .collect();
     let header = ["SEGMENT", "VLAN", "MAC", "BEHIND", "HEARD", "MOVES"];

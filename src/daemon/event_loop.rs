@@ -220,6 +220,21 @@ impl EventLoop {
                     tracing::warn!(peer = name, "no answer for 90 s; trying again later");
                 }
             }
+            Event::Frozen(frozen) => {
+                let (held, other) = (
+                    self.member.place_name(frozen.held),
+                    self.member.place_name(frozen.other),
+                );
+                tracing::warn!(
+                    mac = frozen.key.mac().to_string(),
+                    vlan = frozen.key.class().to_string(),
+                    "two hosts have one MAC, or there is a loop: heard behind {} {} and {} {} in turn; held at the first for 3 minutes",
+                    held.0,
+                    held.1,
+                    other.0,
+                    other.1
+                );
+            }
             Event::RouteWanted(peer, to) => self.look_at_route(peer, to),
             Event::Carrier(segment, peers) => self.carrier(segment, peers > 0),
             Event::Echo(peer, token, bytes) => self.echo_answered(peer, token, bytes.len(), now),

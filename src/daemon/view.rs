@@ -170,13 +170,7 @@ impl Member {
     pub(super) fn mac_views(&self, now: Instant) -> Vec<MacView> {
         let table = &self.outside.plane.switch.table;
         let views = table.entries(now).into_iter().map(|learned| {
-            let (kind, place) = match learned.place {
-                Place::Port(port) => {
-                    let port = self.config.ports.get(usize::from(port.0));
-                    ("port", port.map(|p| p.tap.clone()).unwrap_or_default())
-                }
-                Place::Peer(peer) => ("peer", self.peer_name(peer)),
-            };
+            let (kind, place) = self.place_name(learned.place);
             let segment = SegmentId::new(learned.key.segment());
             MacView {
                 segment: segment.map(|s| self.segment_name(s)).unwrap_or_default(),
@@ -186,9 +180,21 @@ impl Member {
                 place,
                 idle_s: learned.idle.as_secs(),
                 moves: learned.moves,
+                held: learned.is_held,
             }
         });
         views.collect()
+    }
+
+    /// `port` or `peer`, and its name.
+    pub(super) fn place_name(&self, place: Place) -> (&'static str, String) {
+        match place {
+            Place::Port(port) => {
+                let port = self.config.ports.get(usize::from(port.0));
+                ("port", port.map(|p| p.tap.clone()).unwrap_or_default())
+            }
+            Place::Peer(peer) => ("peer", self.peer_name(peer)),
+        }
     }
 
     pub(super) fn peer_name(&self, id: PeerId) -> String {

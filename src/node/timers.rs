@@ -32,7 +32,11 @@ impl Node {
         }
         if beat {
             self.heartbeat_at = now + HEARTBEAT;
-            self.plane.switch.table.sweep(now);
+            let table = &self.plane.switch.table;
+            table.sweep(now);
+            while let Some(frozen) = table.next_frozen() {
+                self.events.push_back(Event::Frozen(frozen));
+            }
         }
     }
 

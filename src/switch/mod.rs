@@ -11,6 +11,7 @@
 
 pub mod decide;
 pub mod layout;
+pub mod moves;
 pub mod port;
 pub mod storm;
 pub mod table;

@@ -11,10 +11,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
 
+use super::moves::{Frozen, Moves};
 use crate::place::Place;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::Mac;
@@ -79,6 +80,8 @@ pub struct Learned {
     pub idle: Duration,
     /// How often it has moved between places.
     pub moves: u32,
+    /// Whether it is held where it is, because it moved too often.
+    pub is_held: bool,
 }
 
 struct Entry {
@@ -87,7 +90,7 @@ struct Entry {
     turn: AtomicU64,
     /// Microseconds since boot.
     seen: AtomicU64,
-    moves: AtomicU32,
+    moves: Moves,
 }
 
 #[derive(Clone)]
@@ -120,6 +123,9 @@ struct Owner {
 type Entries = papaya::HashMap<Key, Entry, KeyedHash>;
 type Pinned<'m> = papaya::HashMapRef<'m, Key, Entry, KeyedHash, papaya::LocalGuard<'m>>;
 
+/// The most MACs that wait to be told as held.
+const MAX_FROZEN: usize = 64;
+
 /// A refreshed entry is written at most this often.
 const REFRESH: u64 = 1_000_000;
 
@@ -130,6 +136,8 @@ pub struct ForwardingTable {
     owners: Mutex<Owners>,
     moves: AtomicU64,
     evictions: AtomicU64,
+    /// What nobody has been told yet.
+    frozen: Mutex<VecDeque<Frozen>>,
 }
 
 impl ForwardingTable {
@@ -141,6 +149,7 @@ impl ForwardingTable {
             owners: Mutex::default(),
             moves: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            frozen: Mutex::default(),
         }
     }
 
@@ -166,6 +175,9 @@ impl ForwardingTable {
                 }
                 return;
             }
+            if entry.moves.is_held(now) && !self.is_old(entry, now) {
+                return;
+            }
         }
         drop(map);
         self.write(key, place, now);
@@ -181,26 +193,24 @@ impl ForwardingTable {
         owners.turns += 1;
         let turn = owners.turns;
         if let Some(entry) = map.get(&key) {
-            let old = entry.place.swap(bits, Ordering::Relaxed);
-            if old != bits {
-                entry.turn.store(turn, Ordering::Relaxed);
-            }
+            let old = entry.place.load(Ordering::Relaxed);
             let expired = self.is_old(entry, now);
+            if old != bits && !expired && !self.follow(entry, (key, place), now) {
+                return;
+            }
+            entry.place.store(bits, Ordering::Relaxed);
             entry.seen.store(now.as_micros(), Ordering::Relaxed);
             if old == bits {
                 return;
             }
+            entry.turn.store(turn, Ordering::Relaxed);
             owners.leave(old);
-            if !expired {
-                entry.moves.fetch_add(1, Ordering::Relaxed);
-                self.moves.fetch_add(1, Ordering::Relaxed);
-            }
         } else {
             let entry = Entry {
                 place: AtomicU64::new(bits),
                 turn: AtomicU64::new(turn),
                 seen: AtomicU64::new(now.as_micros()),
-                moves: AtomicU32::new(0),
+                moves: Moves::default(),
             };
             map.insert(key, entry);
             owners.total += 1;
@@ -219,6 +229,33 @@ impl ForwardingTable {
             let victim = owners.largest(bits);
             self.evict_from(&mut owners, victim);
         }
+    }
+
+    /// Whether a MAC that was heard elsewhere moves there.
+    fn follow(&self, entry: &Entry, (key, to): (Key, Place), now: Instant) -> bool {
+        if entry.moves.is_held(now) {
+            return false;
+        }
+        if entry.moves.follow(now) {
+            self.moves.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let held = Place::from_bits(entry.place.load(Ordering::Relaxed));
+        if let Ok(mut frozen) = self.frozen.lock()
+            && frozen.len() < MAX_FROZEN
+        {
+            frozen.push_back(Frozen {
+                key,
+                held,
+                other: to,
+            });
+        }
+        false
+    }
+
+    /// The next MAC that is held since somebody asked last; see [`super::moves`].
+    pub fn next_frozen(&self) -> Option<Frozen> {
+        self.frozen.lock().ok()?.pop_front()
     }
 
     /// Removes the oldest entry of one place.
@@ -281,7 +318,8 @@ impl ForwardingTable {
                 key: *key,
                 place: Place::from_bits(entry.place.load(Ordering::Relaxed)),
                 idle: now.since(Instant::from_micros(entry.seen.load(Ordering::Relaxed))),
-                moves: entry.moves.load(Ordering::Relaxed),
+                moves: entry.moves.total(),
+                is_held: entry.moves.is_held(now),
             })
             .collect();
         all.sort_by_key(|l| l.key);
@@ -422,7 +460,8 @@ mod tests {
         let t = table(50, 5);
         for round in 0..2000u64 {
             let place = if round % 2 == 0 { A } else { B };
-            t.learn(key(round % 7), place, at(1));
+            // Far enough apart that each move is followed.
+            t.learn(key(round % 7), place, at(1 + round * 60));
         }
         let owners = t.owners.lock().unwrap();
         let counted: usize = owners.places.values().map(|o| o.count).sum();
@@ -440,6 +479,55 @@ mod tests {
         let owners = t.owners.lock().unwrap();
         assert!(owners.places.values().all(|o| o.order.len() <= 2064));
         assert_eq!((owners.total, t.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_mac_that_moves_too_often_is_held_and_told_once() {
+        let t = table(100, 50);
+        let hear = |n: u64, second| t.learn(key(1), if n % 2 == 0 { A } else { B }, at(second));
+        for n in 0..1000 {
+            hear(n, 1 + n / 100);
+        }
+        let entry = t.entries(at(11))[0];
+        // Heard first at A; five moves later it is at B, and stays there.
+        assert_eq!((entry.place, entry.moves, entry.is_held), (B, 5, true));
+        let told = Frozen {
+            key: key(1),
+            held: B,
+            other: A,
+        };
+        assert_eq!(t.next_frozen(), Some(told));
+        assert_eq!(t.next_frozen(), None);
+        // Where it is held, it is refreshed as ever; elsewhere it is not learned.
+        hear(0, 100);
+        assert_eq!(t.entries(at(100))[0].idle, Duration::from_secs(90));
+        hear(1, 100);
+        assert_eq!(t.entries(at(100))[0].idle, Duration::ZERO);
+        // After that time it may move again.
+        hear(0, 182);
+        let entry = t.entries(at(182))[0];
+        assert_eq!((entry.place, entry.moves, entry.is_held), (A, 6, false));
+    }
+
+    #[test]
+    fn moves_that_take_their_time_are_followed() {
+        let t = table(100, 50);
+        for n in 0..50 {
+            t.learn(key(1), if n % 2 == 0 { A } else { B }, at(1 + n * 60));
+        }
+        assert_eq!(t.entries(at(2942))[0].moves, 49);
+        assert_eq!(t.next_frozen(), None);
+    }
+
+    #[test]
+    fn a_held_mac_is_free_when_its_place_is_gone() {
+        let t = table(100, 50);
+        for n in 0..10 {
+            t.learn(key(1), if n % 2 == 0 { A } else { B }, at(1));
+        }
+        t.forget(B);
+        t.learn(key(1), A, at(2));
+        assert_eq!(t.look_up(key(1), at(2)), Some(A));
     }
 
     #[test]

@@ -204,7 +204,9 @@ impl Member {
                 mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
             });
         let mut layout = Layout::new(ports.collect());
-        recipe.drops_unknown.map(|s| layout.drop_unknown(s));
+        if let Some(segment) = recipe.drops_unknown {
+            layout.drop_unknown(segment);
+        }
         let table = ForwardingTable::new(Limits::default(), (dice.next(), dice.next()));
         let plane = Arc::new(Plane::new(Switch::new(table, recipe.storms, layout)));
         let settings = NodeSettings {
