@@ -60,6 +60,12 @@ reasons! {
     StormUnknown => "storm-unknown",
     /// A frame for an unknown host in a segment that does not flood those.
     UnknownUnicast => "unknown-unicast",
+    /// A DHCP server's message, from where no server may be.
+    DhcpGuard => "dhcp-guard",
+    /// A router advertisement, from where no router may be.
+    RouterGuard => "router-guard",
+    /// A frame that a guard cannot look into as far as hosts would.
+    GuardUnclear => "guard-unclear",
     /// A frame for the next bridge only (01:80:c2:00:00:00 to 0f) on a port that is one.
     LinkLocal => "link-local",
     /// A peer's frame for a segment without a port here.

@@ -42,6 +42,8 @@ use crate::wire::control::{self, Element};
 use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
 use crate::wire::offer::{Abilities, Offer};
 use crate::wire::segment::SegmentId;
+use crate::wire::service::Services;
+use crate::wire::vlans::VlanSet;
 use load::Load;
 use plane::Plane;
 pub use stamp::WallClock;
@@ -310,15 +312,19 @@ impl Node {
     }
 }
 
-/// What the configuration keeps a peer from in a segment, if anything.
+/// What the configuration says of a peer in a segment, if anything.
 fn limit(peer: &Peer, segment: SegmentId) -> Option<Limit> {
-    let vlans = match peer.is_admitted_to(segment) {
-        true => Some(Arc::new(peer.settings.vlans.clone()?)),
-        false => None,
+    let roles = peer.settings.roles;
+    let vlans = match (peer.is_admitted_to(segment), &peer.settings.vlans) {
+        (false, _) => None,
+        (true, None) if roles == Services::NONE => return None,
+        (true, None) => Some(VlanSet::everything()),
+        (true, some) => some.clone(),
     };
     Some(Limit {
         peer: peer.id,
-        vlans,
+        vlans: vlans.map(Arc::new),
+        roles,
     })
 }
 

@@ -11,6 +11,7 @@ use l2vpn::switch::port::PortRule;
 use l2vpn::switch::storm::StormLimits;
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::Mac;
+use l2vpn::wire::service::Services;
 use l2vpn::wire::vlan::Vid;
 use l2vpn::wire::vlans::VlanSet;
 use simulator::*;
@@ -386,6 +387,7 @@ fn a_stranger_hears_nothing() {
         mtu: None,
         segments: None,
         vlans: None,
+        roles: Services::NONE,
     };
     let id = outside.node.add_peer(settings(target));
     let now = net.now;
@@ -511,6 +513,7 @@ fn under_load_only_proven_addresses_get_through() {
             mtu: None,
             segments: None,
             vlans: None,
+            roles: Services::NONE,
         });
         let now = net.now;
         flooder.node.set_endpoints(id, vec![address(1)], now);
@@ -974,6 +977,7 @@ fn a_key_of_low_order_makes_no_packet_and_no_busy_loop() {
         mtu: None,
         segments: None,
         vlans: None,
+        roles: Services::NONE,
     });
     node.set_endpoints(id, vec![address(7)], now);
     net.run_for(SECOND * 200);

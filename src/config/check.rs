@@ -230,6 +230,7 @@ impl Checker<'_> {
         let mut segments: Vec<SegmentConfig> = Vec::new();
         for (segment, at) in raw {
             let drops_unknown = self.drops_unknown(segment.unknown_unicast);
+            let guards = self.services("guard", segment.guard);
             let no_id = segment.id.is_none();
             let no_name = segment.name.is_none();
             let name = self.take(segment.name);
@@ -259,6 +260,7 @@ impl Checker<'_> {
                     name,
                     id,
                     drops_unknown,
+                    guards,
                 });
             }
         }

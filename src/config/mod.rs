@@ -30,6 +30,7 @@ use crate::switch::table::Limits;
 use crate::time::Duration;
 use crate::wire::ethernet::Mac;
 use crate::wire::segment::SegmentId;
+use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
 pub use checker::is_name;
 pub use endpoint::EndpointName;
@@ -78,6 +79,8 @@ pub struct SegmentConfig {
     pub id: SegmentId,
     /// Whether frames for unknown hosts are dropped instead of flooded.
     pub drops_unknown: bool,
+    /// What only those with the role may offer.
+    pub guards: Services,
 }
 
 /// A port.
@@ -99,6 +102,8 @@ pub struct PortConfig {
     pub rule: PortRule,
     /// What it does with frames for the next bridge.
     pub link_local: LinkLocal,
+    /// What its hosts may offer where a guard is on.
+    pub roles: Services,
     /// What it takes; `None` for what the member takes.
     pub offload: Option<Offloading>,
 }
@@ -121,6 +126,8 @@ pub struct PeerConfig {
     pub segments: Option<Vec<SegmentId>>,
     /// The VLANs that it may take part in, in each of them.
     pub vlans: Option<VlanSet>,
+    /// What its hosts may offer where a guard is on.
+    pub roles: Services,
 }
 
 /// Whether the published key pairs may be used.

@@ -55,6 +55,7 @@ fn one(
     let vlans = checker
         .take(raw.vlans)
         .map(|(list, at)| peer_vlans(checker, list, &at));
+    let roles = checker.services("role", raw.roles);
     let name = checker.take(raw.name);
     if let Some((name, at)) = &name
         && checker.name(name, at)
@@ -75,6 +76,7 @@ fn one(
         mtu,
         segments,
         vlans,
+        roles,
     })
 }
 

@@ -76,6 +76,7 @@ fn one(
     }
     let offload = checker.offload(raw.offload);
     let link_local = checker.link_local(raw.link_local);
+    let roles = checker.services("role", raw.roles);
     let (tap, tap_at) = tap(checker, raw.tap, at, others)?;
     let is_bridge = bridge.as_ref().is_some_and(|(b, _)| *b == tap);
     if is_bridge {
@@ -91,6 +92,7 @@ fn one(
         bridge: bridge.map(|(name, _)| name),
         rule: rule?,
         link_local,
+        roles,
         offload,
     })
 }

@@ -194,6 +194,8 @@ tables! {
         id: Field<i64>,
         /// `flood` or `drop`.
         unknown_unicast: Field<String>,
+        /// What only those with the role may offer: `dhcp-server`, `router`.
+        guard: Field<Vec<String>>,
     }
     /// `[[port]]`
     RawPort {
@@ -221,6 +223,8 @@ tables! {
         translate: Field<Vec<toml::Value>>,
         /// `transparent` or `bridge`.
         link_local: Field<String>,
+        /// What its hosts may offer where a guard is on: `dhcp-server`, `router`.
+        roles: Field<Vec<String>>,
         /// `on`, `tcp`, `segments` or `off`; by default the member's.
         offload: Field<String>,
     }
@@ -242,6 +246,8 @@ tables! {
         segments: Field<Vec<String>>,
         /// The VLANs that it may take part in: numbers, ranges and `"untagged"`.
         vlans: Field<Vec<toml::Value>>,
+        /// What its hosts may offer where a guard is on: `dhcp-server`, `router`.
+        roles: Field<Vec<String>>,
     }
     /// `[switch]`
     RawSwitch {

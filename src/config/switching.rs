@@ -7,8 +7,10 @@ use crate::switch::layout::LinkLocal;
 use crate::switch::storm::StormLimits;
 use crate::switch::table::Limits;
 use crate::time::Duration;
+use crate::wire::service::Services;
 
 const UNKNOWN_UNICAST: &[Choice<bool>] = &[("flood", false), ("drop", true)];
+const SERVICES: &[Choice<u8>] = &[("dhcp-server", 0), ("router", 1)];
 const LINK_LOCAL: &[Choice<LinkLocal>] = &[
     ("transparent", LinkLocal::Transparent),
     ("bridge", LinkLocal::Bridge),
@@ -56,6 +58,22 @@ impl Checker<'_> {
             let choice = self.choice("unknown_unicast", UNKNOWN_UNICAST, (&text, &at));
             choice.unwrap_or(false)
         })
+    }
+
+    /// What a segment guards, or what a port or peer may offer.
+    pub(super) fn services(&mut self, what: &str, field: Option<Field<Vec<String>>>) -> Services {
+        let mut set = Services::NONE;
+        let Some((list, at)) = self.take(field) else {
+            return set;
+        };
+        for name in list {
+            match self.choice(what, SERVICES, (&name, &at)) {
+                Some(0) => set.dhcp_server = true,
+                Some(_) => set.router = true,
+                None => {}
+            }
+        }
+        set
     }
 
     /// What a port does with frames for the next bridge.

@@ -237,6 +237,7 @@ fn switch(config: &Config, macs: &[Mac]) -> Switch {
         segment: port.segment,
         rule: port.rule.clone(),
         link_local: port.link_local,
+        roles: port.roles,
         mac: *mac,
     });
     let mut entropy = OsEntropy;
@@ -245,6 +246,8 @@ fn switch(config: &Config, macs: &[Mac]) -> Switch {
     let mut layout = Layout::new(ports.collect());
     let segments = config.segments.iter().filter(|s| s.drops_unknown);
     segments.for_each(|s| layout.drop_unknown(s.id));
+    let segments = config.segments.iter();
+    segments.for_each(|s| layout.guard(s.id, s.guards));
     Switch::new(table, config.storms, layout)
 }
 
@@ -276,6 +279,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
             mtu: peer.mtu,
             segments: peer.segments.clone(),
             vlans: peer.vlans.clone(),
+            roles: peer.roles,
         });
     }
     node

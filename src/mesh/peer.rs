@@ -20,6 +20,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::control::Received;
 use crate::wire::offer::Stamp;
 use crate::wire::segment::SegmentId;
+use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
 
 /// What the configuration says of a peer.
@@ -38,6 +39,8 @@ pub struct PeerSettings {
     pub segments: Option<Vec<SegmentId>>,
     /// The VLANs that it may take part in, in each of them; `None` for all.
     pub vlans: Option<VlanSet>,
+    /// What the hosts behind it may offer where a guard is on.
+    pub roles: Services,
 }
 
 /// The answer to a peer's last initiation, for its copies.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::guard;
 use super::layout::{Domain, Layout, Member, Port};
 use super::storm::{Storm, StormControl, StormLimits};
 use super::table::{ForwardingTable, Key};
@@ -98,12 +99,13 @@ impl Switch {
         check_source(frame.source)?;
         let parts = port.ingress(frame.parts)?;
         let class = VlanClass::of(parts.tag());
-        let here = Place::Port(port.id);
-        let key = |mac| Key::new(port.segment, class, mac);
-        self.table.learn(key(frame.source), here, now);
         let domain = layout
             .domain(port.segment)
             .ok_or(DropReason::UnknownSegment)?;
+        guard::check(domain.guards.without(port.roles), &parts)?;
+        let here = Place::Port(port.id);
+        let key = |mac| Key::new(port.segment, class, mac);
+        self.table.learn(key(frame.source), here, now);
         let known = self.known(frame.destination, key(frame.destination), now);
         let targets = match known {
             Some(place) if place == here => return Err(DropReason::Hairpin),
@@ -155,6 +157,7 @@ impl Switch {
         if layout.is_own(frame.source) {
             return Err(DropReason::SourceIsOwn);
         }
+        guard::check(domain.forbidden(peer), &frame.parts)?;
         // What no port of ours carries is not learned either.
         if !domain.vlans.contains(class) {
             return Err(DropReason::VlanNotAllowed);
@@ -222,6 +225,7 @@ mod tests {
     use crate::switch::layout::{Limit, LinkLocal};
     use crate::switch::port::PortRule;
     use crate::switch::table::Limits;
+    use crate::wire::service::Services;
     use crate::wire::vlans::VlanSet;
 
     const NOW: Instant = Instant::from_micros(1_000_000);
@@ -238,6 +242,7 @@ mod tests {
             segment: segment(seg),
             rule: PortRule::TRANSPARENT,
             link_local: LinkLocal::Transparent,
+            roles: Services::NONE,
             mac: OWN,
         };
         let mut layout = Layout::new(vec![port(0, 1), port(1, 1), port(2, 2)]);
@@ -248,6 +253,7 @@ mod tests {
         let refused = Limit {
             peer: PeerId(3),
             vlans: None,
+            roles: Services::NONE,
         };
         let members = vec![member(PeerId(1)), member(PeerId(2))];
         layout.set_peers(segment(1), members, vec![refused]);

@@ -11,6 +11,7 @@ use crate::drops::DropReason;
 use crate::place::{PeerId, PortId};
 use crate::wire::ethernet::{Mac, Parts};
 use crate::wire::segment::SegmentId;
+use crate::wire::service::Services;
 use crate::wire::vlan::VlanClass;
 use crate::wire::vlans::VlanSet;
 
@@ -25,6 +26,8 @@ pub struct Port {
     pub rule: PortRule,
     /// What it does with frames for the next bridge.
     pub link_local: LinkLocal,
+    /// What the hosts behind it may offer where a guard is on.
+    pub roles: Services,
     /// Its own MAC address.
     pub mac: Mac,
 }
@@ -77,12 +80,14 @@ pub struct Domain {
     pub ports: Vec<PortId>,
     /// The connected peers with ports in it, by their numbers.
     pub peers: Vec<Member>,
-    /// What the configuration keeps peers from, by their numbers.
+    /// What the configuration says of peers, by their numbers.
     pub limits: Vec<Limit>,
     /// The VLANs that our own ports in it take part in.
     pub vlans: Arc<VlanSet>,
     /// Whether frames for unknown hosts are dropped instead of flooded.
     pub drops_unknown: bool,
+    /// What only those with the role may offer.
+    pub guards: Services,
 }
 
 /// A connected peer with ports in a segment.
@@ -94,13 +99,15 @@ pub struct Member {
     pub vlans: Arc<VlanSet>,
 }
 
-/// A peer that may not do everything in a segment.
+/// What a peer may do in a segment; one without may send in all VLANs and has no role.
 #[derive(Clone, Debug)]
 pub struct Limit {
     /// Which peer.
     pub peer: PeerId,
     /// The VLANs that it may send in; `None` keeps it out of the segment.
     pub vlans: Option<Arc<VlanSet>>,
+    /// What the hosts behind it may offer where a guard is on.
+    pub roles: Services,
 }
 
 impl Domain {
@@ -108,6 +115,14 @@ impl Domain {
     pub fn member(&self, peer: PeerId) -> Option<&Member> {
         let at = self.peers.binary_search_by_key(&peer, |m| m.peer).ok()?;
         self.peers.get(at)
+    }
+
+    /// What the hosts behind a peer may not offer.
+    pub fn forbidden(&self, peer: PeerId) -> Services {
+        let at = self.limits.binary_search_by_key(&peer, |l| l.peer).ok();
+        let limit = at.and_then(|at| self.limits.get(at));
+        self.guards
+            .without(limit.map_or(Services::NONE, |l| l.roles))
     }
 
     /// Whether a peer may send frames of this class here.
@@ -143,6 +158,13 @@ impl Layout {
             domain.vlans = Arc::new(port.rule.vlans().or(&domain.vlans));
         }
         Layout { ports, domains }
+    }
+
+    /// Sets what only those with the role may offer in a segment.
+    pub fn guard(&mut self, segment: SegmentId, guards: Services) {
+        if let Some(domain) = self.domains.get_mut(&segment) {
+            domain.guards = guards;
+        }
     }
 
     /// Makes a segment drop frames for unknown hosts.

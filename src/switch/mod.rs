@@ -10,6 +10,7 @@
 //! carry their VLAN's tag from there on, so that peers see one format whatever the port.
 
 pub mod decide;
+pub mod guard;
 pub mod layout;
 pub mod moves;
 pub mod port;

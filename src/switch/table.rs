@@ -484,7 +484,8 @@ mod tests {
     #[test]
     fn a_mac_that_moves_too_often_is_held_and_told_once() {
         let t = table(100, 50);
-        let hear = |n: u64, second| t.learn(key(1), if n % 2 == 0 { A } else { B }, at(second));
+        let hear =
+            |n: u64, second| t.learn(key(1), if n.is_multiple_of(2) { A } else { B }, at(second));
         for n in 0..1000 {
             hear(n, 1 + n / 100);
         }

@@ -19,6 +19,7 @@ pub mod offer;
 pub mod offload;
 pub mod piece;
 pub mod segment;
+pub mod service;
 pub mod udp;
 pub mod vlan;
 pub mod vlans;

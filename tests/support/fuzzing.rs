@@ -31,6 +31,7 @@ use l2vpn::wire::offer::{self, Offer};
 use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
 use l2vpn::wire::piece::PieceNote;
 use l2vpn::wire::segment::SegmentId;
+use l2vpn::wire::service::Service;
 use l2vpn::wire::vlan::{Vid, VlanClass};
 use l2vpn::wire::vlans::VidSet;
 
@@ -104,6 +105,11 @@ pub fn ethernet_vlan(data: &[u8]) {
     let mut written = Vec::new();
     frame.parts.write(&mut written);
     assert_eq!(written, input.0);
+    // A guard is not passed by one more tag of VID 0.
+    let rest = frame.parts.after_tag();
+    let plain = Service::of(rest);
+    let tagged = Service::of(&[&[0x81, 0, 0, 0], rest].concat());
+    assert!(tagged == plain || tagged == Service::Unclear);
     let Ok(canonical) = rule.ingress(frame.parts) else {
         return;
     };

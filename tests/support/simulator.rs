@@ -33,6 +33,7 @@ use l2vpn::wire::ethernet::{Mac, Parts};
 use l2vpn::wire::offer::Abilities;
 use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
 use l2vpn::wire::segment::SegmentId;
+use l2vpn::wire::service::Services;
 use l2vpn::wire::vlans::VlanSet;
 
 /// A seeded generator: SplitMix64. Good dice for a simulation and for nothing else.
@@ -92,6 +93,11 @@ pub struct Recipe {
     pub keepalive: Option<Duration>,
     pub storms: StormLimits,
     pub link_local: LinkLocal,
+    /// What its port's hosts may offer, and what it lets those behind others offer.
+    pub roles: Services,
+    pub peer_roles: Services,
+    /// What segment 1 guards.
+    pub guards: Services,
     /// The segment that drops frames for unknown hosts.
     pub drops_unknown: Option<SegmentId>,
     /// The VLANs that it allows all others.
@@ -115,6 +121,9 @@ impl Recipe {
             keepalive: None,
             storms: StormLimits::default(),
             link_local: LinkLocal::Transparent,
+            roles: Services::NONE,
+            peer_roles: Services::NONE,
+            guards: Services::NONE,
             drops_unknown: None,
             peer_vlans: None,
             wall: 1_800_000_000,
@@ -201,9 +210,11 @@ impl Member {
                 segment: *segment,
                 rule: rule.clone(),
                 link_local: recipe.link_local,
+                roles: recipe.roles,
                 mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
             });
         let mut layout = Layout::new(ports.collect());
+        layout.guard(segment(1), recipe.guards);
         if let Some(segment) = recipe.drops_unknown {
             layout.drop_unknown(segment);
         }
@@ -344,6 +355,7 @@ impl Network {
                 mtu: Some(self.mtu),
                 segments: None,
                 vlans: self.recipes[n].peer_vlans.clone(),
+                roles: self.recipes[n].peer_roles,
             });
         }
         member
