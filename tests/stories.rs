@@ -735,6 +735,44 @@ fn a_host_known_in_a_vlan_that_its_member_may_not_have_any_more_gets_nothing() {
 }
 
 #[test]
+fn a_mac_of_two_members_is_held_at_one_and_both_are_named() {
+    let mut net = Network::new(3, 38);
+    net.introduce_all();
+    net.run_for(SECOND);
+    net.member(2).events.clear();
+    // Two hosts with one MAC, behind 0 and 1, talk in turn.
+    for _ in 0..20 {
+        for n in 0..2 {
+            net.send(n, 0, &frame(Mac::BROADCAST, host(0), None, b"me"));
+            net.run_for(millis(50));
+        }
+    }
+    net.run_for(SECOND);
+    let frozen: Vec<_> = net
+        .member(2)
+        .events
+        .iter()
+        .filter_map(|(_, e)| match e {
+            Event::Frozen(frozen) => Some(*frozen),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(frozen.len(), 1, "told once: {frozen:?}");
+    let of = |n| Place::Peer(PeerId(Network::peer_of(2, n)));
+    let named = [frozen[0].held, frozen[0].other];
+    assert!(
+        named.contains(&of(0)) && named.contains(&of(1)),
+        "{named:?}"
+    );
+    // It goes on: frames for it reach the one where it is held.
+    let held = if frozen[0].held == of(0) { 0 } else { 1 };
+    net.member(held).delivered.clear();
+    net.send(2, 0, &frame(host(0), host(2), None, b"you"));
+    net.run_for(millis(5));
+    assert_eq!(net.member(held).frames().len(), 1);
+}
+
+#[test]
 fn a_storm_of_one_member_costs_nobody_else() {
     let mut recipes: Vec<Recipe> = (0..3).map(Recipe::new).collect();
     // Its own switch does not hold it back.

@@ -8,6 +8,15 @@
 //!
 //! A frame is brought into *canonical* form where it enters ([`port::PortRule::ingress`]): frames of an access port
 //! carry their VLAN's tag from there on, so that peers see one format whatever the port.
+//!
+//! | file | question |
+//! |---|---|
+//! | [`decide`] | who gets this frame? It asks the others, in this order |
+//! | [`layout`] | which ports and peers are in the segment, with which VLANs and roles |
+//! | [`port`], [`translation`] | what do the tags become, and does the port carry the VLAN |
+//! | [`guard`] | does it offer DHCP or a route without being allowed to |
+//! | [`table`], [`moves`] | where does this MAC live, and does it move too often |
+//! | [`storm`] | may so much go to everybody |
 
 pub mod decide;
 pub mod guard;
