@@ -117,6 +117,13 @@ fn evasions_of_dhcp() -> Vec<(&'static str, Vec<u8>)> {
             "SNAP in SNAP",
             frame(&[&llc(&[SNAP, &llc(&[SNAP, IPV4, o])])]),
         ),
+        ("SNAP, length 1501", frame(&[&[5, 0xdd], SNAP, IPV4, o])),
+        ("SNAP, length 1535", frame(&[&[5, 0xff], SNAP, IPV4, o])),
+        (
+            "SNAP, length 1535, behind VID 0",
+            frame(&[C0, &[5, 0xff], SNAP, IPV4, o]),
+        ),
+        ("long LLC", frame(&[&[0x88, 0x70], SNAP, IPV4, o])),
         ("SNAP, length 0", frame(&[&[0, 0], SNAP, IPV4, o])),
         ("SNAP, length 1500", frame(&[&[5, 220], SNAP, IPV4, o])),
         ("LLC for IP", frame(&[&llc(&[&[6, 6, 3], o])])),
@@ -223,6 +230,12 @@ fn evasions_of_routers() -> Vec<(&'static str, Vec<u8>)> {
         ("a first fragment without the end of the chain", {
             let packet = ipv6(44, &[&fragment(60, 0), &long]);
             [&frame(&[])[..12], IPV6, &packet].concat()
+        }),
+        ("a header that lies behind the packet", {
+            // The fragment ends before the message; the bytes behind it belong to nobody.
+            let mut packet = ipv6(44, &[&fragment(60, 0), &extension(58)]);
+            packet.extend_from_slice(&[128, 0, 0, 0, 0, 0, 0, 0]);
+            frame(&[IPV6, &packet])
         }),
         (
             "an extension that is cut off",

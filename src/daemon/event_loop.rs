@@ -160,6 +160,7 @@ impl EventLoop {
                 from: to.local,
                 bytes,
                 size: bytes.len(),
+                is_urgent: false,
             };
             if let Err(error) = socket.send(&sending) {
                 let reason = crate::io::process::send_failure(&error);

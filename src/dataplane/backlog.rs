@@ -110,12 +110,17 @@ impl Backlog {
     ) -> Option<Held> {
         let frame = buffer.get(VIRTIO_LEN..VIRTIO_LEN + len).unwrap_or_default();
         let flow = flow_of(frame);
+        let pair = pair_of(frame);
+        if flow.is_none() {
+            // It may belong to any flow of these two.
+            self.note_large(pair, now);
+        }
         let held = Held {
             port,
             header,
             len,
             flow: flow.unwrap_or(0),
-            is_urgent: flow.is_some_and(|f| self.is_urgent(f, len, now)),
+            is_urgent: flow.is_some_and(|f| self.is_urgent((f, pair), len, now)),
             buffer,
         };
         let overtakes = self.held.is_empty() && len <= SMALL
@@ -128,16 +133,22 @@ impl Backlog {
         None
     }
 
-    /// Whether a frame of this flow is urgent; notes when it is a large one.
-    fn is_urgent(&mut self, flow: u64, len: usize, now: Instant) -> bool {
-        // The low bit is always set.
-        let Some(large) = self.large.get_mut((flow >> 1) as usize % MOMENTS) else {
-            return false;
-        };
+    /// Whether a frame of this flow between these two is urgent; notes when it is a large one.
+    fn is_urgent(&mut self, (flow, pair): (u64, u64), len: usize, now: Instant) -> bool {
         if len > SMALL {
+            self.note_large(flow, now);
+        }
+        let is_calm = |flow: u64| {
+            let large = self.large.get(place_of(flow)).copied().flatten();
+            large.is_none_or(|at| now.since(at) > CALM)
+        };
+        is_calm(flow) && is_calm(pair)
+    }
+
+    fn note_large(&mut self, flow: u64, now: Instant) {
+        if let Some(large) = self.large.get_mut(place_of(flow)) {
             *large = Some(now);
         }
-        large.is_none_or(|at| now.since(at) > CALM)
     }
 
     /// Whether a frame of this flow waits, or one that belongs to who knows which.
@@ -160,6 +171,20 @@ impl Backlog {
     pub fn done(&mut self, held: Held) {
         self.spare.push(held.buffer);
     }
+}
+
+/// Where the moment of a flow is kept; the low bit of its number says nothing.
+fn place_of(flow: u64) -> usize {
+    (flow >> 1) as usize % MOMENTS
+}
+
+/// A number that is the same for all frames from one host to another.
+fn pair_of(bytes: &[u8]) -> u64 {
+    let addresses = bytes.first_chunk::<12>().copied().unwrap_or_default();
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = addresses;
+    let word = |w: [u8; 4]| u64::from(u32::from_be_bytes(w));
+    let first = hash(word([a, b, c, d]), word([e, f, g, h]));
+    hash(first, word([i, j, k, l]))
 }
 
 /// A number that is the same for all frames of a flow, never 0; `None` for what belongs to a flow that it does not name,
@@ -277,6 +302,17 @@ mod tests {
         assert_eq!(tell(small, 100, 2), (true, true));
         assert_eq!(tell(mixed, 100, 501), (true, false));
         assert_eq!(tell(mixed, 100, 502), (true, true));
+        // A fragment may belong to any flow of the two hosts.
+        let mut tell = |protocol, fragment, at| {
+            let told = take_at(&mut backlog, &packet(protocol, small, fragment, 100), at);
+            while let Some(held) = backlog.oldest() {
+                backlog.done(held);
+            }
+            told.1
+        };
+        assert!(tell(6, 0x40, 600));
+        assert!(!tell(17, 0x20, 601));
+        assert!(!tell(6, 0x40, 602) && !tell(6, 0x40, 1101) && tell(6, 0x40, 1102));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Outbound {
             return self.bundle(link, room, (segment, frame, offload), (out, now));
         }
         // What waits came before.
-        self.close(link, None, (&mut *out, now));
+        self.close(link, false, (&mut *out, now));
         let is_cut = offload.is_super() || (begun && is_plain_tcp(frame, offload));
         if is_cut && route.abilities.has(Abilities::PIECES) {
             return self.cut((link, route), (segment, frame, offload), (out, now));
@@ -119,7 +119,7 @@ impl Outbound {
             Some(at) if self.open.get(at).is_some_and(fits) => at,
             other => {
                 if other.is_some() {
-                    self.close(link, Some(urgent), (out, now));
+                    self.close(link, urgent, (out, now));
                 }
                 self.begin((link.peer, urgent), segment)
             }
@@ -155,17 +155,23 @@ impl Outbound {
         self.open.len() >= MAX_OPEN
     }
 
-    /// Sends what waits for one peer: everything, or what is urgent or is not.
-    fn close(&mut self, link: &Link, which: Option<bool>, (out, now): Batch<'_>) {
-        let is_meant = |o: &Open| o.peer == link.peer && which.is_none_or(|w| o.is_urgent == w);
-        while let Some(at) = self.open.iter().position(is_meant) {
-            let open = self.open.swap_remove(at);
-            self.seal(Some(link), open, (&mut *out, now));
+    /// Sends what waits for one peer: what is urgent, and then, unless only that is meant, the rest. A flow may have gone
+    /// from the one to the other within a batch, never back.
+    fn close(&mut self, link: &Link, only_urgent: bool, (out, now): Batch<'_>) {
+        for urgent in [true, false] {
+            let is_meant = |o: &Open| o.peer == link.peer && o.is_urgent == urgent;
+            if (urgent || !only_urgent)
+                && let Some(at) = self.open.iter().position(is_meant)
+            {
+                let open = self.open.swap_remove(at);
+                self.seal(Some(link), open, (&mut *out, now));
+            }
         }
     }
 
     /// Sends everything that waits; `link` finds a peer's link.
     pub fn flush<'l>(&mut self, link: impl Fn(PeerId) -> Option<&'l Link>, (out, now): Batch<'_>) {
+        self.open.sort_unstable_by_key(|o| o.is_urgent);
         while let Some(open) = self.open.pop() {
             self.seal(link(open.peer), open, (&mut *out, now));
         }

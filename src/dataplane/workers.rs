@@ -55,7 +55,7 @@ const OUTGOING: usize = 256 * 1024;
 /// How often a socket is looked at before what has come is delivered.
 const MAX_LOOKS: usize = 3;
 /// How often the urgent queue is looked at, while it has something, before bulk has its turn.
-const MAX_URGENT: usize = 16;
+const MAX_URGENT: usize = 512;
 /// How long a port that is down is left alone.
 const REST: Duration = Duration::from_millis(200);
 /// How long a full send buffer is waited for before the datagram is dropped.
@@ -222,6 +222,7 @@ fn send_train(outside: &Outside, socket: &UdpSocket, train: &Train<'_>) {
         from: train.to.local,
         bytes: train.bytes,
         size: train.size,
+        is_urgent: train.is_urgent,
     };
     let Err(error) = send_patiently(socket, &sending) else {
         return;

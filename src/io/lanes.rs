@@ -6,9 +6,12 @@
 //! wait behind it. A socket is one queue, and a receiver that is short of CPU has megabytes in it: a ping would be behind
 //! them for milliseconds. With a queue of its own it is taken first.
 //!
+//! A train goes to one socket as a whole, and a receiver's GRO makes trains of what has one pair of addresses: so urgent
+//! datagrams have trains of their own, and a mark in the IP header that keeps GRO from adding them to others.
+//!
 //! A worker that has taken bulk empties the urgent queue before it works on it. What was sent before the bulk is in the
-//! queue by then, so a flow that grows from urgent to bulk keeps its order; one that was bulk stays so for a while (see
-//! [`crate::dataplane::backlog`]).
+//! queue by then, so a flow that grows from urgent to bulk keeps its order, unless thousands of urgent datagrams waited;
+//! one that was bulk stays so for a while (see [`crate::dataplane::backlog`]).
 
 use std::io;
 use std::net::SocketAddr;
@@ -113,6 +116,7 @@ mod tests {
                 from: None,
                 bytes,
                 size,
+                is_urgent: bytes.get(1).is_some_and(|lane| lane >> 4 & 1 == 1),
             };
             client.send(&sending).unwrap();
         };

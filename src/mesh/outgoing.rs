@@ -16,6 +16,7 @@ struct Item {
     start: usize,
     len: usize,
     to: Endpoint,
+    is_urgent: bool,
 }
 
 /// A batch of datagrams.
@@ -42,6 +43,8 @@ pub struct Train<'a> {
     pub size: usize,
     /// How many there are.
     pub count: usize,
+    /// Whether they are to be taken before bulk at the other end.
+    pub is_urgent: bool,
 }
 
 impl Outgoing {
@@ -71,7 +74,13 @@ impl Outgoing {
         }
         write(self.bytes.get_mut(start..end).unwrap_or_default())?;
         self.used = end;
-        self.items.push(Item { start, len, to });
+        let is_urgent = self.is_urgent;
+        self.items.push(Item {
+            start,
+            len,
+            to,
+            is_urgent,
+        });
         Ok(())
     }
 
@@ -136,15 +145,16 @@ pub struct Trains<'a> {
 }
 
 impl Trains<'_> {
-    /// How many datagrams could follow each other if there were no limits: one destination, one size, and at the end a
-    /// shorter one.
+    /// How many datagrams could follow each other if there were no limits: one destination, one urgency (a train goes to one
+    /// socket), one size, and at the end a shorter one.
     fn run(&self, first: &Item) -> usize {
+        let goes_along = |i: &Item| i.to == first.to && i.is_urgent == first.is_urgent;
         let full = self
             .rest
             .iter()
-            .take_while(|i| i.to == first.to && i.len == first.len)
+            .take_while(|i| goes_along(i) && i.len == first.len)
             .count();
-        let ends = |i: &&Item| i.to == first.to && i.len < first.len;
+        let ends = |i: &&Item| goes_along(i) && i.len < first.len;
         full + usize::from(self.rest.get(full).filter(ends).is_some())
     }
 }
@@ -167,6 +177,7 @@ impl<'a> Iterator for Trains<'a> {
             bytes: self.bytes.get(first.start..end)?,
             size: first.len,
             count,
+            is_urgent: first.is_urgent,
         })
     }
 }
@@ -200,6 +211,17 @@ mod tests {
         );
         assert_eq!(out.trains(1).count(), 7);
         assert_eq!(out.iter().count(), 7);
+    }
+
+    #[test]
+    fn urgent_datagrams_make_trains_of_their_own() {
+        let mut out = Outgoing::default();
+        for (is_urgent, len) in [(false, 10), (true, 10), (true, 4), (false, 3)] {
+            out.is_urgent = is_urgent;
+            out.push(to(1), &vec![0; len]);
+        }
+        let trains: Vec<_> = out.trains(64).map(|t| (t.is_urgent, t.count)).collect();
+        assert_eq!(trains, [(false, 1), (true, 2), (false, 1)]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Switch {
     ) -> Result<Forward<'a, 'l>, DropReason> {
         check_source(frame.source)?;
         let parts = port.ingress(frame.parts)?;
-        let class = VlanClass::of(parts.tag());
+        let class = parts.class();
         let domain = layout
             .domain(port.segment)
             .ok_or(DropReason::UnknownSegment)?;
@@ -151,7 +151,7 @@ impl Switch {
         now: Instant,
     ) -> Result<Forward<'a, 'l>, DropReason> {
         let domain = layout.domain(segment).ok_or(DropReason::UnknownSegment)?;
-        let class = VlanClass::of(frame.parts.tag());
+        let class = frame.parts.class();
         domain.admit(peer, class)?;
         check_source(frame.source)?;
         if layout.is_own(frame.source) {

@@ -34,8 +34,21 @@ pub(super) struct Moves {
     recent: AtomicU32,
     /// When the first of the recent ones was, in microseconds.
     since: AtomicU64,
+    /// Where it was before that.
+    home: AtomicU64,
     /// Until when it is held, in microseconds.
     held_until: AtomicU64,
+}
+
+/// What becomes of a MAC that was heard elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It moves there.
+    Follow,
+    /// It moves there, which is where it was before it began to move, and is held.
+    Return,
+    /// It stays, and is held.
+    Hold,
 }
 
 impl Moves {
@@ -49,21 +62,37 @@ impl Moves {
         self.held_until.load(Ordering::Relaxed) > now.as_micros()
     }
 
-    /// Whether one more move shall be followed; otherwise the MAC is held from now on.
-    pub(super) fn follow(&self, now: Instant) -> bool {
+    /// Forgets everything: the MAC was silent for so long that it begins anew.
+    pub(super) fn reset(&self) {
+        self.recent.store(0, Ordering::Relaxed);
+        self.held_until.store(0, Ordering::Relaxed);
+    }
+
+    /// Decides about a move. Whoever claims another's MAC cannot choose where it is held: that is where it was before the
+    /// moves began, as soon as it is heard or found there.
+    pub(super) fn judge(&self, (from, to): (Place, Place), now: Instant) -> Verdict {
         let since = Instant::from_micros(self.since.load(Ordering::Relaxed));
         if self.recent.load(Ordering::Relaxed) == 0 || now.since(since) > WINDOW {
             self.since.store(now.as_micros(), Ordering::Relaxed);
+            self.home.store(from.to_bits(), Ordering::Relaxed);
             self.recent.store(0, Ordering::Relaxed);
         }
-        if self.recent.load(Ordering::Relaxed) >= MOST {
+        let home = self.home.load(Ordering::Relaxed);
+        let verdict = match self.recent.load(Ordering::Relaxed) < MOST {
+            true => Verdict::Follow,
+            false if home == to.to_bits() => Verdict::Return,
+            false => Verdict::Hold,
+        };
+        if verdict == Verdict::Follow {
+            self.recent.fetch_add(1, Ordering::Relaxed);
+        } else {
             let until = now + WINDOW;
             self.held_until.store(until.as_micros(), Ordering::Relaxed);
             self.recent.store(0, Ordering::Relaxed);
-            return false;
         }
-        self.recent.fetch_add(1, Ordering::Relaxed);
-        self.total.fetch_add(1, Ordering::Relaxed);
-        true
+        if verdict != Verdict::Hold {
+            self.total.fetch_add(1, Ordering::Relaxed);
+        }
+        verdict
     }
 }

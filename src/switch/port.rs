@@ -146,7 +146,7 @@ impl PortRule {
                     Err(DropReason::VlanNotAllowed)
                 }
             }
-            PortRule::Qinq(vid) if class == VlanClass::service(*vid) => Ok(frame.with_tag(None)),
+            PortRule::Qinq(vid) if class == VlanClass::service(*vid) => frame.popped(),
             PortRule::Qinq(_) => Err(DropReason::VlanNotAllowed),
             PortRule::Translate(map) => exchange(frame, |vid| map.to_port(vid)),
         }

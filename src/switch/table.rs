@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-use super::moves::{Frozen, Moves};
+use super::moves::{Frozen, Moves, Verdict};
 use crate::place::Place;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::Mac;
@@ -203,6 +203,9 @@ impl ForwardingTable {
             if old == bits {
                 return;
             }
+            if expired {
+                entry.moves.reset();
+            }
             entry.turn.store(turn, Ordering::Relaxed);
             owners.leave(old);
         } else {
@@ -236,21 +239,22 @@ impl ForwardingTable {
         if entry.moves.is_held(now) {
             return false;
         }
-        if entry.moves.follow(now) {
+        let from = Place::from_bits(entry.place.load(Ordering::Relaxed));
+        let verdict = entry.moves.judge((from, to), now);
+        if verdict != Verdict::Hold {
             self.moves.fetch_add(1, Ordering::Relaxed);
-            return true;
         }
-        let held = Place::from_bits(entry.place.load(Ordering::Relaxed));
+        let (held, other) = match verdict {
+            Verdict::Follow => return true,
+            Verdict::Return => (to, from),
+            Verdict::Hold => (from, to),
+        };
         if let Ok(mut frozen) = self.frozen.lock()
             && frozen.len() < MAX_FROZEN
         {
-            frozen.push_back(Frozen {
-                key,
-                held,
-                other: to,
-            });
+            frozen.push_back(Frozen { key, held, other });
         }
-        false
+        verdict == Verdict::Return
     }
 
     /// The next MAC that is held since somebody asked last; see [`super::moves`].
@@ -490,24 +494,41 @@ mod tests {
             hear(n, 1 + n / 100);
         }
         let entry = t.entries(at(11))[0];
-        // Heard first at A; five moves later it is at B, and stays there.
-        assert_eq!((entry.place, entry.moves, entry.is_held), (B, 5, true));
+        // Five moves later it is at B, and with the sixth it is held where it was at first.
+        assert_eq!((entry.place, entry.moves, entry.is_held), (A, 6, true));
         let told = Frozen {
             key: key(1),
-            held: B,
-            other: A,
+            held: A,
+            other: B,
         };
         assert_eq!(t.next_frozen(), Some(told));
         assert_eq!(t.next_frozen(), None);
         // Where it is held, it is refreshed as ever; elsewhere it is not learned.
-        hear(0, 100);
-        assert_eq!(t.entries(at(100))[0].idle, Duration::from_secs(90));
         hear(1, 100);
+        assert_eq!(t.entries(at(100))[0].idle, Duration::from_secs(90));
+        hear(0, 100);
         assert_eq!(t.entries(at(100))[0].idle, Duration::ZERO);
         // After that time it may move again.
-        hear(0, 182);
+        hear(1, 182);
         let entry = t.entries(at(182))[0];
-        assert_eq!((entry.place, entry.moves, entry.is_held), (A, 6, false));
+        assert_eq!((entry.place, entry.moves, entry.is_held), (B, 7, false));
+    }
+
+    #[test]
+    fn a_claimant_cannot_choose_where_a_mac_is_held() {
+        // However many frames the claimant B sends, and whenever: the MAC is held at A, where it was.
+        for claims in 1..12u64 {
+            let t = table(100, 50);
+            t.learn(key(1), A, at(1));
+            for second in 2..40 {
+                for _ in 0..claims {
+                    t.learn(key(1), B, at(second));
+                }
+                t.learn(key(1), A, at(second));
+            }
+            let entry = t.entries(at(40))[0];
+            assert_eq!((entry.place, entry.is_held), (A, true), "{claims}");
+        }
     }
 
     #[test]

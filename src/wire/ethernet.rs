@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::vlan::{self, Tag};
+use super::vlan::{self, Tag, VlanClass};
 use crate::drops::DropReason;
 
 /// Bytes of destination, source and EtherType.
@@ -228,6 +228,26 @@ impl<'a> Parts<'a> {
     /// Whether there is another tag behind the outermost one.
     pub fn is_stacked(&self) -> bool {
         self.under.is_some() || self.tag.is_some() && vlan::begins_with_tag(self.rest)
+    }
+
+    /// The VLAN that hosts see it in.
+    pub fn class(&self) -> VlanClass {
+        match self.under {
+            // A tag that was pushed names a VLAN.
+            Some(_) => VlanClass::of(self.tag),
+            None => VlanClass::of_frame(self.tag, self.rest),
+        }
+    }
+
+    /// The same frame without its outermost tag.
+    ///
+    /// # Errors
+    /// [`DropReason::TruncatedTag`] or [`DropReason::ReservedVid`] for what comes to light.
+    pub fn popped(self) -> Result<Parts<'a>, DropReason> {
+        if self.under.is_none() && self.tag.is_some() {
+            vlan::outermost(self.rest)?;
+        }
+        Ok(self.with_tag(None))
     }
 
     /// The frame in one piece, unless its tag was changed.

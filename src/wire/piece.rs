@@ -24,7 +24,7 @@ use crate::drops::DropReason;
 /// Bytes of a note.
 pub const NOTE_LEN: usize = 8;
 /// The most bytes of a head: addresses, outermost tag, headers.
-pub const MAX_HEAD: usize = 16 + MAX_HEADERS;
+pub const MAX_HEAD: usize = 20 + MAX_HEADERS;
 /// The most pieces of one super-frame.
 pub const MAX_PIECES: usize = 64;
 

@@ -13,8 +13,11 @@ use super::vlan::is_tag;
 const MAX_TAGS: usize = 4;
 /// Extension headers that are followed.
 const MAX_EXTENSIONS: usize = 8;
-/// Values up to this are an 802.3 length, and an LLC header follows.
-const MAX_LENGTH: u16 = 1500;
+/// Values up to this are taken for an 802.3 length by hosts, and an LLC header follows: 1500 by the standard, all below the
+/// first EtherType in fact.
+const MAX_LENGTH: u16 = 0x05ff;
+/// The EtherType of LLC frames that are too long for a length.
+const LONG_LLC: u16 = 0x8870;
 /// The port that DHCPv4 clients listen on.
 const DHCP_CLIENT: u16 = 68;
 /// The port that DHCPv6 clients listen on.
@@ -99,7 +102,7 @@ fn look(rest: &[u8]) -> Option<Service> {
         0x0800 => ipv4(cursor.0),
         0x86dd => ipv6(cursor.0),
         // A tag within a SNAP header, or more tags than hosts take.
-        kind if is_tag(kind) || kind <= MAX_LENGTH => None,
+        kind if is_tag(kind) || kind <= MAX_LENGTH || kind == LONG_LLC => None,
         _ => Some(Service::None),
     }
 }
@@ -111,9 +114,12 @@ fn be16(cursor: &mut Cursor<'_>) -> Option<u16> {
 fn ipv4(packet: &[u8]) -> Option<Service> {
     let header = packet.first_chunk::<20>()?;
     let len = usize::from(header[0] & 15) * 4;
-    if header[0] >> 4 != 4 || len < 20 {
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    if header[0] >> 4 != 4 || len < 20 || total < len {
         return None;
     }
+    // What lies behind the packet is not its.
+    let packet = packet.get(..total).unwrap_or(packet);
     if header[9] != UDP {
         return Some(Service::None);
     }
@@ -139,6 +145,9 @@ fn ipv6(packet: &[u8]) -> Option<Service> {
     if header[0] >> 4 != 6 {
         return None;
     }
+    let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    // What lies behind the packet is not its.
+    rest = rest.get(..len).unwrap_or(rest);
     let mut next = header[6];
     for _ in 0..=MAX_EXTENSIONS {
         let unit = match next {

@@ -140,6 +140,16 @@ pub(super) fn begins_with_tag(bytes: &[u8]) -> bool {
         .is_some_and(|t| is_tag(u16::from_be_bytes(*t)))
 }
 
+/// The tag that these bytes begin with, and what follows it.
+fn next_tag(bytes: &[u8]) -> Option<(Tag, &[u8])> {
+    let ([a, b, c, d], rest) = bytes.split_first_chunk::<TAG_LEN>()?;
+    let tag = Tag {
+        tpid: u16::from_be_bytes([*a, *b]),
+        tci: u16::from_be_bytes([*c, *d]),
+    };
+    is_tag(tag.tpid).then_some((tag, rest))
+}
+
 /// The broadcast domain of a frame inside its segment, as the forwarding table keys it.
 ///
 /// Customer and service tags are different number spaces (802.1ad), so an S-VLAN 100 never meets a C-VLAN 100.
@@ -159,6 +169,19 @@ impl VlanClass {
             Some(tag) if tag.tpid == TPID_CUSTOMER => VlanClass(tag.vid()),
             Some(tag) => VlanClass(tag.vid() | Self::SERVICE_BIT),
         }
+    }
+
+    /// The class that hosts give a frame. They take a tag of VID 0 off and look at the next one, so what is behind it
+    /// counts: `rest` follows the outermost tag.
+    pub fn of_frame(tag: Option<Tag>, mut rest: &[u8]) -> VlanClass {
+        let mut class = VlanClass::of(tag);
+        let mut is_priority = tag.is_some_and(|t| t.vid() == 0);
+        while is_priority && let Some((next, behind)) = next_tag(rest) {
+            class = VlanClass::of(Some(next));
+            is_priority = next.vid() == 0;
+            rest = behind;
+        }
+        class
     }
 
     /// The class of a customer VLAN.
@@ -205,6 +228,26 @@ impl fmt::Display for VlanClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_of_vid_0_hides_no_vlan() {
+        let vid = |n| Vid::new(n).unwrap();
+        let priority = Some(Tag {
+            tpid: TPID_CUSTOMER,
+            tci: 0xe000,
+        });
+        let class = |rest: &[u8]| VlanClass::of_frame(priority, rest);
+        assert_eq!(class(&[8, 0]), VlanClass::UNTAGGED);
+        assert_eq!(class(&[0x81, 0, 0, 20, 8, 0]), VlanClass::customer(vid(20)));
+        assert_eq!(
+            class(&[0x81, 0, 0, 0, 0x88, 0xa8, 0, 20, 8, 0]),
+            VlanClass::service(vid(20))
+        );
+        assert_eq!(class(&[0x81, 0, 0]), VlanClass::UNTAGGED);
+        let tagged = Some(Tag::customer(vid(5), 0));
+        let behind = VlanClass::of_frame(tagged, &[0x81, 0, 0, 20]);
+        assert_eq!(behind, VlanClass::customer(vid(5)));
+    }
 
     #[test]
     fn tags_keep_every_bit() {

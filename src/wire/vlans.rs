@@ -174,15 +174,19 @@ impl VlanSet {
         ranges
     }
 
-    /// Reads a set; `None` when it is cut off or a range is turned round or too high.
+    /// Reads a set; `None` when it is cut off, or ranges are too many, too high, turned round or out of order.
     pub(super) fn read(cursor: &mut Cursor<'_>) -> Option<VlanSet> {
-        let count = cursor.u8()?;
+        let count = usize::from(cursor.u8()?);
         let mut set = VlanSet::default();
+        let mut above = None;
         for _ in 0..count {
             let (first, last) = (cursor.u16()?, cursor.u16()?);
-            if first > last || last >= 8192 {
+            // In order and apart: a set costs its reader one look at each VLAN, however it is written.
+            let is_apart = above.is_none_or(|above| first > above);
+            if count > MAX_RANGES || first > last || last >= 8192 || !is_apart {
                 return None;
             }
+            above = Some(last);
             set = (first..=last).fold(set, |s, b| s.with(VlanClass::from_bits(b)));
         }
         Some(set)
@@ -265,12 +269,16 @@ mod tests {
 
     #[test]
     fn broken_sets_are_refused() {
-        for bytes in [
-            &[][..],
+        let many = [&[25][..], &[0, 0, 0, 0].repeat(25)].concat();
+        let broken: [&[u8]; 6] = [
+            &[],
             &[1, 0, 0, 1],
             &[1, 5, 0, 4, 0],
             &[1, 0, 0, 0, 0x20],
-        ] {
+            &[2, 1, 0, 9, 0, 5, 0, 12, 0],
+            &many,
+        ];
+        for bytes in broken {
             assert_eq!(read(bytes), None, "{bytes:?}");
         }
         assert_eq!(read(&[0]), Some(VlanSet::default()));
