@@ -589,3 +589,29 @@ fn super_frames_cross_under_a_service_tag() {
         }
     }
 }
+
+/// A flow that grows from small frames to larger ones within a batch: what was urgent leaves before what is not.
+#[test]
+fn what_is_urgent_leaves_first() {
+    let mut net = pair(Abilities::ALL, false);
+    let now = net.now;
+    let m = net.member(0);
+    m.captured.outgoing.clear();
+    // The bulk bundle is the older one, and too small for all of its frames.
+    for (len, urgent) in [
+        (700, false),
+        (22, true),
+        (600, false),
+        (22, true),
+        (500, false),
+    ] {
+        let (header, mut frame) = frames::udp(1, len);
+        m.captured.outgoing.is_urgent = urgent;
+        m.encap
+            .frame(PortId(0), (header, &mut frame), now, &mut m.captured);
+    }
+    m.encap.flush(now, &mut m.captured);
+    let wire = net.harvest(0);
+    let lanes: Vec<u8> = wire.iter().map(|(_, d)| d[1] >> 4 & 1).collect();
+    assert_eq!(lanes, [1, 0, 0], "what is urgent, two of bulk, the rest");
+}

@@ -12,7 +12,7 @@ use l2vpn::switch::storm::StormLimits;
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::Mac;
 use l2vpn::wire::service::Services;
-use l2vpn::wire::vlan::Vid;
+use l2vpn::wire::vlan::{Vid, VlanClass};
 use l2vpn::wire::vlans::VlanSet;
 use simulator::*;
 
@@ -708,6 +708,35 @@ fn what_passes_between_peers_is_what_both_allow() {
         let from_peer = known.iter().filter(|e| matches!(e.place, Place::Peer(_)));
         assert_eq!(from_peer.count(), 1);
     }
+}
+
+/// Hosts take a tag of VID 0 off and look at the next one, so a frame with both belongs to the VLAN behind it.
+#[test]
+fn a_tag_of_vid_0_opens_no_vlan() {
+    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    recipes[1].peer_vlans = Some(VlanSet::default().with(VlanClass::UNTAGGED));
+    let mut net = Network::of(recipes, 39);
+    net.introduce(0, 1);
+    net.run_for(SECOND);
+    let frame = |tags: &[u8]| {
+        let mut f = broadcast(0);
+        f.splice(12..12, tags.iter().copied());
+        f
+    };
+    net.send(0, 0, &frame(&[0x81, 0, 0, 0, 0x81, 0, 0, 20]));
+    net.send(0, 0, &frame(&[0x88, 0xa8, 0, 0, 0x81, 0, 0, 20]));
+    net.send(
+        0,
+        0,
+        &frame(&[0x91, 0, 0, 0, 0x81, 0, 0, 0, 0x81, 0, 0, 20]),
+    );
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames().len(), 0);
+    assert_eq!(net.member(1).drops(DropReason::VlanNotAllowed), 3);
+    net.send(0, 0, &frame(&[]));
+    net.send(0, 0, &frame(&[0x81, 0, 0xa0, 0]));
+    net.run_for(millis(5));
+    assert_eq!(net.member(1).frames().len(), 2);
 }
 
 #[test]

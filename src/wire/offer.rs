@@ -112,7 +112,7 @@ impl Offer {
         out
     }
 
-    /// Reads the elements; `None` when one is malformed, stands twice, or the suites are missing.
+    /// Reads the elements; `None` when one is malformed, stands twice, names a segment twice, or the suites are missing.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(payload);
         let (mut suites, mut segments, mut boot) = (None, None, None);
@@ -135,6 +135,10 @@ impl Offer {
             told.map_or_else(VlanSet::everything, |(_, set)| set.clone())
         };
         let segments: Vec<SegmentId> = segments.unwrap_or_default();
+        let is_twice = |(n, id): (usize, &SegmentId)| segments.iter().take(n).any(|s| s == id);
+        if segments.iter().enumerate().any(is_twice) {
+            return None;
+        }
         Some(Offer {
             suites: suites?,
             segments: segments.into_iter().map(|id| (id, told(id))).collect(),
@@ -199,5 +203,7 @@ mod tests {
         assert!(Offer::read(&[1, 1, 0, 2, 1, 1, 0, 2]).is_none(), "twice");
         assert!(Offer::read(&[1, 2, 0, 2, 2]).is_none(), "too long");
         assert!(Offer::read(&[1, 1, 0, 2, 2, 2, 0, 1, 1]).is_none(), "odd");
+        let twice = [1, 1, 0, 2, 2, 6, 0, 1, 0, 0, 1, 0, 0];
+        assert!(Offer::read(&twice).is_none(), "a segment twice");
     }
 }
