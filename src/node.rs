@@ -36,7 +36,7 @@ use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
 use crate::place::PeerId;
 use crate::switch::layout::{Limit, Member};
-use crate::switch::moves::Frozen;
+use crate::switch::table::Frozen;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};

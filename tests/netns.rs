@@ -86,7 +86,7 @@ const STORIES: &[(&str, Story)] = &[
         "qinq_and_translating_ports_meet_a_transparent_trunk",
         qinq_and_translation,
     ),
-    ("a_service_tag_costs_tcp_nothing", qinq_tcp),
+    ("a_service_tag_goes_around_tcp", qinq_tcp),
     (
         "tagged_super_frames_carry_tcp_between_access_ports",
         tagged_tcp,

@@ -7,7 +7,6 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::table::Key;
 use crate::place::Place;
 use crate::time::{Duration, Instant};
 
@@ -15,17 +14,6 @@ use crate::time::{Duration, Instant};
 pub const WINDOW: Duration = Duration::from_secs(180);
 /// So many moves in this time are followed.
 pub const MOST: u32 = 5;
-
-/// A MAC that has been heard in two places too often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frozen {
-    /// Segment, VLAN and MAC.
-    pub key: Key,
-    /// Where it is held.
-    pub held: Place,
-    /// Where else it was heard.
-    pub other: Place,
-}
 
 /// The moves of one MAC. Written by those who hold the table's lock, read by anybody.
 #[derive(Default)]

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-use super::moves::{Frozen, Moves, Verdict};
+use super::moves::{Moves, Verdict};
 use crate::place::Place;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::Mac;
@@ -82,6 +82,17 @@ pub struct Learned {
     pub moves: u32,
     /// Whether it is held where it is, because it moved too often.
     pub is_held: bool,
+}
+
+/// A MAC that has been heard in two places too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Segment, VLAN and MAC.
+    pub key: Key,
+    /// Where it is held.
+    pub held: Place,
+    /// Where else it was heard.
+    pub other: Place,
 }
 
 struct Entry {
