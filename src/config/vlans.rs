@@ -76,6 +76,10 @@ pub(super) fn rule(
             .hint("\"trunk\", \"access\", \"qinq\" or \"translate\"");
         return None;
     };
+    // Which keys belong to a mode of the wrong type nobody knows.
+    if wrong_type {
+        return None;
+    }
     for (key, at) in &given {
         if let (Some(at), false) = (at, meanings.contains(key)) {
             misplaced(checker, at, (key, &mode));
@@ -112,7 +116,7 @@ pub(super) fn rule(
             }
             map.map(PortRule::Translate)
         }
-        _ => (!wrong_type).then_some(PortRule::Trunk { allowed, native }),
+        _ => Some(PortRule::Trunk { allowed, native }),
     }
 }
 
