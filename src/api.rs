@@ -29,6 +29,17 @@ pub enum Verb {
     Show,
     /// Which MACs were learned?
     Macs,
+    /// Forget learned MACs and addresses, those that fit all that is given.
+    Flush(MacFilter),
+    /// What is in the VLANs?
+    Vlans,
+    /// Which IP address has which MAC?
+    Neighbors,
+    /// What happened after the event with this number?
+    Events {
+        /// The number; 0 for everything that is kept.
+        after: u64,
+    },
     /// Send an echo to a member.
     Ping {
         /// A peer's name, public key, or a MAC behind it.
@@ -37,6 +48,9 @@ pub enum Verb {
         size: usize,
         /// How long to wait, in milliseconds.
         timeout_ms: u64,
+        /// The VLAN in which a MAC is meant, as [`MacView::vlan`] has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vlan: Option<String>,
     },
     /// Say goodbye and end.
     Down,
@@ -50,6 +64,14 @@ pub enum Answer {
     Snapshot(Box<Snapshot>),
     /// To [`Verb::Macs`].
     Macs(Vec<MacView>),
+    /// To [`Verb::Flush`]: how many MACs were forgotten.
+    Flushed(usize),
+    /// To [`Verb::Vlans`].
+    Vlans(Vec<VlanView>),
+    /// To [`Verb::Neighbors`].
+    Neighbors(Vec<NeighborView>),
+    /// To [`Verb::Events`].
+    Events(Vec<EventView>),
     /// To [`Verb::Ping`].
     Pong(Pong),
     /// To [`Verb::Down`]: it is ending.
@@ -154,6 +176,26 @@ pub struct PortView {
     /// Frames that the kernel dropped because the TAP's queue was full.
     #[serde(default)]
     pub queue_drops: u64,
+    /// What else it does, and what is wrong with it.
+    #[serde(flatten)]
+    pub manner: MannerView,
+}
+
+/// How a port behaves beside VLANs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MannerView {
+    /// Whether its hosts reach none behind other isolated ports.
+    #[serde(default)]
+    pub isolated: bool,
+    /// Whether it looks for loops.
+    #[serde(default)]
+    pub loop_guard: bool,
+    /// Whether it is closed because of a loop.
+    #[serde(default)]
+    pub blocked: bool,
+    /// What is wrong with its bridge.
+    #[serde(default)]
+    pub bridge_warnings: Vec<String>,
 }
 
 /// A peer.
@@ -238,6 +280,97 @@ pub struct MacView {
     /// Whether it is held here, because it was heard in two places in turn.
     #[serde(default)]
     pub held: bool,
+    /// Whether the configuration puts it here.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Whether the member here has told of it.
+    #[serde(default)]
+    pub told: bool,
+}
+
+/// Which MACs are meant: those that fit all that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MacFilter {
+    /// The segment's name.
+    #[serde(default)]
+    pub segment: Option<String>,
+    /// The VLAN, as [`MacView::vlan`] has it.
+    #[serde(default)]
+    pub vlan: Option<String>,
+    /// The peer's name.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// The port's TAP.
+    #[serde(default)]
+    pub port: Option<String>,
+}
+
+/// A VLAN of a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VlanView {
+    /// The segment's name.
+    pub segment: String,
+    /// The VLAN, `-` for untagged frames, `s` before the number of a service VLAN.
+    pub vlan: String,
+    /// TAPs that carry it.
+    pub ports: Vec<String>,
+    /// Connected peers that carry it.
+    pub peers: Vec<String>,
+    /// MACs that are known in it.
+    pub macs: usize,
+    /// Multicast groups that somebody listens to in it.
+    pub groups: usize,
+    /// Where a multicast querier is, by name; without one, multicast goes to everybody.
+    pub queriers: Vec<String>,
+    /// Packets that came in by our ports.
+    pub port_frames: u64,
+    /// Their bytes.
+    pub port_bytes: u64,
+    /// Packets that came from peers.
+    pub peer_frames: u64,
+    /// Their bytes.
+    pub peer_bytes: u64,
+    /// Frames that went to everybody.
+    pub floods: u64,
+    /// Frames that were dropped.
+    pub drops: u64,
+}
+
+/// A known IP address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborView {
+    /// The segment's name.
+    pub segment: String,
+    /// The VLAN, `-` for untagged frames.
+    pub vlan: String,
+    /// The address.
+    pub ip: String,
+    /// Who has it.
+    pub mac: String,
+    /// `port` or `peer`.
+    pub kind: String,
+    /// The port's TAP or the peer's name.
+    pub place: String,
+    /// Whether the member there has told of it.
+    pub told: bool,
+    /// Whether it is a router, as IPv6 hosts tell.
+    pub router: bool,
+    /// How long ago it was heard or told, in seconds.
+    pub idle_s: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// One more than that of the event before.
+    pub number: u64,
+    /// When, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// What kind: `peer-up`, `peer-down`, `peer-moved`, `peer-unreachable`, `mac-moved`, `mac-held`, `duplicate-ip`,
+    /// `loop`, `loop-gone`, `rule-broken`.
+    pub kind: String,
+    /// What happened, for people.
+    pub message: String,
 }
 
 #[cfg(test)]
@@ -252,6 +385,7 @@ mod tests {
                 target: "b".into(),
                 size: 56,
                 timeout_ms: 1000,
+                vlan: None,
             },
         };
         let text = r#"{"version":1,"verb":{"ping":{"target":"b","size":56,"timeout_ms":1000}}}"#;

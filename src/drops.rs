@@ -46,6 +46,10 @@ reasons! {
     SourceIsZero => "source-is-zero",
     /// A peer's frame whose source is a MAC of one of our own ports.
     SourceIsOwn => "source-is-own",
+    /// A source MAC that the configuration puts elsewhere.
+    SourcePinned => "source-pinned",
+    /// A source MAC that another member has advertised, where only that counts.
+    SourceElsewhere => "source-elsewhere",
     /// One of our own datagrams that the host routes into the overlay.
     OwnDatagram => "own-datagram",
     /// The destination lives on the port that the frame came from.
@@ -66,6 +70,12 @@ reasons! {
     RouterGuard => "router-guard",
     /// A frame that a guard cannot look into as far as hosts would.
     GuardUnclear => "guard-unclear",
+    /// A question whose answer comes on the port that it came from.
+    Suppressed => "suppressed",
+    /// A frame between two isolated ports.
+    Isolated => "isolated",
+    /// A frame for or from a port that is closed because of a loop.
+    PortBlocked => "port-blocked",
     /// A frame for the next bridge only (01:80:c2:00:00:00 to 0f) on a port that is one.
     LinkLocal => "link-local",
     /// A peer's frame for a segment without a port here.

@@ -13,9 +13,11 @@
 //! datagram kinds 8-10, control, close --Note--> Node --publish--> Plane (layout, links, sessions) <-- workers
 //! ```
 
+mod adverts;
 mod establish;
 mod handshakes;
 mod load;
+pub mod loops;
 pub mod plane;
 mod stamp;
 mod timers;
@@ -34,9 +36,11 @@ use crate::noise::cookie::CookieKeeper;
 use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
-use crate::place::PeerId;
+use crate::place::{PeerId, PortId};
 use crate::switch::layout::{Limit, Member};
-use crate::switch::table::Frozen;
+use crate::switch::neighbors::Quarrel;
+use crate::switch::offences::Offence;
+use crate::switch::table::{Frozen, Moved};
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
@@ -44,7 +48,9 @@ use crate::wire::offer::{Abilities, Offer};
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
+use adverts::Adverts;
 use load::Load;
+use loops::{Loop, LoopGuard};
 use plane::Plane;
 pub use stamp::WallClock;
 
@@ -77,6 +83,16 @@ pub enum Event {
     RouteWanted(PeerId, SocketAddr),
     /// A MAC is heard in two places in turn, and held in one of them.
     Frozen(Frozen),
+    /// A MAC has moved.
+    MacMoved(Moved),
+    /// Somebody broke a rule.
+    Offence(Offence),
+    /// Two hosts use one IP address in turn.
+    Quarrel(Quarrel),
+    /// A loop was found, or is gone.
+    Loop(Loop),
+    /// This frame is to be sent by a port, as it stands.
+    Emit(PortId, Vec<u8>),
     /// How many connected peers a segment has now: its ports' carrier follows.
     Carrier(SegmentId, usize),
     /// The answer to [`Node::echo`].
@@ -96,6 +112,20 @@ pub enum Gone {
     Expired,
 }
 
+/// Who may have a handshake answered.
+struct Gate {
+    keeper: CookieKeeper,
+    limiter: Limiter,
+    load: Load,
+}
+
+/// What the control side does for the LAN behind the ports.
+struct Lan {
+    adverts: Adverts,
+    loops: LoopGuard,
+    offences_at: Instant,
+}
+
 /// One member's control side.
 pub struct Node {
     settings: NodeSettings,
@@ -108,9 +138,8 @@ pub struct Node {
     attempts: HashMap<u32, PeerId>,
     /// Digests of the initiations whose answers are cached, one for each peer at most.
     answered: HashMap<[u8; 32], PeerId>,
-    keeper: CookieKeeper,
-    limiter: Limiter,
-    load: Load,
+    gate: Gate,
+    lan: Lan,
     entropy: Box<dyn Entropy>,
     outgoing: Outgoing,
     events: VecDeque<Event>,
@@ -132,7 +161,16 @@ impl Node {
         let keeper = CookieKeeper::new(&dialect, &public, entropy.as_mut(), now);
         Node {
             boot: entropy.next_u64().to_le_bytes(),
-            limiter: Limiter::new(entropy.next_u64()),
+            gate: Gate {
+                keeper,
+                limiter: Limiter::new(entropy.next_u64()),
+                load: Load::default(),
+            },
+            lan: Lan {
+                adverts: Adverts::new(entropy.next_u32()),
+                loops: LoopGuard::new(secret(entropy.as_mut()), now),
+                offences_at: now,
+            },
             settings,
             dialect,
             public,
@@ -141,8 +179,6 @@ impl Node {
             by_key: HashMap::new(),
             attempts: HashMap::new(),
             answered: HashMap::new(),
-            keeper,
-            load: Load::default(),
             entropy,
             outgoing: Outgoing::default(),
             events: VecDeque::new(),
@@ -293,8 +329,12 @@ impl Node {
             let connected = self.peers.iter().filter(|p| p.up_since.is_some());
             let members: Vec<Member> = connected
                 .filter_map(|p| {
-                    let vlans = Arc::new(p.vlans_in(segment)?);
-                    Some(Member { peer: p.id, vlans })
+                    let session = p.keyring.current()?;
+                    Some(Member {
+                        peer: p.id,
+                        vlans: Arc::new(p.vlans_in(segment)?),
+                        tells: session.abilities.has(Abilities::ADVERTS),
+                    })
                 })
                 .collect();
             let count = members.len();
@@ -310,6 +350,12 @@ impl Node {
         }
         self.plane.switch.publish(layout);
     }
+}
+
+fn secret(entropy: &mut dyn Entropy) -> [u8; 32] {
+    let mut secret = [0; 32];
+    entropy.fill(&mut secret);
+    secret
 }
 
 /// What the configuration says of a peer in a segment, if anything.

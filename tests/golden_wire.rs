@@ -19,7 +19,7 @@ use l2vpn::wire::datagram::Datagram;
 use simulator::*;
 
 fn conversation() -> Vec<(&'static str, Vec<u8>)> {
-    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    let mut recipes = vec![Recipe::new(0).untold(), Recipe::new(1).untold()];
     recipes
         .iter_mut()
         .for_each(|r| r.suites = Suite::offered(false));

@@ -579,7 +579,7 @@ fn segments_with_equal_macs_do_not_meet() {
 
 #[test]
 fn floods_go_only_to_members_of_the_segment() {
-    let mut recipes = vec![Recipe::new(0), Recipe::new(1), Recipe::new(2)];
+    let mut recipes = vec![Recipe::new(0).untold(), Recipe::new(1), Recipe::new(2)];
     recipes[2].ports = vec![(segment(9), PortRule::TRANSPARENT)];
     let mut net = Network::of(recipes, 23);
     net.introduce_all();
@@ -636,7 +636,7 @@ fn list(vids: &[u16]) -> VlanSet {
 
 #[test]
 fn floods_go_only_to_members_with_a_port_in_the_vlan() {
-    let mut recipes: Vec<Recipe> = (0..4).map(Recipe::new).collect();
+    let mut recipes: Vec<Recipe> = (0..4).map(|n| Recipe::new(n).untold()).collect();
     let vid = |n| Vid::new(n).unwrap();
     let trunk = |vids: &[u16]| PortRule::Trunk {
         allowed: Some(vids.iter().map(|v| vid(*v)).collect()),
@@ -741,7 +741,7 @@ fn a_tag_of_vid_0_opens_no_vlan() {
 
 #[test]
 fn a_host_known_in_a_vlan_that_its_member_may_not_have_any_more_gets_nothing() {
-    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    let mut recipes = vec![Recipe::new(0).untold(), Recipe::new(1)];
     let vid = |n| Vid::new(n).unwrap();
     let mut net = Network::of(recipes.clone(), 33);
     net.introduce(0, 1);
@@ -862,7 +862,7 @@ fn a_port_that_storms_is_held_back_where_it_is() {
 
 #[test]
 fn frames_for_unknown_hosts_can_be_dropped_instead_of_flooded() {
-    let mut recipes = vec![Recipe::new(0), Recipe::new(1)];
+    let mut recipes = vec![Recipe::new(0).untold(), Recipe::new(1).untold()];
     recipes[1].drops_unknown = Some(segment(1));
     let mut net = Network::of(recipes, 36);
     net.introduce(0, 1);

@@ -37,8 +37,14 @@ pub enum Verb {
     Check(CheckArgs),
     /// Show the running member: ports, peers, drops
     Show(ShowArgs),
-    /// Show the MACs that were learned
-    Macs(ShowArgs),
+    /// Show the MACs that are known, or forget them
+    Macs(MacsArgs),
+    /// Show the VLANs: ports, peers, MACs, what passed
+    Vlans(ShowArgs),
+    /// Show which IP address has which MAC
+    Neighbors(ShowArgs),
+    /// Show what happened: peers, moved and doubled MACs, loops, broken rules
+    Events(EventsArgs),
     /// Ask a peer's daemon for an answer; needs no IP address
     Ping(PingArgs),
     /// Show it all working: three hosts, one Ethernet, on this machine
@@ -173,7 +179,68 @@ pub struct MemberArgs {
     pub socket: Option<PathBuf>,
 }
 
-/// `show` and `macs`
+/// `macs`
+#[derive(Debug, Group)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct MacsArgs {
+    /// What to do instead of showing them.
+    #[command(subcommand)]
+    pub verb: Option<MacsVerb>,
+    /// Which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// The verbs of `macs`.
+#[derive(Debug, Subcommand)]
+pub enum MacsVerb {
+    /// Forget MACs and the IP addresses that have them; what hosts and peers say afterwards counts
+    Flush(FlushArgs),
+}
+
+/// `macs flush`
+#[derive(Debug, Group)]
+pub struct FlushArgs {
+    /// Which.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Which member.
+    #[command(flatten)]
+    pub member: MemberArgs,
+}
+
+/// Which MACs: those that fit all that is given.
+#[derive(Debug, Group)]
+pub struct FilterArgs {
+    /// Only those in this segment
+    #[arg(long)]
+    pub segment: Option<String>,
+    /// Only those in this VLAN: a number, s and a number for a service VLAN, or untagged
+    #[arg(long)]
+    pub vlan: Option<String>,
+    /// Only those behind this peer
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// Only those behind this port of ours
+    #[arg(long)]
+    pub port: Option<String>,
+}
+
+/// `events`
+#[derive(Debug, Group)]
+pub struct EventsArgs {
+    /// How.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// `show` and its like
 #[derive(Debug, Group)]
 pub struct ShowArgs {
     /// Which member.
@@ -195,6 +262,9 @@ pub struct PingArgs {
     /// How often
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
+    /// The VLAN in which a MAC is meant: a number, s and a number for a service VLAN, or untagged
+    #[arg(long)]
+    pub vlan: Option<String>,
     /// Bytes of payload, at most 1024
     #[arg(short, long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(0..=1024))]
     pub size: u16,

@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod demo;
 mod down;
+mod events;
 mod exit;
 mod init;
 mod isolated;
@@ -20,6 +21,7 @@ mod ping;
 mod render;
 mod show;
 mod up;
+mod vlans;
 
 use std::process::ExitCode;
 
@@ -52,6 +54,9 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
         Verb::Check(args) => check::run(&args),
         Verb::Show(args) => show::run(&args),
         Verb::Macs(args) => macs::run(&args),
+        Verb::Vlans(args) => vlans::run(&args),
+        Verb::Neighbors(args) => macs::neighbors(&args),
+        Verb::Events(args) => events::run(&args),
         Verb::Ping(args) => ping::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Bench(args) => bench::run(&args),

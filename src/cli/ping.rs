@@ -18,6 +18,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Exit, Failure> {
             target: args.target.clone(),
             size: usize::from(args.size),
             timeout_ms: args.timeout,
+            vlan: args.vlan.clone(),
         };
         let Answer::Pong(pong) = member::ask_at(&socket, verb)? else {
             return Err(member::unexpected());

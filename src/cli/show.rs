@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::{ShowArgs, VersionArgs};
 use super::exit::{Exit, Failure};
 use super::{member, render};
-use crate::api::{Answer, PeerView, PortView, Snapshot, Verb};
+use crate::api::{Answer, MannerView, PeerView, PortView, Snapshot, Verb};
 use crate::noise::aead::Suite;
 
 pub(super) fn run(args: &ShowArgs) -> Result<Exit, Failure> {
@@ -81,12 +81,32 @@ fn port(out: &mut String, port: &PortView) {
         "  offloads: {offloads}{limits}  queues {}",
         port.queues
     );
+    manner(out, &port.manner);
     if port.queue_drops > 0 {
         let _ = writeln!(
             out,
             "  dropped by the kernel, queue full: {}",
             port.queue_drops
         );
+    }
+}
+
+/// What a port does beside VLANs, and what is wrong with it.
+fn manner(out: &mut String, manner: &MannerView) {
+    if manner.blocked {
+        let _ = writeln!(out, "  closed: what it sends comes back, there is a loop");
+    }
+    let marks = [
+        (manner.isolated, "isolated"),
+        (manner.loop_guard, "loop guard"),
+    ];
+    let marks = marks.iter().filter(|(on, _)| *on).map(|(_, mark)| *mark);
+    let marks: Vec<&str> = marks.collect();
+    if !marks.is_empty() {
+        let _ = writeln!(out, "  {}", marks.join(", "));
+    }
+    for warning in &manner.bridge_warnings {
+        let _ = writeln!(out, "  bridge: {warning}");
     }
 }
 
@@ -201,6 +221,12 @@ mod tests {
                 queue_drops: 5,
                 state: "open".into(),
                 carrier: true,
+                manner: MannerView {
+                    isolated: true,
+                    loop_guard: true,
+                    blocked: true,
+                    bridge_warnings: vec!["its MTU is 1400".into()],
+                },
             }],
             peers: vec![
                 PeerView {

@@ -11,6 +11,7 @@ use super::paths::{Places, resolve};
 use super::raw::{self, Field, RawConfig, RawSegment, Sections, Step};
 use super::{Config, DEFAULT_PORT, DemoKeys, SegmentConfig, peers, ports};
 use crate::keys::{self, PrivateKey, is_demo};
+use crate::switch::layout::SegmentRules;
 use crate::wire::segment::SegmentId;
 
 /// The longest path of a unix socket, in bytes (sun_path less its NUL).
@@ -229,8 +230,17 @@ impl Checker<'_> {
         }
         let mut segments: Vec<SegmentConfig> = Vec::new();
         for (segment, at) in raw {
-            let drops_unknown = self.drops_unknown(segment.unknown_unicast);
-            let guards = self.services("guard", segment.guard);
+            let default = SegmentRules::default();
+            let rules = SegmentRules {
+                drops_unknown: self.drops_unknown(segment.unknown_unicast),
+                guards: self.services("guard", segment.guard),
+                answers_neighbors: self
+                    .switch_of(segment.suppress_arp)
+                    .unwrap_or(default.answers_neighbors),
+                snoops_groups: self
+                    .switch_of(segment.snooping)
+                    .unwrap_or(default.snoops_groups),
+            };
             let no_id = segment.id.is_none();
             let no_name = segment.name.is_none();
             let name = self.take(segment.name);
@@ -256,12 +266,7 @@ impl Checker<'_> {
                 self.findings.error(&id_at, message);
             } else {
                 self.segments.insert(name.clone(), id);
-                segments.push(SegmentConfig {
-                    name,
-                    id,
-                    drops_unknown,
-                    guards,
-                });
+                segments.push(SegmentConfig { name, id, rules });
             }
         }
         segments

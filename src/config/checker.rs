@@ -1,6 +1,6 @@
 //! Reading one value after the other, and remembering what was wrong with each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use super::DemoKeys;
 use super::finding::Findings;
 use super::raw::{Field, Many, Section, Sections, Shape};
 use crate::keys::{KeyFileError, Psk};
+use crate::switch::table::Key;
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 
@@ -20,6 +21,8 @@ pub(super) struct Checker<'t> {
     pub(super) segments: BTreeMap<String, SegmentId>,
     /// Whether there is any `[[segment]]`, right or wrong.
     pub(super) names_segments: bool,
+    /// MACs that were pinned so far.
+    pub(super) pins: BTreeSet<Key>,
 }
 
 impl<'t> Checker<'t> {
@@ -30,6 +33,7 @@ impl<'t> Checker<'t> {
             findings: Findings::new(text),
             segments: BTreeMap::new(),
             names_segments: false,
+            pins: BTreeSet::new(),
         }
     }
 
@@ -136,6 +140,12 @@ impl<'t> Checker<'t> {
                 "use up to 63 letters, digits, '-', '_' and '.', starting with a letter or digit",
             );
         false
+    }
+
+    /// The segment that is meant where none is named.
+    pub(super) fn only_segment(&self) -> Option<SegmentId> {
+        let mut all = self.segments.values();
+        all.next().copied().filter(|_| all.next().is_none())
     }
 
     /// The number of a segment that was named, or a finding.

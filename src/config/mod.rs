@@ -12,6 +12,7 @@ mod endpoint;
 pub mod finding;
 pub mod paths;
 mod peers;
+pub mod pins;
 mod ports;
 pub mod raw;
 mod switching;
@@ -23,10 +24,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::keys::{PrivateKey, Psk, PublicKey};
-use crate::switch::layout::LinkLocal;
+use crate::switch::layout::{LinkLocal, SegmentRules};
 use crate::switch::port::PortRule;
 use crate::switch::storm::StormLimits;
-use crate::switch::table::Limits;
+use crate::switch::table::{Key, Limits};
 use crate::time::Duration;
 use crate::wire::ethernet::Mac;
 use crate::wire::segment::SegmentId;
@@ -77,10 +78,8 @@ pub struct SegmentConfig {
     pub name: String,
     /// Its number everywhere.
     pub id: SegmentId,
-    /// Whether frames for unknown hosts are dropped instead of flooded.
-    pub drops_unknown: bool,
-    /// What only those with the role may offer.
-    pub guards: Services,
+    /// What it does beside forwarding.
+    pub rules: SegmentRules,
 }
 
 /// A port.
@@ -98,6 +97,14 @@ pub struct PortConfig {
     pub addresses: Vec<(IpAddr, u8)>,
     /// The bridge that it joins.
     pub bridge: Option<String>,
+    /// Whether that is made when it is not there.
+    pub creates_bridge: bool,
+    /// Whether its hosts reach none behind other isolated ports.
+    pub is_isolated: bool,
+    /// Whether it looks for loops.
+    pub guards_loops: bool,
+    /// MACs that are behind it, whatever frames say.
+    pub pinned: Vec<Key>,
     /// What it does with VLAN tags.
     pub rule: PortRule,
     /// What it does with frames for the next bridge.
@@ -128,6 +135,8 @@ pub struct PeerConfig {
     pub vlans: Option<VlanSet>,
     /// What its hosts may offer where a guard is on.
     pub roles: Services,
+    /// MACs that are behind it, whatever frames say.
+    pub pinned: Vec<Key>,
 }
 
 /// Whether the published key pairs may be used.

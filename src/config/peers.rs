@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::checker::Checker;
 use super::paths::resolve;
+use super::pins;
 use super::raw::{Field, RawPeer, Sections};
 use super::vlans::peer_vlans;
 use super::{EndpointName, PeerConfig};
@@ -56,6 +57,11 @@ fn one(
         .take(raw.vlans)
         .map(|(list, at)| peer_vlans(checker, list, &at));
     let roles = checker.services("role", raw.roles);
+    let home = pins::Home {
+        segment: checker.only_segment(),
+        rule: None,
+    };
+    let pinned = pins::check(checker, raw.pinned, &home);
     let name = checker.take(raw.name);
     if let Some((name, at)) = &name
         && checker.name(name, at)
@@ -77,6 +83,7 @@ fn one(
         segments,
         vlans,
         roles,
+        pinned,
     })
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use super::checker::Checker;
+use super::pins;
 use super::raw::{Field, RawPort, Sections};
 use super::vlans::{self, VlanFields};
 use super::{PortConfig, SegmentConfig};
@@ -66,16 +67,20 @@ fn one(
         .map(|(list, at)| addresses(checker, list, &at))
         .unwrap_or_default();
     let segment = segment(checker, raw.segment, segments, at);
-    let bridge = checker
-        .take(raw.bridge)
-        .filter(|(name, at)| interface_name(checker, name, at));
-    if let (Some((_, at)), false) = (&bridge, addresses.is_empty()) {
-        let message = "addresses on a port that joins a bridge have no effect";
-        let warning = checker.findings.warning(at, message);
-        warning.hint("give them to the bridge instead");
-    }
+    let (bridge, creates_bridge) = bridge(
+        checker,
+        (raw.bridge, raw.create_bridge),
+        addresses.is_empty(),
+    );
     let offload = checker.offload(raw.offload);
     let link_local = checker.link_local(raw.link_local);
+    let home = pins::Home {
+        segment,
+        rule: rule.as_ref(),
+    };
+    let pinned = pins::check(checker, raw.pinned, &home);
+    let is_isolated = checker.switch_of(raw.isolated).unwrap_or(false);
+    let guards_loops = checker.switch_of(raw.loop_guard);
     let roles = checker.services("role", raw.roles);
     let (tap, tap_at) = tap(checker, raw.tap, at, others)?;
     let is_bridge = bridge.as_ref().is_some_and(|(b, _)| *b == tap);
@@ -89,12 +94,40 @@ fn one(
         mtu: mtu.unwrap_or(DEFAULT_MTU),
         mac,
         addresses,
+        guards_loops: guards_loops.unwrap_or(bridge.is_some()),
         bridge: bridge.map(|(name, _)| name),
+        creates_bridge,
+        is_isolated,
+        pinned,
         rule: rule?,
         link_local,
         roles,
         offload,
     })
+}
+
+/// The bridge that is joined and where it stands, and whether it is made when it is not there.
+fn bridge(
+    checker: &mut Checker<'_>,
+    (name, create): (Option<Field<String>>, Option<Field<bool>>),
+    has_no_addresses: bool,
+) -> (Option<(String, Range<usize>)>, bool) {
+    let bridge = checker
+        .take(name)
+        .filter(|(name, at)| interface_name(checker, name, at));
+    if let (Some((_, at)), false) = (&bridge, has_no_addresses) {
+        let message = "addresses on a port that joins a bridge have no effect";
+        let warning = checker.findings.warning(at, message);
+        warning.hint("give them to the bridge instead");
+    }
+    let create = checker.take(create);
+    if let (Some((true, at)), None) = (&create, &bridge) {
+        checker
+            .findings
+            .error(at, "the port does not say which bridge")
+            .hint("bridge = \"br0\"");
+    }
+    (bridge, create.is_some_and(|(on, _)| on))
 }
 
 /// The name of a TAP, and where it stands.

@@ -196,6 +196,10 @@ tables! {
         unknown_unicast: Field<String>,
         /// What only those with the role may offer: `dhcp-server`, `router`.
         guard: Field<Vec<String>>,
+        /// Whether questions for known addresses are answered here.
+        suppress_arp: Field<bool>,
+        /// Whether multicast goes to those only that asked for it.
+        snooping: Field<bool>,
     }
     /// `[[port]]`
     RawPort {
@@ -211,6 +215,14 @@ tables! {
         addresses: Field<Vec<String>>,
         /// The bridge to join.
         bridge: Field<String>,
+        /// Whether the bridge is made when it is not there.
+        create_bridge: Field<bool>,
+        /// Whether its hosts reach none behind other isolated ports.
+        isolated: Field<bool>,
+        /// Whether it looks for loops; by default where it joins a bridge.
+        loop_guard: Field<bool>,
+        /// MACs that are behind it, whatever frames say.
+        pinned: Field<Vec<String>>,
         /// `access` or `trunk`.
         mode: Field<String>,
         /// The VLAN of an access port.
@@ -248,9 +260,13 @@ tables! {
         vlans: Field<Vec<toml::Value>>,
         /// What its hosts may offer where a guard is on: `dhcp-server`, `router`.
         roles: Field<Vec<String>>,
+        /// MACs that are behind it, whatever frames say.
+        pinned: Field<Vec<String>>,
     }
     /// `[switch]`
     RawSwitch {
+        /// `data`, `advertised` or `both`.
+        learning: Field<String>,
         /// How long a MAC is remembered.
         mac_age: Field<String>,
         /// How many MACs are remembered.

@@ -5,10 +5,15 @@ use super::raw::{Field, RawSwitch, Section};
 use super::tuning::Choice;
 use crate::switch::layout::LinkLocal;
 use crate::switch::storm::StormLimits;
-use crate::switch::table::Limits;
+use crate::switch::table::{Learning, Limits};
 use crate::time::Duration;
 use crate::wire::service::Services;
 
+const LEARNING: &[Choice<Learning>] = &[
+    ("both", Learning::Both),
+    ("data", Learning::Data),
+    ("advertised", Learning::Advertised),
+];
 const UNKNOWN_UNICAST: &[Choice<bool>] = &[("flood", false), ("drop", true)];
 const SERVICES: &[Choice<u8>] = &[("dhcp-server", 0), ("router", 1)];
 const LINK_LOCAL: &[Choice<LinkLocal>] = &[
@@ -22,7 +27,11 @@ impl Checker<'_> {
         let default = Limits::default();
         let ages = (Duration::from_secs(10), Duration::from_secs(86_400));
         let per_peer_at = raw.mac_limit_per_peer.as_ref().map(|f| f.span.clone());
+        let learning = self.take(raw.learning);
         let limits = Limits {
+            learning: learning
+                .and_then(|(text, at)| self.choice("learning", LEARNING, (&text, &at)))
+                .unwrap_or_default(),
             age: self
                 .duration(raw.mac_age, "mac_age", ages)
                 .unwrap_or(default.age),
@@ -50,6 +59,11 @@ impl Checker<'_> {
             unknown: rate(raw.storm_unknown, "storm_unknown", default.unknown),
         };
         (limits, storms)
+    }
+
+    /// Something that is on or off.
+    pub(super) fn switch_of(&mut self, field: Option<Field<bool>>) -> Option<bool> {
+        self.take(field).map(|(on, _)| on)
     }
 
     /// Whether a segment drops frames for unknown hosts.

@@ -22,10 +22,10 @@ use crate::node::plane::{Note, Plane};
 use crate::node::{Node, NodeSettings, WallClock};
 use crate::noise::aead::Suite;
 use crate::noise::schedule::REKEY_AFTER;
-use crate::place::PortId;
+use crate::place::{PeerId, Place, PortId};
 use crate::switch::decide::Switch;
 use crate::switch::layout::{Layout, Port};
-use crate::switch::table::ForwardingTable;
+use crate::switch::table::{ForwardingTable, Home, Key, Learning};
 use crate::wire::ethernet::Mac;
 use crate::wire::offer::Abilities;
 
@@ -145,6 +145,8 @@ pub(super) struct Member {
     pub(super) macs: Vec<Mac>,
     /// Frames that the kernel could not queue on each TAP, as last asked.
     pub(super) queue_drops: Vec<u64>,
+    /// What is wrong with the bridge of each port.
+    pub(super) bridge_warnings: Vec<Vec<String>>,
 }
 
 /// Opens and sets up everything; what was opened before an error closes with it.
@@ -191,6 +193,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         handshakes,
         links,
         queue_drops: vec![0; macs.len()],
+        bridge_warnings: vec![Vec::new(); macs.len()],
         macs,
     })
 }
@@ -238,17 +241,34 @@ fn switch(config: &Config, macs: &[Mac]) -> Switch {
         rule: port.rule.clone(),
         link_local: port.link_local,
         roles: port.roles,
+        is_isolated: port.is_isolated,
+        guards_loops: port.guards_loops,
+        is_blocked: false,
         mac: *mac,
     });
     let mut entropy = OsEntropy;
     let seed = (entropy.next_u64(), entropy.next_u64());
-    let table = ForwardingTable::new(config.table, seed);
+    let table = ForwardingTable::new(config.table, seed, &pins(config));
     let mut layout = Layout::new(ports.collect());
-    let segments = config.segments.iter().filter(|s| s.drops_unknown);
-    segments.for_each(|s| layout.drop_unknown(s.id));
     let segments = config.segments.iter();
-    segments.for_each(|s| layout.guard(s.id, s.guards));
+    segments.for_each(|s| layout.set_rules(s.id, s.rules));
     Switch::new(table, config.storms, layout)
+}
+
+/// What the configuration says of MACs, with the numbers that ports and peers have.
+fn pins(config: &Config) -> Vec<(Key, Home)> {
+    let ports = config.ports.iter().enumerate().flat_map(|(n, port)| {
+        let place = Place::Port(PortId(u16::try_from(n).unwrap_or(u16::MAX)));
+        let home = Home::heard(place).isolated(port.is_isolated);
+        port.pinned.iter().map(move |key| (*key, home))
+    });
+    let peers = config.peers.iter().enumerate().flat_map(|(n, peer)| {
+        let place = Place::Peer(PeerId(u32::try_from(n).unwrap_or(u32::MAX)));
+        peer.pinned
+            .iter()
+            .map(move |key| (*key, Home::heard(place)))
+    });
+    ports.chain(peers).collect()
 }
 
 fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
@@ -261,11 +281,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
             CipherChoice::Aes256Gcm => Suite::Aes256Gcm.answer(),
             CipherChoice::ChaCha20Poly1305 => Suite::ChaCha20Poly1305.answer(),
         },
-        abilities: match config.tuning.offload {
-            Offloading::Off => Abilities::NONE,
-            Offloading::Segments => Abilities::BUNDLES,
-            _ => Abilities::ALL,
-        },
+        abilities: abilities(config),
         rekey_after: config.tuning.rekey.unwrap_or(REKEY_AFTER),
         wall: WallClock::new(clock::wall(), now, mark),
     };
@@ -283,6 +299,18 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
         });
     }
     node
+}
+
+fn abilities(config: &Config) -> Abilities {
+    let frames = match config.tuning.offload {
+        Offloading::Off => Abilities::NONE,
+        Offloading::Segments => Abilities::BUNDLES,
+        _ => Abilities::BUNDLES.or(Abilities::PIECES),
+    };
+    match config.table.learning {
+        Learning::Data => frames,
+        _ => frames.or(Abilities::ADVERTS),
+    }
 }
 
 /// A MAC that is the same at every start and unlike any other member's: locally administered, from key and port name.

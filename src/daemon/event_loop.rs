@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::assemble::{Member, StartError};
+use super::chronicle::Chronicle;
 use super::control::Call;
 use super::journal::Gate;
 use super::resolve::{self, Resolved};
@@ -16,7 +17,7 @@ use crate::api::{Answer, Pong, Verb};
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
-use crate::node::{Event, Gone};
+use crate::node::Event;
 use crate::place::PeerId;
 use crate::time::Instant;
 
@@ -71,6 +72,7 @@ pub(super) struct EventLoop {
     member: Member,
     started: Instant,
     gate: Gate,
+    chronicle: Chronicle,
     echoes: HashMap<u32, Echo>,
     next_echo: u32,
     mark_file: PathBuf,
@@ -83,6 +85,7 @@ impl EventLoop {
             member,
             started: clock::now(),
             gate: Gate::default(),
+            chronicle: Chronicle::default(),
             echoes: HashMap::new(),
             next_echo: 0,
             mark_file,
@@ -189,62 +192,41 @@ impl EventLoop {
 
     fn event(&mut self, event: Event) {
         let now = clock::now();
+        if let Some((kind, message)) = self.member.describe(&event) {
+            self.log(&event, (kind, &message), now);
+            self.chronicle.add(clock::wall(), (kind, message));
+        }
         match event {
-            Event::Up(peer) => {
-                if self.gate.opens(peer, "up", now) {
-                    let path = self.endpoint(peer);
-                    tracing::info!(
-                        peer = self.member.peer_name(peer),
-                        endpoint = path,
-                        "connected"
-                    );
-                }
-            }
-            Event::Down(peer, why) => {
-                if self.gate.opens(peer, "down", now) {
-                    let why = match why {
-                        Gone::Closed => "it said goodbye",
-                        Gone::Silent => "it does not answer",
-                        Gone::Expired => "its session ended and no new one came",
-                    };
-                    tracing::info!(peer = self.member.peer_name(peer), "disconnected: {why}");
-                }
-            }
-            Event::Moved(peer, to) => {
-                if self.gate.opens(peer, "moved", now) {
-                    tracing::info!(peer = self.member.peer_name(peer), endpoint = %to, "moved");
-                }
-            }
-            Event::Unreachable(peer) => {
-                if self.gate.opens(peer, "unreachable", now) {
-                    let name = self.member.peer_name(peer);
-                    tracing::warn!(peer = name, "no answer for 90 s; trying again later");
-                }
-            }
-            Event::Frozen(frozen) => {
-                let (held, other) = (
-                    self.member.place_name(frozen.held),
-                    self.member.place_name(frozen.other),
-                );
-                tracing::warn!(
-                    mac = frozen.key.mac().to_string(),
-                    vlan = frozen.key.class().to_string(),
-                    "two hosts have one MAC, or there is a loop: heard behind {} {} and {} {} in turn; held at the first for 3 minutes",
-                    held.0,
-                    held.1,
-                    other.0,
-                    other.1
-                );
-            }
             Event::RouteWanted(peer, to) => self.look_at_route(peer, to),
             Event::Carrier(segment, peers) => self.carrier(segment, peers > 0),
             Event::Echo(peer, token, bytes) => self.echo_answered(peer, token, bytes.len(), now),
+            Event::Emit(port, frame) => self.member.emit(port, &frame),
             Event::Mark(mark) => {
                 if let Err(error) = state::write_mark(&self.mark_file, mark) {
                     let file = self.mark_file.display();
                     tracing::warn!("cannot write {file}: {error}; going on without");
                 }
             }
+            _ => {}
+        }
+    }
+
+    /// Says what happened, unless the same was said of the same peer a short while ago.
+    fn log(&mut self, event: &Event, (kind, message): (&'static str, &str), now: Instant) {
+        match event {
+            Event::Up(peer) | Event::Down(peer, _) | Event::Moved(peer, _) => {
+                if self.gate.opens(*peer, kind, now) {
+                    let endpoint = self.endpoint(*peer);
+                    tracing::info!(endpoint, "{message}");
+                }
+            }
+            Event::Unreachable(peer) => {
+                if self.gate.opens(*peer, kind, now) {
+                    tracing::warn!("{message}; trying again later");
+                }
+            }
+            Event::MacMoved(_) => tracing::debug!("{message}"),
+            _ => tracing::warn!("{message}"),
         }
     }
 
@@ -313,11 +295,19 @@ impl EventLoop {
         let answer = match call.verb {
             Verb::Show => Answer::Snapshot(Box::new(self.member.snapshot(self.started, now))),
             Verb::Macs => Answer::Macs(self.member.mac_views(now)),
+            Verb::Flush(filter) => self.member.flush(&filter, now),
+            Verb::Vlans => Answer::Vlans(self.member.vlan_views(now)),
+            Verb::Neighbors => Answer::Neighbors(self.member.neighbor_views(now)),
+            Verb::Events { after } => Answer::Events(self.chronicle.after(after)),
             Verb::Ping {
                 target,
                 size,
                 timeout_ms,
-            } => return self.ping(&target, size, timeout_ms, call.answer),
+                vlan,
+            } => {
+                let target = (&target[..], vlan.as_deref());
+                return self.ping(target, size, timeout_ms, call.answer);
+            }
             Verb::Down => {
                 self.ending = true;
                 Answer::Ending
@@ -328,7 +318,7 @@ impl EventLoop {
 
     fn ping(
         &mut self,
-        target: &str,
+        target: (&str, Option<&str>),
         size: usize,
         timeout_ms: u64,
         answer: oneshot::Sender<Answer>,

@@ -6,8 +6,10 @@
 //! through it. Teardown mirrors setup: goodbye, threads, addresses, socket; TAPs vanish with their descriptors.
 
 mod assemble;
+mod chronicle;
 mod control;
 mod event_loop;
+mod hosts;
 mod journal;
 mod resolve;
 mod run;

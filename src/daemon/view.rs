@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use super::assemble::Member;
-use crate::api::{self, BulkView, MacView, PeerView, PortView, Snapshot, TableView, TransferView};
+use crate::api::{
+    self, BulkView, MannerView, PeerView, PortView, Snapshot, TableView, TransferView,
+};
 use crate::mesh::peer::Peer;
-use crate::place::{PeerId, Place};
+use crate::place::Place;
 use crate::switch::port::PortRule;
 use crate::time::Instant;
 use crate::wire::offer::Abilities;
-use crate::wire::segment::SegmentId;
 
 impl Member {
     /// Everything that `show` may print.
@@ -72,42 +73,50 @@ impl Member {
         let layout = self.outside.plane.switch.layout();
         let taps = self.outside.taps.iter().zip(&self.queue_drops);
         let ports = self.config.ports.iter().zip(&self.macs).zip(taps);
-        let views = ports.map(|((port, mac), (tap, queue_drops))| {
-            let (offloads, offload_limits) = tap.offloads();
-            let (mode, vlans, native) = match &port.rule {
-                PortRule::Access(vid) => ("access", vid.to_string(), None),
-                PortRule::Trunk { allowed, native } => (
-                    "trunk",
-                    allowed
-                        .as_ref()
-                        .map(ToString::to_string)
-                        .unwrap_or_default(),
-                    native.map(|v| v.get()),
-                ),
-                PortRule::Qinq(vid) => ("qinq", vid.to_string(), None),
-                PortRule::Translate(map) => ("translate", map.to_string(), None),
-            };
-            PortView {
-                tap: port.tap.clone(),
-                segment: self.segment_name(port.segment),
-                segment_id: port.segment.get(),
-                mode: mode.into(),
-                vlans,
-                native,
-                mtu: port.mtu,
-                mac: mac.to_string(),
-                bridge: port.bridge.clone(),
-                state: if tap.is_gone() { "removed" } else { "open" }.into(),
-                carrier: !tap.is_gone()
-                    && layout
-                        .domain(port.segment)
-                        .is_some_and(|d| !d.peers.is_empty()),
-                offloads: offloads.into_iter().map(Into::into).collect(),
-                offload_limits,
-                queues: tap.queues(),
-                queue_drops: *queue_drops,
-            }
-        });
+        let views = ports
+            .enumerate()
+            .map(|(n, ((port, mac), (tap, queue_drops)))| {
+                let (offloads, offload_limits) = tap.offloads();
+                let (mode, vlans, native) = match &port.rule {
+                    PortRule::Access(vid) => ("access", vid.to_string(), None),
+                    PortRule::Trunk { allowed, native } => (
+                        "trunk",
+                        allowed
+                            .as_ref()
+                            .map(ToString::to_string)
+                            .unwrap_or_default(),
+                        native.map(|v| v.get()),
+                    ),
+                    PortRule::Qinq(vid) => ("qinq", vid.to_string(), None),
+                    PortRule::Translate(map) => ("translate", map.to_string(), None),
+                };
+                PortView {
+                    tap: port.tap.clone(),
+                    segment: self.segment_name(port.segment),
+                    segment_id: port.segment.get(),
+                    mode: mode.into(),
+                    vlans,
+                    native,
+                    mtu: port.mtu,
+                    mac: mac.to_string(),
+                    bridge: port.bridge.clone(),
+                    state: if tap.is_gone() { "removed" } else { "open" }.into(),
+                    carrier: !tap.is_gone()
+                        && layout
+                            .domain(port.segment)
+                            .is_some_and(|d| !d.peers.is_empty()),
+                    offloads: offloads.into_iter().map(Into::into).collect(),
+                    offload_limits,
+                    queues: tap.queues(),
+                    queue_drops: *queue_drops,
+                    manner: MannerView {
+                        isolated: port.is_isolated,
+                        loop_guard: port.guards_loops,
+                        blocked: layout.ports().get(n).is_some_and(|p| p.is_blocked),
+                        bridge_warnings: self.bridge_warnings.get(n).cloned().unwrap_or_default(),
+                    },
+                }
+            });
         views.collect()
     }
 
@@ -163,74 +172,6 @@ impl Member {
                 tx_frames,
                 tx_bytes,
             },
-        }
-    }
-
-    /// The forwarding table.
-    pub(super) fn mac_views(&self, now: Instant) -> Vec<MacView> {
-        let table = &self.outside.plane.switch.table;
-        let views = table.entries(now).into_iter().map(|learned| {
-            let (kind, place) = self.place_name(learned.place);
-            let segment = SegmentId::new(learned.key.segment());
-            MacView {
-                segment: segment.map(|s| self.segment_name(s)).unwrap_or_default(),
-                vlan: learned.key.class().to_string(),
-                mac: learned.key.mac().to_string(),
-                kind: kind.into(),
-                place,
-                idle_s: learned.idle.as_secs(),
-                moves: learned.moves,
-                held: learned.is_held,
-            }
-        });
-        views.collect()
-    }
-
-    /// `port` or `peer`, and its name.
-    pub(super) fn place_name(&self, place: Place) -> (&'static str, String) {
-        match place {
-            Place::Port(port) => {
-                let port = self.config.ports.get(usize::from(port.0));
-                ("port", port.map(|p| p.tap.clone()).unwrap_or_default())
-            }
-            Place::Peer(peer) => ("peer", self.peer_name(peer)),
-        }
-    }
-
-    pub(super) fn peer_name(&self, id: PeerId) -> String {
-        let peer = self.node.peers().get(id.0 as usize);
-        peer.map(|p| p.settings.name.clone()).unwrap_or_default()
-    }
-
-    fn segment_name(&self, id: SegmentId) -> String {
-        let known = self.config.segments.iter().find(|s| s.id == id);
-        known.map_or_else(|| id.to_string(), |s| s.name.clone())
-    }
-
-    /// The peer that a user means: by name, key, or a MAC behind it.
-    pub(super) fn find_peer(&self, target: &str, now: Instant) -> Result<PeerId, String> {
-        let by_name = self
-            .node
-            .peers()
-            .iter()
-            .find(|p| p.settings.name == target)
-            .map(|p| p.id);
-        let by_key = || target.parse().ok().and_then(|key| self.node.find(&key));
-        if let Some(id) = by_name.or_else(by_key) {
-            return Ok(id);
-        }
-        let Ok(mac) = target.parse::<crate::wire::ethernet::Mac>() else {
-            return Err(format!("there is no peer \"{target}\""));
-        };
-        let entries = self.outside.plane.switch.table.entries(now);
-        let places = entries
-            .iter()
-            .filter(|l| l.key.mac() == mac)
-            .map(|l| l.place);
-        match places.max() {
-            Some(Place::Peer(id)) => Ok(id),
-            Some(Place::Port(_)) => Err(format!("{mac} is behind a port of this member")),
-            None => Err(format!("no frame from {mac} was seen lately")),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Exits;
 use super::coalesce::{Coalescer, Joined, Origin};
-use super::encap::deliver;
+use super::encap::{deliver, note_probe};
 use super::joiner::{Joiner, Run};
 use super::reassembly::Reassembly;
 use super::template::{Template, Workbench};
@@ -13,7 +13,7 @@ use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
 use crate::node::plane::{Inlet, Note, Plane};
 use crate::noise::replay::Mark;
-use crate::place::{PeerId, Place, PortId};
+use crate::place::{PeerId, Place};
 use crate::switch::decide::Targets;
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, Piece, TAG_LEN};
@@ -309,12 +309,13 @@ fn finish(
         Ok(forward) => forward,
         Err(reason) => return plane.drops.count(reason),
     };
-    let ports: &[PortId] = match &forward.targets {
-        Targets::One(Place::Port(port)) => std::slice::from_ref(port),
-        Targets::Flood { ports, .. } => ports,
-        Targets::One(Place::Peer(_)) => &[],
-    };
-    for port in ports {
+    if matches!(forward.targets, Targets::Guard) {
+        return note_probe(plane, (&forward, Place::Peer(peer)), now, exits);
+    }
+    if plane.switch.announce_news() {
+        exits.note(Note::News);
+    }
+    for port in forward.ports() {
         deliver(plane, (&layout, *port), (&forward, offload), bench, exits);
     }
 }

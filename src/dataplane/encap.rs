@@ -10,10 +10,11 @@ use crate::mesh::link::Link;
 use crate::node::plane::{Note, Plane};
 use crate::place::{PeerId, Place, PortId};
 use crate::switch::decide::{Forward, Targets};
-use crate::switch::layout::Layout;
+use crate::switch::layout::{Layout, Port};
 use crate::time::Instant;
 use crate::wire::ethernet::{Frame, Parts};
 use crate::wire::offload::{Checksum, Offload, VirtioHeader};
+use crate::wire::probe::Probe;
 use crate::wire::segment::SegmentId;
 use crate::wire::udp;
 
@@ -61,7 +62,16 @@ impl Encap {
             )?;
             Ok((forward, offload))
         });
+        if plane.switch.announce_news() {
+            exits.note(Note::News);
+        }
         match decided {
+            Ok((forward, _)) if matches!(forward.targets, Targets::Guard) => {
+                note_probe(&plane, (&forward, Place::Port(port.id)), now, exits);
+            }
+            Ok((forward, _)) if matches!(forward.targets, Targets::Back(_)) => {
+                answer(&plane, port, &forward, exits);
+            }
             Ok(decided) => self.forward((&layout, port.id), &decided, now, exits),
             Err(reason) => plane.drops.count(reason),
         }
@@ -92,14 +102,9 @@ impl Encap {
         now: Instant,
         exits: &mut impl Exits,
     ) {
-        let ports: &[PortId] = match &forward.targets {
-            Targets::One(Place::Port(port)) => std::slice::from_ref(port),
-            Targets::One(Place::Peer(_)) => &[],
-            Targets::Flood { ports, .. } => ports,
-        };
         // A destination that fails never keeps the frame from the others.
         let cargo = (forward, offload);
-        for port in ports.iter().filter(|p| **p != from) {
+        for port in forward.ports().iter().filter(|p| **p != from) {
             deliver(&self.plane, (layout, *port), cargo, &mut self.bench, exits);
         }
         let links = self.plane.links();
@@ -178,9 +183,8 @@ pub(super) fn deliver(
     let Some(port) = port else {
         return plane.drops.count(DropReason::UnknownSegment);
     };
-    // A flood is for those that have part in the VLAN; that others have none is no fault.
-    if matches!(forward.targets, Targets::Flood { .. }) && !port.rule.carries(forward.class) {
-        return;
+    if let Err(reason) = forward.reaches(port) {
+        return reason.map_or((), |reason| plane.drops.count(reason));
     }
     match port.egress(forward.frame) {
         Err(reason) => plane.drops.count(reason),
@@ -191,4 +195,41 @@ pub(super) fn deliver(
             exits.deliver(port.id, packet, &Offload::NONE);
         }),
     }
+}
+
+/// Gives who asked the answer that we know.
+fn answer(plane: &Plane, port: &Port, forward: &Forward<'_, '_>, exits: &mut impl Exits) {
+    let Targets::Back(answer) = &forward.targets else {
+        return;
+    };
+    let tagged = Frame::parse(answer).map(|f| f.parts.with_tag(forward.frame.tag()));
+    match tagged.and_then(|parts| port.egress(parts)) {
+        Ok(frame) => exits.deliver(port.id, &frame, &Offload::NONE),
+        Err(reason) => plane.drops.count(reason),
+    }
+}
+
+/// Hands a loop guard's probe to the control side.
+pub(super) fn note_probe(
+    plane: &Plane,
+    (forward, place): (&Forward<'_, '_>, Place),
+    now: Instant,
+    exits: &mut impl Exits,
+) {
+    let Some(probe) = Probe::read(&forward.frame) else {
+        return plane.drops.count(DropReason::MalformedInner);
+    };
+    // Ports and peers have allowances of their own: neither shall make the guard blind to the other.
+    let allowance = match place {
+        Place::Port(_) => &plane.probes.ports,
+        Place::Peer(_) => &plane.probes.peers,
+    };
+    if !allowance.admit(now) {
+        return plane.drops.count(DropReason::RateLimited);
+    }
+    exits.note(Note::Probe {
+        place,
+        vlan: (forward.segment, forward.class),
+        probe,
+    });
 }

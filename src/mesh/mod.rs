@@ -6,6 +6,7 @@
 //! where it goes and how much fits: that is a [`link::Route`], published whole in the peer's [`link::Link`].
 
 pub mod attempt;
+pub mod journal;
 pub mod link;
 pub mod loss;
 pub mod outgoing;

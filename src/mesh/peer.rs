@@ -80,6 +80,19 @@ pub struct Debts {
     pub theirs: Option<Instant>,
     /// We owe the peer.
     pub ours: Option<Instant>,
+    /// It is being asked whether it is still there.
+    pub watch: Option<Watch>,
+}
+
+/// Questions to a silent peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// When it was heard last.
+    pub since: Instant,
+    /// How often it was asked.
+    pub asked: u32,
+    /// When to ask again.
+    pub next_at: Instant,
 }
 
 /// Keeps the time of the first unanswered `asked`: cleared by an answer since, set when there is none.

@@ -7,7 +7,7 @@ use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Debts, Peer, Unheard};
 use crate::noise::keyring::Session;
 use crate::noise::schedule::ladder;
-use crate::place::{PeerId, Place};
+use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element, Received};
 use crate::wire::ethernet::Frame;
@@ -19,7 +19,14 @@ const RETRY_AFTER_CLOSE: Duration = Duration::from_secs(1);
 impl Node {
     /// Takes what the data plane saw.
     pub fn handle_note(&mut self, note: Note, now: Instant) {
+        self.take_note(note, now);
+        self.send_adverts(now);
+    }
+
+    fn take_note(&mut self, note: Note, now: Instant) {
         match note {
+            Note::News => self.tell_news(now),
+            Note::Probe { place, vlan, probe } => self.take_probe(place, vlan, &probe, now),
             Note::Handshake { from, datagram } => self.handle_handshake(from, &datagram, now),
             Note::Heard { peer, index, from } => self.heard(peer, index, from, now),
             Note::Moved { peer, from } => self.moved(peer, from, now),
@@ -138,6 +145,9 @@ impl Node {
         {
             peer.up_since = Some(now);
             self.events.push_back(Event::Up(id));
+            self.open_adverts(id, now);
+            // A new member may be the other half of a loop.
+            self.lan.loops.next_at = now;
         }
         // What the peer announced for this session may differ from before.
         self.publish_layout();
@@ -228,11 +238,12 @@ impl Node {
             Ok(elements) => elements,
             Err(reason) => return self.drop_one(reason),
         };
-        let (mut challenged, mut asked) = (false, false);
+        let (mut challenged, mut asked, mut told) = (false, false, false);
         for element in elements {
             // One of a kind for each message: a packet full of them must not become a packet for each.
             let again = match element {
                 Ok(Element::PathChallenge(_)) => std::mem::replace(&mut challenged, true),
+                Ok(Element::Advert(_) | Element::Receipt(_)) => std::mem::replace(&mut told, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
                     std::mem::replace(&mut asked, true)
                 }
@@ -254,6 +265,8 @@ impl Node {
             }
             Element::PathResponse(token) => self.path_response(id, from, token, now),
             Element::Received(report) => self.received(id, report, now),
+            Element::Advert(advert) => self.take_advert(id, &advert, now),
+            Element::Receipt(receipt) => self.take_receipt(id, receipt, now),
             Element::EchoRequest(token, bytes) => {
                 let body = control::write(Element::EchoReply(token, bytes));
                 self.send_control(id, &body, None, now);
@@ -344,6 +357,6 @@ impl Node {
         peer.debts = Debts::default();
         publish_route(peer);
         self.plane.remove_inlets(&retired);
-        self.plane.switch.table.forget(Place::Peer(id));
+        self.close_adverts(id);
     }
 }

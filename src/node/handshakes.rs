@@ -63,20 +63,20 @@ impl Node {
         len: usize,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if !self.keeper.mac1_holds(&message.macs) {
+        if !self.gate.keeper.mac1_holds(&message.macs) {
             return Err(DropReason::BadMac1);
         }
-        let busy = self.load.count(now);
+        let busy = self.gate.load.count(now);
         let digest: [u8; 32] = Blake2s256::digest(message.macs.body).into();
         if self.answer_again(from, &digest, now) {
             return Ok(());
         }
-        let proven = self.keeper.mac2_holds(&message.macs, from.remote, now);
+        let proven = self.gate.keeper.mac2_holds(&message.macs, from.remote, now);
         if busy && !proven {
             self.send_cookie(from, message, now);
             return Err(DropReason::AddressUnproven);
         }
-        if !self.limiter.admit((from.remote, class(proven)), now) {
+        if !self.gate.limiter.admit((from.remote, class(proven)), now) {
             return Err(DropReason::RateLimited);
         }
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
@@ -110,7 +110,7 @@ impl Node {
             .and_then(|p| p.initiations.answered.as_ref())
             .filter(|a| a.digest == *digest && now.since(a.at) < ANSWER_CACHED);
         let Some(cached) = cached else { return false };
-        if self.limiter.admit((from.remote, Class::Copy), now) {
+        if self.gate.limiter.admit((from.remote, Class::Copy), now) {
             self.outgoing.push(from, &cached.response);
         } else {
             self.plane.drops.count(DropReason::RateLimited);
@@ -151,7 +151,7 @@ impl Node {
             return Ok(());
         }
         // By address, so that nobody else's replays keep a machine with a dead clock out.
-        if proven && self.limiter.admit((from.remote, Class::Stale), now) {
+        if proven && self.gate.limiter.admit((from.remote, Class::Stale), now) {
             return Ok(());
         }
         if !proven {
@@ -162,9 +162,10 @@ impl Node {
 
     fn send_cookie(&mut self, from: Endpoint, message: &Initiation<'_>, now: Instant) {
         let entropy: &mut dyn crate::keys::Entropy = self.entropy.as_mut();
-        let reply = self
-            .keeper
-            .reply(message.sender, &message.macs, from.remote, (entropy, now));
+        let reply =
+            self.gate
+                .keeper
+                .reply(message.sender, &message.macs, from.remote, (entropy, now));
         if let Some(reply) = reply {
             self.outgoing.push(from, &reply);
         }
@@ -257,7 +258,7 @@ impl Node {
         message: &Response<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if !self.keeper.mac1_holds(&message.macs) {
+        if !self.gate.keeper.mac1_holds(&message.macs) {
             return Err(DropReason::BadMac1);
         }
         let id = *self

@@ -11,10 +11,12 @@ use crate::drops::Drops;
 use crate::mesh::link::{Link, Moment};
 use crate::mesh::path::Endpoint;
 use crate::noise::session::RecvHalf;
-use crate::place::PeerId;
+use crate::place::{PeerId, Place};
 use crate::switch::decide::Switch;
 use crate::time::Instant;
+use crate::wire::probe::Probe;
 use crate::wire::segment::SegmentId;
+use crate::wire::vlan::VlanClass;
 
 /// The receiving end of one session.
 pub struct Inlet {
@@ -82,12 +84,23 @@ impl PerSecond {
     }
 }
 
+/// Probes that go to the control side.
+#[derive(Default)]
+pub struct ProbeAllowance {
+    /// From our ports.
+    pub ports: PerSecond,
+    /// From peers.
+    pub peers: PerSecond,
+}
+
 /// What all threads of a member share.
 pub struct Plane {
     /// Who gets a frame.
     pub switch: Switch,
     /// Why frames and datagrams were dropped.
     pub drops: Drops,
+    /// How many probes go to the control side.
+    pub probes: ProbeAllowance,
     links: ArcSwap<Vec<Arc<Link>>>,
     inlets: papaya::HashMap<u32, Arc<Inlet>>,
 }
@@ -98,6 +111,7 @@ impl Plane {
         Plane {
             switch,
             drops: Drops::default(),
+            probes: ProbeAllowance::default(),
             links: ArcSwap::default(),
             inlets: papaya::HashMap::new(),
         }
@@ -175,6 +189,17 @@ pub enum Note {
         peer: PeerId,
         /// The session's index.
         index: u32,
+    },
+    /// MACs, addresses or groups behind our ports have changed: [`Switch`] knows which.
+    News,
+    /// A loop guard's probe came in.
+    Probe {
+        /// Where.
+        place: Place,
+        /// Its segment and VLAN.
+        vlan: (SegmentId, VlanClass),
+        /// What it says.
+        probe: Probe,
     },
     /// The underlay refused a datagram to this address because of its size.
     TooLarge(std::net::SocketAddr),

@@ -3,17 +3,27 @@
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::attempt::Step;
-use crate::mesh::peer::Keepalive;
+use crate::mesh::peer::{Keepalive, Watch};
 use crate::noise::schedule::{REST_AFTER_GIVING_UP, ladder};
-use crate::place::PeerId;
+use crate::place::{PeerId, Place};
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element, Received};
+use crate::wire::neighbor::Answer;
 use crate::wire::offer::Abilities;
 
 /// Keepalives, ages and silence are looked at this often: the workers only leave marks, nobody calls us per packet.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A suspect peer whose new handshake is not answered for this long is gone.
 const SUSPECT_ATTEMPT: Duration = Duration::from_secs(5);
+/// A peer with hosts behind it that is silent for this long is asked whether it is there,
+const WATCH_AFTER: Duration = Duration::from_millis(1250);
+/// this often,
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// so many times. Silence for 4 to 5 seconds is the end; where every second packet is lost, one of 11 answers comes
+/// in 24 of 25 cases.
+const WATCH_QUESTIONS: u32 = 11;
+/// Who breaks rules for long is told of this often.
+const OFFENCES_EVERY: Duration = Duration::from_secs(10);
 /// So many packets of the peer are worth a report.
 const REPORT_AFTER: u64 = 512;
 
@@ -29,29 +39,87 @@ impl Node {
             if beat {
                 self.heartbeat(id, now);
             }
+            self.watch(id, now);
         }
         if beat {
             self.heartbeat_at = now + HEARTBEAT;
-            let table = &self.plane.switch.table;
-            table.sweep(now);
-            while let Some(frozen) = table.next_frozen() {
-                self.events.push_back(Event::Frozen(frozen));
+            self.sweep(now);
+            self.tidy_adverts(now);
+            self.tell_news(now);
+            self.tell_offences(now);
+        }
+        self.guard_loops(now);
+        self.send_adverts(now);
+    }
+
+    /// Says who broke rules, every ten seconds at most.
+    fn tell_offences(&mut self, now: Instant) {
+        if now >= self.lan.offences_at {
+            let offences = self.plane.switch.offences.take();
+            if !offences.is_empty() {
+                self.lan.offences_at = now + OFFENCES_EVERY;
+            }
+            self.events.extend(offences.into_iter().map(Event::Offence));
+        }
+    }
+
+    /// Forgets what is too old, and asks hosts of ours whether they are still there.
+    fn sweep(&mut self, now: Instant) {
+        let plane = self.plane.clone();
+        plane.switch.table.sweep(now);
+        plane.switch.groups.sweep(now);
+        let layout = plane.switch.layout();
+        for (address, binding, port) in plane.switch.neighbors.sweep(now) {
+            if let Some(port) = layout.port(port) {
+                let probe = Answer::probe(&binding, port.mac);
+                self.emit((port, address.class), &probe);
             }
         }
     }
 
     /// When [`Node::handle_timeout`] should be called next.
     pub fn deadline(&self) -> Instant {
-        let mut next = self.heartbeat_at;
+        let mut next = self.heartbeat_at.min(self.lan.loops.next_at);
+        next = self
+            .lan
+            .adverts
+            .deadline()
+            .into_iter()
+            .fold(next, Instant::min);
         for peer in &self.peers {
             let times = [
                 peer.attempt.as_ref().map(|a| a.next_at()),
                 peer.unheard.as_ref().map(|u| u.next_at),
                 peer.retry_at.filter(|_| peer.is_reachable()),
+                peer.debts.watch.as_ref().map(|w| w.next_at),
             ];
             next = times.into_iter().flatten().fold(next, Instant::min);
         }
         next
+    }
+
+    /// Whether a silent peer with hosts behind it is still there is asked often: its hosts may be elsewhere by now, and
+    /// bridges wait for a carrier to go.
+    fn watch(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let heard = peer.link.activity.heard.get();
+        let Some(watch) = &mut peer.debts.watch else {
+            return;
+        };
+        if heard > watch.since {
+            peer.debts.watch = None;
+        } else if now >= watch.next_at {
+            watch.asked += 1;
+            watch.next_at = now + WATCH_EVERY;
+            if watch.asked <= WATCH_QUESTIONS {
+                self.send_first_packet(id, now);
+            } else {
+                peer.retry_at.get_or_insert(now);
+                self.take_down(id, Gone::Silent);
+            }
+        }
     }
 
     fn retry(&mut self, id: PeerId, now: Instant) {
@@ -140,6 +208,24 @@ impl Node {
             None => {}
         }
         self.report_received(id, now);
+        self.ask_for_adverts(id, now);
+        self.begin_watch(id, now);
+    }
+
+    fn begin_watch(&mut self, id: PeerId, now: Instant) {
+        let has_hosts = self.plane.switch.table.count(Place::Peer(id)) > 0;
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let since = peer.link.activity.heard.get();
+        let is_silent = now.since(since) >= WATCH_AFTER;
+        if has_hosts && is_silent && peer.up_since.is_some() && peer.debts.watch.is_none() {
+            peer.debts.watch = Some(Watch {
+                since,
+                asked: 0,
+                next_at: now,
+            });
+        }
     }
 
     /// Tells the peer how much of its packets has come, while packets come in number.

@@ -4,21 +4,33 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::counters::From;
+use super::groups::{Audience, GroupTable};
 use super::guard;
 use super::layout::{Domain, Layout, Member, Port};
+use super::neighbors::NeighborTable;
+use super::offences::Offences;
 use super::storm::{Storm, StormControl, StormLimits};
-use super::table::{ForwardingTable, Key};
+use super::table::{ForwardingTable, Home, Key, Learning};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place, PortId};
 use crate::time::Instant;
 use crate::wire::ethernet::{Frame, Mac, Parts};
+use crate::wire::neighbor::Answer;
+use crate::wire::probe::PROBE_GROUP;
 use crate::wire::segment::SegmentId;
 use crate::wire::vlan::VlanClass;
 
 /// The switch of one member, shared by all its threads.
 pub struct Switch {
-    /// What was learned.
+    /// Which MAC lives where.
     pub table: ForwardingTable,
+    /// Which IP address has which MAC.
+    pub neighbors: NeighborTable,
+    /// Who listens to which multicast group.
+    pub groups: GroupTable,
+    /// Who broke which rule last.
+    pub offences: Offences,
     storms: StormControl,
     layout: ArcSwap<Layout>,
 }
@@ -36,10 +48,14 @@ pub enum Targets<'l> {
         /// VLAN are among them, see [`Forward::peers`].
         peers: &'l [Member],
     },
+    /// Nobody: who sent it gets this answer, by the port that it came from.
+    Back(Answer),
+    /// The control side: it is a loop guard's probe.
+    Guard,
 }
 
 /// A frame in canonical form and who gets it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward<'a, 'l> {
     /// The frame.
     pub frame: Parts<'a>,
@@ -49,27 +65,89 @@ pub struct Forward<'a, 'l> {
     pub class: VlanClass,
     /// Who gets it.
     pub targets: Targets<'l>,
+    /// Who of those to whom it would be flooded wants it; `None` for all.
+    pub audience: Option<Audience>,
+    /// Whether it comes from an isolated port, or that is not known.
+    pub is_isolated: bool,
 }
 
 impl<'l> Forward<'_, 'l> {
     /// The peers that get it.
-    pub fn peers(&self) -> impl Iterator<Item = PeerId> + use<'l> {
-        let class = self.class;
-        let (one, many): (_, &[Member]) = match &self.targets {
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let (one, many): (_, &'l [Member]) = match &self.targets {
             Targets::One(Place::Peer(peer)) => (Some(*peer), &[]),
-            Targets::One(Place::Port(_)) => (None, &[]),
             Targets::Flood { peers, .. } => (None, peers),
+            _ => (None, &[]),
         };
-        let has_part = move |m: &&'l Member| m.vlans.contains(class);
+        let has_part = |m: &&'l Member| {
+            let wants = |a: &Audience| !m.tells || a.includes(Place::Peer(m.peer));
+            m.vlans.contains(self.class) && self.audience.as_ref().is_none_or(wants)
+        };
         one.into_iter()
             .chain(many.iter().filter(has_part).map(|m| m.peer))
+    }
+
+    /// Our ports that may get it, the one it came from among them.
+    pub fn ports(&self) -> &[PortId] {
+        match &self.targets {
+            Targets::One(Place::Port(port)) => std::slice::from_ref(port),
+            Targets::Flood { ports, .. } => ports,
+            _ => &[],
+        }
+    }
+
+    /// Whether one of our ports gets it.
+    ///
+    /// # Errors
+    /// The reason to drop it there; `None` is no fault: a flood is for those that have part in it.
+    pub fn reaches(&self, port: &Port) -> Result<(), Option<DropReason>> {
+        let is_flood = matches!(self.targets, Targets::Flood { .. });
+        let refuse = |reason| Err(Some(reason).filter(|_| !is_flood));
+        if port.is_blocked {
+            return refuse(DropReason::PortBlocked);
+        }
+        if port.is_isolated && self.is_isolated {
+            return refuse(DropReason::Isolated);
+        }
+        let wants = |a: &Audience| a.includes(Place::Port(port.id));
+        let is_wanted = port.rule.carries(self.class) && self.audience.as_ref().is_none_or(wants);
+        match is_flood && !is_wanted {
+            true => Err(None),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Who gets a frame, who of them wants it, and what is known of its source.
+type Decided<'l> = (Targets<'l>, Option<Audience>, Home);
+
+/// Where a frame came from and what it is, for those that look into it.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a, 'f, 'l> {
+    pub(super) domain: &'l Domain,
+    pub(super) segment: SegmentId,
+    pub(super) class: VlanClass,
+    pub(super) place: Place,
+    pub(super) frame: &'f Parts<'a>,
+    pub(super) destination: Mac,
+    /// Packets that it is.
+    pub(super) packets: u32,
+}
+
+impl Seen<'_, '_, '_> {
+    pub(super) const fn key(&self, mac: Mac) -> Key {
+        Key::new(self.segment, self.class, mac)
     }
 }
 
 impl Switch {
-    /// A switch with an empty table.
+    /// A switch that knows nothing but what the table does.
     pub fn new(table: ForwardingTable, storms: StormLimits, layout: Layout) -> Self {
+        let limits = table.limits();
         Switch {
+            neighbors: NeighborTable::new(limits.per_place, limits.age),
+            groups: GroupTable::default(),
+            offences: Offences::default(),
             table,
             storms: StormControl::new(storms),
             layout: ArcSwap::from_pointee(layout),
@@ -86,6 +164,19 @@ impl Switch {
         self.layout.store(Arc::new(layout));
     }
 
+    /// Forgets everything behind a place: a peer that left.
+    pub fn forget(&self, place: Place) {
+        self.table.forget(place);
+        self.neighbors.forget(place);
+        self.groups.forget(place);
+    }
+
+    /// Whether there is news for the control side, once; cheap enough for every frame.
+    pub fn announce_news(&self) -> bool {
+        let (macs, neighbors) = (self.table.announce_news(), self.neighbors.announce_news());
+        self.groups.announce_news() || macs || neighbors
+    }
+
     /// Decides for a frame, of so many packets, that came in by a port.
     ///
     /// # Errors
@@ -97,46 +188,66 @@ impl Switch {
         now: Instant,
     ) -> Result<Forward<'a, 'l>, DropReason> {
         check_source(frame.source)?;
+        let is_probe = frame.destination == PROBE_GROUP;
+        if port.is_blocked && !is_probe {
+            return Err(DropReason::PortBlocked);
+        }
         let parts = port.ingress(frame.parts)?;
-        let class = parts.class();
         let domain = layout
             .domain(port.segment)
             .ok_or(DropReason::UnknownSegment)?;
-        guard::check(domain.guards.without(port.roles), &parts)?;
-        let here = Place::Port(port.id);
-        let key = |mac| Key::new(port.segment, class, mac);
-        self.table.learn(key(frame.source), here, now);
-        let known = self.known(frame.destination, key(frame.destination), now);
-        let targets = match known {
-            Some(place) if place == here => return Err(DropReason::Hairpin),
-            // What the peer would drop is not sent; one that is not connected waits for its session with the frame.
-            Some(Place::Peer(peer))
-                if domain
-                    .member(peer)
-                    .is_some_and(|m| !m.vlans.contains(class))
-                    || domain.admit(peer, class).is_err() =>
-            {
-                return Err(DropReason::VlanNotAllowed);
-            }
-            Some(place) => Targets::One(place),
-            None if !layout.has_others(domain, port.id, class) => {
-                return Err(DropReason::NoDestination);
-            }
-            None => {
-                let vlan = (port.segment, class);
-                self.admit_flood((domain, vlan), here, (frame.destination, packets), now)?;
-                Targets::Flood {
-                    ports: &domain.ports,
-                    peers: &domain.peers,
-                }
-            }
-        };
-        Ok(Forward {
-            frame: parts,
+        let seen = Seen {
+            domain,
             segment: port.segment,
-            class,
-            targets,
-        })
+            class: parts.class(),
+            place: Place::Port(port.id),
+            frame: &parts,
+            destination: frame.destination,
+            packets,
+        };
+        let decided = if is_probe {
+            Ok((Targets::Guard, None, Home::heard(seen.place)))
+        } else {
+            self.port_targets(&seen, (layout, port), frame.source, now)
+        };
+        self.note_outcome(&seen, &decided, From::Port);
+        let (targets, audience, _) = decided?;
+        Ok(seen.forward((parts, targets), audience, port.is_isolated))
+    }
+
+    fn port_targets<'l>(
+        &self,
+        seen: &Seen<'_, '_, 'l>,
+        (layout, port): (&'l Layout, &Port),
+        source: Mac,
+        now: Instant,
+    ) -> Result<Decided<'l>, DropReason> {
+        let (domain, class) = (seen.domain, seen.class);
+        guard::check(domain.rules.guards.without(port.roles), seen.frame)?;
+        let home = Home::heard(seen.place).isolated(port.is_isolated);
+        self.table.learn(seen.key(source), home, now)?;
+        if let Some(answer) = self.converse(seen, port.id, now)? {
+            return Ok((Targets::Back(answer), None, home));
+        }
+        let known = self.known(seen, now);
+        match known.map(|there| (there.place(), there)) {
+            Some((place, _)) if place == seen.place => Err(DropReason::Hairpin),
+            // What the peer would drop is not sent; one that is not connected waits for its session with the frame.
+            Some((Place::Peer(peer), _)) if !may_have(domain, peer, class) => {
+                Err(DropReason::VlanNotAllowed)
+            }
+            Some((_, there)) if there.is_isolated() && port.is_isolated => {
+                Err(DropReason::Isolated)
+            }
+            Some((place, _)) => Ok((Targets::One(place), None, home)),
+            None if !layout.has_others(domain, port.id, class) => Err(DropReason::NoDestination),
+            None => {
+                let audience = self.audience(seen, now);
+                self.admit_flood(seen, now)?;
+                let (ports, peers) = (&domain.ports[..], &domain.peers[..]);
+                Ok((Targets::Flood { ports, peers }, audience, home))
+            }
+        }
     }
 
     /// Decides for a frame, of so many packets, that came from a peer; it goes to ports only.
@@ -151,61 +262,129 @@ impl Switch {
         now: Instant,
     ) -> Result<Forward<'a, 'l>, DropReason> {
         let domain = layout.domain(segment).ok_or(DropReason::UnknownSegment)?;
-        let class = frame.parts.class();
-        domain.admit(peer, class)?;
+        let seen = Seen {
+            domain,
+            segment,
+            class: frame.parts.class(),
+            place: Place::Peer(peer),
+            frame: &frame.parts,
+            destination: frame.destination,
+            packets,
+        };
+        domain.admit(peer, seen.class)?;
         check_source(frame.source)?;
-        if layout.is_own(frame.source) {
+        if frame.destination == PROBE_GROUP {
+            return Ok(seen.forward((frame.parts, Targets::Guard), None, true));
+        }
+        let is_own = layout.is_own(frame.source);
+        let decided = self.peer_targets(&seen, (peer, is_own), frame.source, now);
+        self.note_outcome(&seen, &decided, From::Peer);
+        let (targets, audience, source) = decided?;
+        // What is behind isolated ports is told; until it is, nobody is sure.
+        let is_told = source.is_told() || self.table.limits().learning == Learning::Data;
+        let is_isolated = source.is_isolated() || !is_told;
+        Ok(seen.forward((frame.parts, targets), audience, is_isolated))
+    }
+
+    fn peer_targets<'l>(
+        &self,
+        seen: &Seen<'_, '_, 'l>,
+        (peer, is_own): (PeerId, bool),
+        source: Mac,
+        now: Instant,
+    ) -> Result<Decided<'l>, DropReason> {
+        let domain = seen.domain;
+        if is_own {
             return Err(DropReason::SourceIsOwn);
         }
-        guard::check(domain.forbidden(peer), &frame.parts)?;
+        guard::check(domain.forbidden(peer), seen.frame)?;
         // What no port of ours carries is not learned either.
-        if !domain.vlans.contains(class) {
+        if !domain.vlans.contains(seen.class) {
             return Err(DropReason::VlanNotAllowed);
         }
-        let key = |mac| Key::new(segment, class, mac);
-        self.table.learn(key(frame.source), Place::Peer(peer), now);
-        let targets = match self.known(frame.destination, key(frame.destination), now) {
-            Some(Place::Port(port)) => Targets::One(Place::Port(port)),
+        let home = Home::heard(seen.place);
+        let source = self.table.learn(seen.key(source), home, now)?;
+        self.overhear(seen, now);
+        match self.known(seen, now).map(Home::place) {
+            Some(Place::Port(port)) => Ok((Targets::One(Place::Port(port)), None, source)),
             // Split horizon: a frame for a MAC behind a peer has no business here.
-            Some(Place::Peer(_)) => return Err(DropReason::NoDestination),
+            Some(Place::Peer(_)) => Err(DropReason::NoDestination),
             None => {
-                let (vlan, here) = ((segment, class), Place::Peer(peer));
-                self.admit_flood((domain, vlan), here, (frame.destination, packets), now)?;
-                Targets::Flood {
-                    ports: &domain.ports,
-                    peers: &[],
-                }
+                let audience = self.audience(seen, now);
+                self.admit_flood(seen, now)?;
+                let (ports, peers) = (&domain.ports[..], &[][..]);
+                Ok((Targets::Flood { ports, peers }, audience, source))
             }
-        };
-        Ok(Forward {
-            frame: frame.parts,
-            segment,
-            class,
-            targets,
-        })
+        }
     }
 
     /// Whether a frame that nobody in particular gets may go to everybody.
-    fn admit_flood(
-        &self,
-        (domain, vlan): (&Domain, (SegmentId, VlanClass)),
-        from: Place,
-        (destination, packets): (Mac, u32),
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        let storm = Storm::of(destination);
-        if storm == Storm::UnknownUnicast && domain.drops_unknown {
+    fn admit_flood(&self, seen: &Seen<'_, '_, '_>, now: Instant) -> Result<(), DropReason> {
+        let storm = Storm::of(seen.destination);
+        if storm == Storm::UnknownUnicast && seen.domain.rules.drops_unknown {
             return Err(DropReason::UnknownUnicast);
         }
-        self.storms.admit(from, vlan, (storm, packets), now)
+        let vlan = (seen.segment, seen.class);
+        self.storms
+            .admit(seen.place, vlan, (storm, seen.packets), now)
     }
 
-    fn known(&self, destination: Mac, key: Key, now: Instant) -> Option<Place> {
-        if destination.is_group() {
+    /// Counts a frame in its VLAN.
+    fn note_outcome(
+        &self,
+        seen: &Seen<'_, '_, '_>,
+        decided: &Result<Decided<'_>, DropReason>,
+        from: From,
+    ) {
+        let (counters, class) = (&seen.domain.counters, seen.class);
+        match decided {
+            Ok((targets, ..)) => {
+                counters.pass(class, from, (seen.packets, seen.frame.len()));
+                if matches!(targets, Targets::Flood { .. }) {
+                    counters.flood(class);
+                }
+            }
+            Err(reason) => {
+                let vlan = (seen.segment, class);
+                self.offences.note(*reason, seen.place, vlan);
+                // A VLAN that nobody has here shall not cost memory.
+                if seen.domain.vlans.contains(class) {
+                    counters.drop_one(class);
+                }
+            }
+        }
+    }
+
+    fn known(&self, seen: &Seen<'_, '_, '_>, now: Instant) -> Option<Home> {
+        if seen.destination.is_group() {
             return None;
         }
-        self.table.look_up(key, now)
+        self.table.look_up(seen.key(seen.destination), now)
     }
+}
+
+impl<'l> Seen<'_, '_, 'l> {
+    fn forward<'a>(
+        &self,
+        (frame, targets): (Parts<'a>, Targets<'l>),
+        audience: Option<Audience>,
+        is_isolated: bool,
+    ) -> Forward<'a, 'l> {
+        Forward {
+            frame,
+            segment: self.segment,
+            class: self.class,
+            targets,
+            audience,
+            is_isolated,
+        }
+    }
+}
+
+/// Whether a peer may have frames of this class; of one that is not connected nothing is known.
+fn may_have(domain: &Domain, peer: PeerId, class: VlanClass) -> bool {
+    let takes = domain.member(peer).is_none_or(|m| m.vlans.contains(class));
+    takes && domain.admit(peer, class).is_ok()
 }
 
 /// A source that no station has must not be learned: one frame with a group source would draw all broadcasts to it.
@@ -243,12 +422,16 @@ mod tests {
             rule: PortRule::TRANSPARENT,
             link_local: LinkLocal::Transparent,
             roles: Services::NONE,
+            is_isolated: false,
+            guards_loops: false,
+            is_blocked: false,
             mac: OWN,
         };
         let mut layout = Layout::new(vec![port(0, 1), port(1, 1), port(2, 2)]);
         let member = |peer| Member {
             peer,
             vlans: Arc::new(VlanSet::everything()),
+            tells: true,
         };
         let refused = Limit {
             peer: PeerId(3),
@@ -257,7 +440,7 @@ mod tests {
         };
         let members = vec![member(PeerId(1)), member(PeerId(2))];
         layout.set_peers(segment(1), members, vec![refused]);
-        let table = ForwardingTable::new(Limits::default(), (3, 4));
+        let table = ForwardingTable::new(Limits::default(), (3, 4), &[]);
         Switch::new(table, StormLimits::default(), layout)
     }
 
@@ -287,10 +470,10 @@ mod tests {
             }
         ));
         let key = Key::new(segment(1), VlanClass::UNTAGGED, mac(2, 9));
-        s.table.learn(key, Place::Peer(PeerId(2)), NOW);
+        let _ = s.table.learn(key, Home::heard(Place::Peer(PeerId(2))), NOW);
         let out = s.from_port((&layout, port), (&f, 1), NOW).unwrap();
         assert!(matches!(out.targets, Targets::One(Place::Peer(PeerId(2)))));
-        s.table.learn(key, Place::Port(PortId(0)), NOW);
+        let _ = s.table.learn(key, Home::heard(Place::Port(PortId(0))), NOW);
         let out = s.from_port((&layout, port), (&f, 1), NOW);
         assert_eq!(out.err(), Some(DropReason::Hairpin));
     }
@@ -312,7 +495,7 @@ mod tests {
             }
         ));
         let key = Key::new(segment(1), VlanClass::UNTAGGED, mac(2, 9));
-        s.table.learn(key, Place::Peer(PeerId(2)), NOW);
+        let _ = s.table.learn(key, Home::heard(Place::Peer(PeerId(2))), NOW);
         let out = s.from_peer((&layout, PeerId(1)), segment(1), (&f, 1), NOW);
         assert_eq!(out.err(), Some(DropReason::NoDestination));
     }

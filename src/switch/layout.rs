@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::counters::VlanCounters;
 use super::port::PortRule;
 use crate::drops::DropReason;
 use crate::place::{PeerId, PortId};
@@ -28,8 +29,38 @@ pub struct Port {
     pub link_local: LinkLocal,
     /// What the hosts behind it may offer where a guard is on.
     pub roles: Services,
+    /// Whether its hosts reach none behind other isolated ports, ours or others'.
+    pub is_isolated: bool,
+    /// Whether it sends probes to find loops.
+    pub guards_loops: bool,
+    /// Whether it is closed, because a loop was found through it.
+    pub is_blocked: bool,
     /// Its own MAC address.
     pub mac: Mac,
+}
+
+/// What a segment does beside forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentRules {
+    /// Whether frames for unknown hosts are dropped instead of flooded.
+    pub drops_unknown: bool,
+    /// What only those with the role may offer.
+    pub guards: Services,
+    /// Whether questions for known addresses are answered here.
+    pub answers_neighbors: bool,
+    /// Whether multicast goes to those only that asked for it.
+    pub snoops_groups: bool,
+}
+
+impl Default for SegmentRules {
+    fn default() -> Self {
+        SegmentRules {
+            drops_unknown: false,
+            guards: Services::NONE,
+            answers_neighbors: true,
+            snoops_groups: true,
+        }
+    }
 }
 
 /// What a port does with frames for the reserved addresses 01:80:c2:00:00:00 to 0f, IEEE 802.1Q table 8-1: spanning tree,
@@ -84,10 +115,10 @@ pub struct Domain {
     pub limits: Vec<Limit>,
     /// The VLANs that our own ports in it take part in.
     pub vlans: Arc<VlanSet>,
-    /// Whether frames for unknown hosts are dropped instead of flooded.
-    pub drops_unknown: bool,
-    /// What only those with the role may offer.
-    pub guards: Services,
+    /// What it does beside forwarding.
+    pub rules: SegmentRules,
+    /// What passed in its VLANs.
+    pub counters: Arc<VlanCounters>,
 }
 
 /// A connected peer with ports in a segment.
@@ -97,6 +128,8 @@ pub struct Member {
     pub peer: PeerId,
     /// The VLANs that it has ports in and may have: what it is sent.
     pub vlans: Arc<VlanSet>,
+    /// Whether it tells which groups its ports listen to.
+    pub tells: bool,
 }
 
 /// What a peer may do in a segment; one without may send in all VLANs and has no role.
@@ -121,7 +154,8 @@ impl Domain {
     pub fn forbidden(&self, peer: PeerId) -> Services {
         let at = self.limits.binary_search_by_key(&peer, |l| l.peer).ok();
         let limit = at.and_then(|at| self.limits.get(at));
-        self.guards
+        self.rules
+            .guards
             .without(limit.map_or(Services::NONE, |l| l.roles))
     }
 
@@ -160,17 +194,17 @@ impl Layout {
         Layout { ports, domains }
     }
 
-    /// Sets what only those with the role may offer in a segment.
-    pub fn guard(&mut self, segment: SegmentId, guards: Services) {
+    /// Sets what a segment does beside forwarding.
+    pub fn set_rules(&mut self, segment: SegmentId, rules: SegmentRules) {
         if let Some(domain) = self.domains.get_mut(&segment) {
-            domain.guards = guards;
+            domain.rules = rules;
         }
     }
 
-    /// Makes a segment drop frames for unknown hosts.
-    pub fn drop_unknown(&mut self, segment: SegmentId) {
-        if let Some(domain) = self.domains.get_mut(&segment) {
-            domain.drops_unknown = true;
+    /// Opens or closes a port.
+    pub fn block(&mut self, port: PortId, is_blocked: bool) {
+        if let Some(port) = self.ports.get_mut(usize::from(port.0)) {
+            port.is_blocked = is_blocked;
         }
     }
 
@@ -206,7 +240,10 @@ impl Layout {
 
     /// Whether anybody but this port takes part in a VLAN of a segment.
     pub fn has_others(&self, domain: &Domain, but: PortId, class: VlanClass) -> bool {
-        let carries = |id: &PortId| self.port(*id).is_some_and(|p| p.rule.carries(class));
+        let carries = |id: &PortId| {
+            self.port(*id)
+                .is_some_and(|p| p.rule.carries(class) && !p.is_blocked)
+        };
         domain.peers.iter().any(|m| m.vlans.contains(class))
             || domain.ports.iter().any(|id| *id != but && carries(id))
     }

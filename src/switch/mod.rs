@@ -18,11 +18,19 @@
 //! | [`table`], [`moves`] | where does this MAC live, and does it move too often |
 //! | [`storm`] | may so much go to everybody |
 
+mod books;
+pub mod counters;
 pub mod decide;
+pub mod groups;
 pub mod guard;
 pub mod layout;
+pub mod mac;
 pub mod moves;
+pub mod neighbors;
+pub mod offences;
 pub mod port;
+pub mod slots;
+mod snoop;
 pub mod storm;
 pub mod table;
 pub mod translation;

@@ -5,8 +5,6 @@
 //! change for each frame, and either host is lost half of the time. So after [`MOST`] moves within [`WINDOW`] it stays where
 //! it is for that long again, and somebody is told.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use crate::place::Place;
 use crate::time::{Duration, Instant};
 
@@ -15,17 +13,18 @@ pub const WINDOW: Duration = Duration::from_secs(180);
 /// So many moves in this time are followed.
 pub const MOST: u32 = 5;
 
-/// The moves of one MAC. Written by those who hold the table's lock, read by anybody.
-#[derive(Default)]
+/// The moves of one MAC.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Moves {
-    total: AtomicU32,
-    recent: AtomicU32,
-    /// When the first of the recent ones was, in microseconds.
-    since: AtomicU64,
+    /// How often it has moved.
+    pub(super) total: u32,
+    /// Until when it is held.
+    pub(super) held_until: Option<Instant>,
+    recent: u32,
+    /// When the first of the recent ones was.
+    since: Instant,
     /// Where it was before that.
-    home: AtomicU64,
-    /// Until when it is held, in microseconds.
-    held_until: AtomicU64,
+    home: Place,
 }
 
 /// What becomes of a MAC that was heard elsewhere.
@@ -40,47 +39,42 @@ pub(super) enum Verdict {
 }
 
 impl Moves {
-    /// How often it has moved.
-    pub(super) fn total(&self) -> u32 {
-        self.total.load(Ordering::Relaxed)
+    /// The moves of a MAC that has been in one place so far.
+    pub(super) fn from(home: Place) -> Moves {
+        Moves {
+            total: 0,
+            held_until: None,
+            recent: 0,
+            since: Instant::ZERO,
+            home,
+        }
     }
 
-    /// Whether it stays where it is, whoever claims it.
-    pub(super) fn is_held(&self, now: Instant) -> bool {
-        self.held_until.load(Ordering::Relaxed) > now.as_micros()
-    }
-
-    /// Forgets everything: the MAC was silent for so long that it begins anew.
-    pub(super) fn reset(&self) {
-        self.recent.store(0, Ordering::Relaxed);
-        self.held_until.store(0, Ordering::Relaxed);
+    /// Whether it was held until now; asked when it may be free again.
+    pub(super) fn has_served(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| until <= now)
     }
 
     /// Decides about a move. Whoever claims another's MAC cannot choose where it is held: that is where it was before the
     /// moves began, as soon as it is heard or found there.
-    pub(super) fn judge(&self, (from, to): (Place, Place), now: Instant) -> Verdict {
-        let since = Instant::from_micros(self.since.load(Ordering::Relaxed));
-        if self.recent.load(Ordering::Relaxed) == 0 || now.since(since) > WINDOW {
-            self.since.store(now.as_micros(), Ordering::Relaxed);
-            self.home.store(from.to_bits(), Ordering::Relaxed);
-            self.recent.store(0, Ordering::Relaxed);
+    pub(super) fn judge(&mut self, (from, to): (Place, Place), now: Instant) -> Verdict {
+        if self.recent == 0 || now.since(self.since) > WINDOW {
+            self.since = now;
+            self.home = from;
+            self.recent = 0;
         }
-        let home = self.home.load(Ordering::Relaxed);
-        let verdict = match self.recent.load(Ordering::Relaxed) < MOST {
+        let verdict = match self.recent < MOST {
             true => Verdict::Follow,
-            false if home == to.to_bits() => Verdict::Return,
+            false if self.home == to => Verdict::Return,
             false => Verdict::Hold,
         };
         if verdict == Verdict::Follow {
-            self.recent.fetch_add(1, Ordering::Relaxed);
+            self.recent += 1;
         } else {
-            let until = now + WINDOW;
-            self.held_until.store(until.as_micros(), Ordering::Relaxed);
-            self.recent.store(0, Ordering::Relaxed);
+            self.held_until = Some(now + WINDOW);
+            self.recent = 0;
         }
-        if verdict != Verdict::Hold {
-            self.total.fetch_add(1, Ordering::Relaxed);
-        }
+        self.total += u32::from(verdict != Verdict::Hold);
         verdict
     }
 }

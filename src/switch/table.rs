@@ -6,23 +6,30 @@
 //! entries go. Readers take no lock; a frame from a known place writes nothing, or one relaxed store a second. Only a
 //! new or moved MAC takes the writers' mutex. Ageing is lazy: an old entry is no answer, and a sweep frees it later.
 //!
-//! Memory: at most [`Limits::total`] entries of about 100 bytes with their bookkeeping.
+//! # Heard, told, pinned
+//! A MAC is *heard* when a frame of it comes, and ages. It is *told* when a member advertises it, and stays until that
+//! member takes it back or leaves. It is *pinned* by the configuration, and stays for ever. A heard MAC of our ports that
+//! comes, moves or goes is *news*, which the control side tells the others ([`ForwardingTable::take_news`]). Claims of
+//! several members to one MAC are ordered by a sequence number that each new claim raises (RFC 7432 section 15).
+//!
+//! Memory: 66 bytes for each of [`Limits::total`] entries, from the start, its key of 11 bytes among them; and about 100
+//! for each MAC that has moved lately.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
+use std::hash::Hasher;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
 
+use super::books::Books;
+pub use super::mac::{Frozen, Home, Key, Learned, Moved, News};
 use super::moves::{Moves, Verdict};
-use crate::place::Place;
+use super::slots::{Found, Slots};
+use crate::drops::DropReason;
+use crate::place::{PeerId, Place};
 use crate::time::{Duration, Instant};
-use crate::wire::ethernet::Mac;
-use crate::wire::segment::SegmentId;
-use crate::wire::vlan::VlanClass;
 
-/// How much the table holds and for how long.
+/// How much the table holds, for how long, and whom it believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Entries in all.
@@ -31,6 +38,20 @@ pub struct Limits {
     pub per_place: usize,
     /// How long an entry stays without a frame from its MAC.
     pub age: Duration,
+    /// Where MACs behind peers are learned from.
+    pub learning: Learning,
+}
+
+/// Where MACs behind peers are learned from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Learning {
+    /// Their frames only; nothing is advertised either.
+    Data,
+    /// What they advertise only.
+    Advertised,
+    /// Both.
+    #[default]
+    Both,
 }
 
 impl Default for Limits {
@@ -39,311 +60,420 @@ impl Default for Limits {
             total: 8192,
             per_place: 1024,
             age: Duration::from_secs(300),
+            learning: Learning::default(),
         }
     }
 }
 
-/// What the table is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u128);
-
-impl Key {
-    /// The key of a MAC in a VLAN of a segment.
-    pub const fn new(segment: SegmentId, class: VlanClass, mac: Mac) -> Key {
-        Key((segment.get() as u128) << 61 | (class.bits() as u128) << 48 | mac.to_u64() as u128)
-    }
-
-    /// The segment's number.
-    pub const fn segment(self) -> u32 {
-        (self.0 >> 61) as u32
-    }
-
-    /// The VLAN.
-    pub const fn class(self) -> VlanClass {
-        VlanClass::from_bits((self.0 >> 48) as u16)
-    }
-
-    /// The MAC.
-    pub const fn mac(self) -> Mac {
-        Mac::from_u64(self.0 as u64 & 0xffff_ffff_ffff)
-    }
-}
-
-/// One learned MAC, for display.
+/// What a member claims of a MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Learned {
-    /// Segment, VLAN and MAC.
-    pub key: Key,
-    /// Where it lives.
-    pub place: Place,
-    /// How long ago it was last heard, to the second.
-    pub idle: Duration,
-    /// How often it has moved between places.
-    pub moves: u32,
-    /// Whether it is held where it is, because it moved too often.
-    pub is_held: bool,
+pub struct Claim {
+    /// The number of the claim.
+    pub seq: u32,
+    /// Whether it is behind an isolated port.
+    pub is_isolated: bool,
+    /// Whether this claim wins against another of the same number.
+    pub outranks: bool,
 }
 
-/// A MAC that has been heard in two places too often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frozen {
-    /// Segment, VLAN and MAC.
-    pub key: Key,
-    /// Where it is held.
-    pub held: Place,
-    /// Where else it was heard.
-    pub other: Place,
-}
-
-struct Entry {
-    place: AtomicU64,
-    /// The number of the last move, by which the keeper of the books tells its current line from older ones.
-    turn: AtomicU64,
-    /// Microseconds since boot.
-    seen: AtomicU64,
-    moves: Moves,
-}
-
-#[derive(Clone)]
-struct KeyedHash(u64, u64);
-
-impl BuildHasher for KeyedHash {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0, self.1)
-    }
-}
-
-/// What writers keep beside the map.
-#[derive(Default)]
-struct Owners {
-    total: usize,
-    /// Counts entries and moves.
-    turns: u64,
-    places: HashMap<u64, Owner>,
-}
-
-#[derive(Default)]
-struct Owner {
-    count: usize,
-    /// Keys in the order in which they came, each with the turn of its coming; some may have moved since.
-    order: VecDeque<(Key, u64)>,
-}
-
-type Entries = papaya::HashMap<Key, Entry, KeyedHash>;
-type Pinned<'m> = papaya::HashMapRef<'m, Key, Entry, KeyedHash, papaya::LocalGuard<'m>>;
-
-/// The most MACs that wait to be told as held.
-const MAX_FROZEN: usize = 64;
-
-/// A refreshed entry is written at most this often.
+/// A refreshed entry is written at most this often, in microseconds.
 const REFRESH: u64 = 1_000_000;
+/// The fewest and the most slots that one sweep looks at; between them it is an eighth of the table.
+const SWEEP: (usize, usize) = (2048, 16_384);
 
 /// The table.
 pub struct ForwardingTable {
     limits: Limits,
-    map: Entries,
-    owners: Mutex<Owners>,
+    seed: (u64, u64),
+    slots: Slots,
+    books: Mutex<Books>,
+    has_news: AtomicBool,
     moves: AtomicU64,
     evictions: AtomicU64,
-    /// What nobody has been told yet.
-    frozen: Mutex<VecDeque<Frozen>>,
+    /// Frames whose source no member has advertised, where only advertised ones are learned.
+    unadvertised: AtomicU64,
 }
 
 impl ForwardingTable {
-    /// An empty table; `seed` is random.
-    pub fn new(limits: Limits, seed: (u64, u64)) -> Self {
-        ForwardingTable {
+    /// A table of nothing but what is pinned; `seed` is random.
+    pub fn new(limits: Limits, seed: (u64, u64), pinned: &[(Key, Home)]) -> Self {
+        let slots = Slots::new(limits.total.saturating_add(pinned.len()));
+        let table = ForwardingTable {
             limits,
-            map: papaya::HashMap::with_hasher(KeyedHash(seed.0, seed.1)),
-            owners: Mutex::default(),
+            seed,
+            books: Mutex::new(Books::new(slots.slots())),
+            slots,
+            has_news: AtomicBool::new(false),
             moves: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
-            frozen: Mutex::default(),
+            unadvertised: AtomicU64::new(0),
+        };
+        for (key, home) in pinned {
+            let hash = table.hash(*key);
+            if table.slots.find(key.bits(), hash).is_none() {
+                let entry = (key.bits(), hash);
+                table.slots.insert(entry, home.pinned().bits(), 0);
+                table.tell_news(&mut table.lock(), *key, home.place());
+            }
         }
+        table
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn hash(&self, key: Key) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
+        hasher.write(&key.bits().to_le_bytes());
+        hasher.finish()
+    }
+
+    /// Nothing is left half done under this lock, so a thread that died with it has spoilt nothing.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn find(&self, key: Key) -> Option<Found> {
+        self.slots.find(key.bits(), self.hash(key))
     }
 
     /// Where a MAC lives, unless its entry is too old.
-    pub fn look_up(&self, key: Key, now: Instant) -> Option<Place> {
-        let map = self.map.pin();
-        let entry = map.get(&key)?;
-        let seen = Instant::from_micros(entry.seen.load(Ordering::Relaxed));
-        if now.since(seen) >= self.limits.age {
-            return None;
-        }
-        Some(Place::from_bits(entry.place.load(Ordering::Relaxed)))
+    pub fn look_up(&self, key: Key, now: Instant) -> Option<Home> {
+        let found = self.find(key)?;
+        (!self.is_old(&found, now)).then_some(Home::from_bits(found.value))
     }
 
-    /// Notes that a frame with this source came from a place.
-    pub fn learn(&self, key: Key, place: Place, now: Instant) {
-        let map = self.map.pin();
-        if let Some(entry) = map.get(&key) {
-            let seen = entry.seen.load(Ordering::Relaxed);
-            if entry.place.load(Ordering::Relaxed) == place.to_bits() {
-                if now.as_micros().saturating_sub(seen) >= REFRESH {
-                    entry.seen.store(now.as_micros(), Ordering::Relaxed);
+    fn is_old(&self, found: &Found, now: Instant) -> bool {
+        let home = Home::from_bits(found.value);
+        let stays = home.is_pinned() || home.is_told();
+        !stays && now.since(Instant::from_micros(found.seen)) >= self.limits.age
+    }
+
+    /// Notes that a frame with this source came from a place; gives whether it is known to be behind an isolated port.
+    ///
+    /// # Errors
+    /// [`DropReason::SourcePinned`] when the configuration puts it elsewhere, [`DropReason::SourceElsewhere`] when
+    /// another member has advertised it and only that counts.
+    pub fn learn(&self, key: Key, home: Home, now: Instant) -> Result<Home, DropReason> {
+        let from_peer = matches!(home.place(), Place::Peer(_));
+        let told_only = from_peer && self.limits.learning == Learning::Advertised;
+        if let Some(found) = self.find(key) {
+            let known = Home::from_bits(found.value);
+            if known.place() == home.place() {
+                if now.as_micros().saturating_sub(found.seen) >= REFRESH {
+                    self.slots.refresh(found.slot, now.as_micros());
                 }
-                return;
+                return Ok(known);
             }
-            if entry.moves.is_held(now) && !self.is_old(entry, now) {
-                return;
+            if known.is_pinned() {
+                return Err(DropReason::SourcePinned);
+            }
+            let is_old = self.is_old(&found, now);
+            if told_only && !is_old {
+                return Err(DropReason::SourceElsewhere);
+            }
+            if known.is_held() && !is_old {
+                return Ok(home);
             }
         }
-        drop(map);
-        self.write(key, place, now);
+        if told_only {
+            self.unadvertised.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.hear(key, home, now);
+        }
+        Ok(home)
     }
 
     /// The slow path of learning: a new MAC or a moved one.
-    fn write(&self, key: Key, place: Place, now: Instant) {
-        let Ok(mut owners) = self.owners.lock() else {
+    fn hear(&self, key: Key, home: Home, now: Instant) {
+        let mut books = self.lock();
+        let place = home.place();
+        let Some(found) = self.find(key) else {
+            self.insert(&mut books, key, (home, 0), now);
             return;
         };
-        let map = self.map.pin();
-        let bits = place.to_bits();
-        owners.turns += 1;
-        let turn = owners.turns;
-        if let Some(entry) = map.get(&key) {
-            let old = entry.place.load(Ordering::Relaxed);
-            let expired = self.is_old(entry, now);
-            if old != bits && !expired && !self.follow(entry, (key, place), now) {
-                return;
-            }
-            entry.place.store(bits, Ordering::Relaxed);
-            entry.seen.store(now.as_micros(), Ordering::Relaxed);
-            if old == bits {
-                return;
-            }
-            if expired {
-                entry.moves.reset();
-            }
-            entry.turn.store(turn, Ordering::Relaxed);
-            owners.leave(old);
-        } else {
-            let entry = Entry {
-                place: AtomicU64::new(bits),
-                turn: AtomicU64::new(turn),
-                seen: AtomicU64::new(now.as_micros()),
-                moves: Moves::default(),
-            };
-            map.insert(key, entry);
-            owners.total += 1;
+        let known = Home::from_bits(found.value);
+        if known.place() == place || known.is_pinned() {
+            return;
         }
-        let owner = owners.places.entry(bits).or_default();
-        owner.count += 1;
-        owner.order.push_back((key, turn));
-        if owner.order.len() > 2 * self.limits.per_place + 16 {
-            owner.order.retain(|line| is_current(&map, line));
+        let is_old = self.is_old(&found, now);
+        if !is_old && !self.follow(&mut books, (key, &found), place, now) {
+            return;
         }
-        let over_share = owner.count > self.limits.per_place;
-        drop(map);
-        if over_share {
-            self.evict_from(&mut owners, bits);
-        } else if owners.total > self.limits.total {
-            let victim = owners.largest(bits);
-            self.evict_from(&mut owners, victim);
+        // A claim of ours is above all that were before; what a peer's frame shows, it will number itself.
+        let seq = books.seq(found.slot);
+        let seq = match place {
+            Place::Port(_) => seq.saturating_add(1),
+            Place::Peer(_) => seq,
+        };
+        if is_old {
+            books.moves.remove(&key);
+        }
+        self.settle(&mut books, (key, &found), (home, seq), now);
+    }
+
+    /// Moves an entry.
+    fn settle(
+        &self,
+        books: &mut Books,
+        (key, found): (Key, &Found),
+        (home, seq): (Home, u32),
+        now: Instant,
+    ) {
+        let from = Home::from_bits(found.value).place();
+        let is_held = books
+            .moves
+            .get(&key)
+            .is_some_and(|m| m.held_until.is_some());
+        self.slots.set(found.slot, home.held(is_held).bits());
+        self.slots.refresh(found.slot, now.as_micros());
+        books.leave(found.slot, from);
+        books.enter(found.slot, home.place(), seq);
+        self.tell_news(books, key, from);
+        self.tell_news(books, key, home.place());
+        self.keep_to_share(books, home.place());
+    }
+
+    fn insert(&self, books: &mut Books, key: Key, (home, seq): (Home, u32), now: Instant) {
+        if books.total() >= self.limits.total {
+            let victim = books.largest(home.place());
+            self.evict_from(books, victim);
+        }
+        let entry = (key.bits(), self.hash(key));
+        let put = || self.slots.insert(entry, home.bits(), now.as_micros());
+        let Some(slot) = put().or_else(|| {
+            let hash_of = |key| self.hash(Key::from_bits(key));
+            let (from, to) = self.slots.make_room(entry.1, hash_of)?;
+            books.relocate(from, to);
+            put()
+        }) else {
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        books.enter(slot, home.place(), seq);
+        self.tell_news(books, key, home.place());
+        self.keep_to_share(books, home.place());
+    }
+
+    fn keep_to_share(&self, books: &mut Books, place: Place) {
+        if books.count(place) > self.limits.per_place {
+            self.evict_from(books, place);
+        }
+    }
+
+    /// Removes the oldest entry of one place.
+    fn evict_from(&self, books: &mut Books, place: Place) {
+        if let Some(slot) = books.oldest(place) {
+            self.remove(books, slot);
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, books: &mut Books, slot: usize) {
+        let Some((key, found)) = self.slots.at(slot) else {
+            return;
+        };
+        let key = Key::from_bits(key);
+        let place = Home::from_bits(found.value).place();
+        self.slots.remove(slot);
+        books.leave(slot, place);
+        books.moves.remove(&key);
+        self.tell_news(books, key, place);
+    }
+
+    fn tell_news(&self, books: &mut Books, key: Key, place: Place) {
+        if matches!(place, Place::Port(_)) && self.limits.learning != Learning::Data {
+            books.news.push(key);
+            self.has_news.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether a MAC that was heard elsewhere moves there.
-    fn follow(&self, entry: &Entry, (key, to): (Key, Place), now: Instant) -> bool {
-        if entry.moves.is_held(now) {
+    fn follow(
+        &self,
+        books: &mut Books,
+        (key, found): (Key, &Found),
+        to: Place,
+        now: Instant,
+    ) -> bool {
+        let known = Home::from_bits(found.value);
+        if known.is_held() {
             return false;
         }
-        let from = Place::from_bits(entry.place.load(Ordering::Relaxed));
-        let verdict = entry.moves.judge((from, to), now);
+        let from = known.place();
+        let moves = books.moves.entry(key).or_insert_with(|| Moves::from(from));
+        let verdict = moves.judge((from, to), now);
         if verdict != Verdict::Hold {
             self.moves.fetch_add(1, Ordering::Relaxed);
+            books.note_move(Moved { key, from, to });
         }
         let (held, other) = match verdict {
             Verdict::Follow => return true,
             Verdict::Return => (to, from),
             Verdict::Hold => (from, to),
         };
-        if let Ok(mut frozen) = self.frozen.lock()
-            && frozen.len() < MAX_FROZEN
-        {
-            frozen.push_back(Frozen { key, held, other });
-        }
+        self.slots.set(found.slot, known.held(true).bits());
+        books.freeze(Frozen { key, held, other });
         verdict == Verdict::Return
+    }
+
+    /// Takes what a member advertises of a MAC; gives whether it is taken to live there now.
+    pub fn tell(&self, key: Key, peer: PeerId, claim: Claim, now: Instant) -> bool {
+        let mut books = self.lock();
+        let place = Place::Peer(peer);
+        let home = Home::heard(place).told().isolated(claim.is_isolated);
+        let Some(found) = self.find(key) else {
+            self.insert(&mut books, key, (home, claim.seq), now);
+            return true;
+        };
+        let known = Home::from_bits(found.value);
+        if known.is_pinned() {
+            return known.place() == place;
+        }
+        if known.place() == place {
+            self.slots
+                .set(found.slot, home.held(known.is_held()).bits());
+            books.set_seq(found.slot, claim.seq);
+            return true;
+        }
+        let seq = books.seq(found.slot);
+        let is_ours_or_told = known.is_told() || matches!(known.place(), Place::Port(_));
+        let wins = claim.seq > seq || claim.seq == seq && claim.outranks && is_ours_or_told;
+        let is_old = self.is_old(&found, now);
+        let moves = is_old || wins && self.follow(&mut books, (key, &found), place, now);
+        if !moves {
+            return false;
+        }
+        self.settle(&mut books, (key, &found), (home, claim.seq), now);
+        true
+    }
+
+    /// Forgets a MAC that a member has taken back, if it is taken to live there.
+    pub fn untell(&self, key: Key, peer: PeerId) {
+        let mut books = self.lock();
+        if let Some(found) = self.find(key) {
+            let known = Home::from_bits(found.value);
+            if known.place() == Place::Peer(peer) && !known.is_pinned() {
+                self.remove(&mut books, found.slot);
+            }
+        }
     }
 
     /// The next MAC that is held since somebody asked last; see [`super::moves`].
     pub fn next_frozen(&self) -> Option<Frozen> {
-        self.frozen.lock().ok()?.pop_front()
+        self.lock().next_frozen()
     }
 
-    /// Removes the oldest entry of one place.
-    fn evict_from(&self, owners: &mut Owners, bits: u64) {
-        let map = self.map.pin();
-        let next = |owners: &mut Owners| owners.places.get_mut(&bits)?.order.pop_front();
-        while let Some(line) = next(owners) {
-            let (key, own) = (line.0, is_current(&map, &line));
-            if own {
-                map.remove(&key);
-                owners.leave(bits);
-                owners.total -= 1;
-                self.evictions.fetch_add(1, Ordering::Relaxed);
-                return;
+    /// The next MAC that has moved since somebody asked last; of many at once, the first.
+    pub fn next_moved(&self) -> Option<Moved> {
+        self.lock().next_moved()
+    }
+
+    /// Whether there is news of MACs behind our ports; cheap enough for every frame.
+    pub fn has_news(&self) -> bool {
+        self.has_news.load(Ordering::Relaxed)
+    }
+
+    /// Says that somebody has been told that there is news; gives whether that was necessary.
+    pub fn announce_news(&self) -> bool {
+        self.has_news() && self.has_news.swap(false, Ordering::Relaxed)
+    }
+
+    /// What changed of the MACs behind our ports since somebody asked last.
+    pub fn take_news(&self) -> News {
+        self.has_news.store(false, Ordering::Relaxed);
+        self.lock().news.take()
+    }
+
+    /// Frees entries that are too old, and MACs that were held for long enough. A sweep looks at a part of the table.
+    pub fn sweep(&self, now: Instant) {
+        let mut books = self.lock();
+        let slots = self.slots.slots();
+        let most = (slots / 8).clamp(SWEEP.0, SWEEP.1);
+        let part = match books.total() {
+            0 => 0..0,
+            _ => books.next_part(most, slots),
+        };
+        for slot in part {
+            if let Some((_, found)) = self.slots.at(slot)
+                && self.is_old(&found, now)
+            {
+                self.remove(&mut books, slot);
             }
         }
-    }
-
-    fn is_old(&self, entry: &Entry, now: Instant) -> bool {
-        let seen = Instant::from_micros(entry.seen.load(Ordering::Relaxed));
-        now.since(seen) >= self.limits.age
-    }
-
-    /// Frees entries that are too old.
-    pub fn sweep(&self, now: Instant) {
-        self.remove_where(|entry| self.is_old(entry, now));
+        for key in books.take_served(now) {
+            if let Some(found) = self.find(key) {
+                let home = Home::from_bits(found.value).held(false);
+                self.slots.set(found.slot, home.bits());
+            }
+        }
     }
 
     /// Forgets everything behind a place: a peer that left, a port that closed.
     pub fn forget(&self, place: Place) {
-        let bits = place.to_bits();
-        self.remove_where(|entry| entry.place.load(Ordering::Relaxed) == bits);
+        let mut books = self.lock();
+        while let Some(slot) = books.oldest(place) {
+            self.remove(&mut books, slot);
+        }
     }
 
-    fn remove_where(&self, doomed: impl Fn(&Entry) -> bool) {
-        let Ok(mut owners) = self.owners.lock() else {
-            return;
-        };
-        let map = self.map.pin();
-        for (key, entry) in &map {
-            if doomed(entry) {
-                owners.leave(entry.place.load(Ordering::Relaxed));
-                map.remove(key);
-                owners.total -= 1;
+    /// Forgets what somebody wants forgotten; gives how many MACs that were. What is pinned stays.
+    pub fn flush(&self, is_meant: impl Fn(Key, Place) -> bool) -> usize {
+        let mut books = self.lock();
+        let mut count = 0;
+        for slot in 0..self.slots.slots() {
+            if let Some((key, found)) = self.slots.at(slot) {
+                let home = Home::from_bits(found.value);
+                if !home.is_pinned() && is_meant(Key::from_bits(key), home.place()) {
+                    self.remove(&mut books, slot);
+                    count += 1;
+                }
             }
         }
-        for owner in owners.places.values_mut() {
-            owner.order.retain(|line| is_current(&map, line));
-        }
-        owners.places.retain(|_, owner| !owner.order.is_empty());
+        count
+    }
+
+    /// How many MACs live behind a place, but for pinned ones.
+    pub fn count(&self, place: Place) -> usize {
+        self.lock().count(place)
+    }
+
+    /// What is known of a MAC, unless that is too old.
+    pub fn get(&self, key: Key, now: Instant) -> Option<Learned> {
+        let books = self.lock();
+        self.find(key)
+            .and_then(|found| self.learned(&books, key, &found, now))
+    }
+
+    fn learned(&self, books: &Books, key: Key, found: &Found, now: Instant) -> Option<Learned> {
+        let home = Home::from_bits(found.value);
+        (!self.is_old(found, now)).then(|| Learned {
+            key,
+            place: home.place(),
+            home,
+            idle: now.since(Instant::from_micros(found.seen)),
+            moves: books.moves.get(&key).map_or(0, |m| m.total),
+            seq: books.seq(found.slot),
+        })
     }
 
     /// Every entry that is not too old, sorted by segment, VLAN and MAC.
     pub fn entries(&self, now: Instant) -> Vec<Learned> {
-        let map = self.map.pin();
-        let mut all: Vec<Learned> = map
-            .iter()
-            .filter(|(_, entry)| !self.is_old(entry, now))
-            .map(|(key, entry)| Learned {
-                key: *key,
-                place: Place::from_bits(entry.place.load(Ordering::Relaxed)),
-                idle: now.since(Instant::from_micros(entry.seen.load(Ordering::Relaxed))),
-                moves: entry.moves.total(),
-                is_held: entry.moves.is_held(now),
-            })
-            .collect();
+        let books = self.lock();
+        let each = |slot| {
+            let (key, found) = self.slots.at(slot)?;
+            self.learned(&books, Key::from_bits(key), &found, now)
+        };
+        let mut all: Vec<Learned> = (0..self.slots.slots()).filter_map(each).collect();
         all.sort_by_key(|l| l.key);
         all
     }
 
-    /// How many entries there are, old ones included.
+    /// How many entries there are, old ones included and pinned ones not.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.lock().total()
     }
 
     /// Whether nothing was learned.
@@ -358,39 +488,20 @@ impl ForwardingTable {
             self.evictions.load(Ordering::Relaxed),
         )
     }
-}
 
-/// Whether a line in the books is the one that stands for its key now. There is exactly one for each entry, so the
-/// books are never longer than the table and what moved since they were last tidied.
-fn is_current(map: &Pinned<'_>, (key, turn): &(Key, u64)) -> bool {
-    map.get(key)
-        .is_some_and(|e| e.turn.load(Ordering::Relaxed) == *turn)
-}
-
-impl Owners {
-    fn leave(&mut self, bits: u64) {
-        if let Some(owner) = self.places.get_mut(&bits) {
-            owner.count = owner.count.saturating_sub(1);
-        }
-    }
-
-    /// Who pays when the whole table is full: the place that wants more, unless it has only this one entry.
-    fn largest(&self, wanting: u64) -> u64 {
-        let has_more = self.places.get(&wanting).is_some_and(|o| o.count > 1);
-        if has_more {
-            return wanting;
-        }
-        self.places
-            .iter()
-            .max_by_key(|(bits, owner)| (owner.count, **bits))
-            .map_or(wanting, |(bits, _)| *bits)
+    /// Frames whose source no member has advertised, where only advertised ones are learned.
+    pub fn unadvertised(&self) -> u64 {
+        self.unadvertised.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::{PeerId, PortId};
+    use crate::place::PortId;
+    use crate::wire::ethernet::Mac;
+    use crate::wire::segment::SegmentId;
+    use crate::wire::vlan::VlanClass;
 
     fn key(n: u64) -> Key {
         let segment = SegmentId::new(1).unwrap();
@@ -403,7 +514,32 @@ mod tests {
             per_place,
             ..Limits::default()
         };
-        ForwardingTable::new(limits, (1, 2))
+        ForwardingTable::new(limits, (1, 2), &[])
+    }
+
+    fn hear(t: &ForwardingTable, key: Key, place: Place, now: Instant) {
+        assert!(t.learn(key, Home::heard(place), now).is_ok());
+    }
+
+    fn place(t: &ForwardingTable, key: Key, now: Instant) -> Option<Place> {
+        t.look_up(key, now).map(Home::place)
+    }
+
+    /// What the books say fits what the slots hold.
+    fn audit(t: &ForwardingTable) {
+        let books = t.lock();
+        let mut counts: std::collections::HashMap<Place, usize> = Default::default();
+        for slot in 0..t.slots.slots() {
+            if let Some((_, found)) = t.slots.at(slot) {
+                *counts
+                    .entry(Home::from_bits(found.value).place())
+                    .or_default() += 1;
+            }
+        }
+        assert_eq!(books.total(), counts.values().sum::<usize>());
+        for (place, count) in counts {
+            assert_eq!(books.count(place), count, "{place:?}");
+        }
     }
 
     const A: Place = Place::Peer(PeerId(1));
@@ -415,32 +551,17 @@ mod tests {
     }
 
     #[test]
-    fn keys_keep_their_parts() {
-        let vid = crate::wire::vlan::Vid::new(4094).unwrap();
-        let mac: Mac = "fe:dc:ba:98:76:54".parse().unwrap();
-        let key = Key::new(
-            SegmentId::new(0xff_ffff).unwrap(),
-            VlanClass::customer(vid),
-            mac,
-        );
-        assert_eq!(
-            (key.segment(), key.class(), key.mac()),
-            (0xff_ffff, VlanClass::customer(vid), mac)
-        );
-    }
-
-    #[test]
     fn entries_age_refresh_and_move() {
         let t = table(100, 100);
-        t.learn(key(1), A, at(0));
-        assert_eq!(t.look_up(key(1), at(299)), Some(A));
-        assert_eq!(t.look_up(key(1), at(300)), None);
-        t.learn(key(1), A, at(200));
-        assert_eq!(t.look_up(key(1), at(450)), Some(A));
-        t.learn(key(1), B, at(451));
-        assert_eq!(t.look_up(key(1), at(452)), Some(B));
+        hear(&t, key(1), A, at(0));
+        assert_eq!(place(&t, key(1), at(299)), Some(A));
+        assert_eq!(place(&t, key(1), at(300)), None);
+        hear(&t, key(1), A, at(200));
+        assert_eq!(place(&t, key(1), at(450)), Some(A));
+        hear(&t, key(1), B, at(451));
+        assert_eq!(place(&t, key(1), at(452)), Some(B));
         assert_eq!(t.moves_and_evictions(), (1, 0));
-        t.learn(key(1), A, at(2000));
+        hear(&t, key(1), A, at(2000));
         assert_eq!(
             t.moves_and_evictions(),
             (1, 0),
@@ -453,20 +574,20 @@ mod tests {
     #[test]
     fn only_the_offender_loses_entries() {
         let t = table(100, 20);
-        (0..10).for_each(|n| t.learn(key(n), A, at(1)));
-        (1000..101_000).for_each(|n| t.learn(key(n), B, at(2)));
-        assert!((0..10).all(|n| t.look_up(key(n), at(3)) == Some(A)));
+        (0..10).for_each(|n| hear(&t, key(n), A, at(1)));
+        (1000..101_000).for_each(|n| hear(&t, key(n), B, at(2)));
+        assert!((0..10).all(|n| place(&t, key(n), at(3)) == Some(A)));
         assert_eq!(t.len(), 30);
-        assert_eq!(t.look_up(key(100_999), at(3)), Some(B));
-        assert!(t.owners.lock().unwrap().places[&B.to_bits()].order.len() <= 56);
+        assert_eq!(place(&t, key(100_999), at(3)), Some(B));
+        audit(&t);
     }
 
     #[test]
     fn when_the_whole_table_is_full_the_largest_pays() {
         let t = table(20, 20);
-        (0..20).for_each(|n| t.learn(key(n), B, at(1)));
-        t.learn(key(500), PORT, at(2));
-        assert_eq!(t.look_up(key(500), at(2)), Some(PORT));
+        (0..20).for_each(|n| hear(&t, key(n), B, at(1)));
+        hear(&t, key(500), PORT, at(2));
+        assert_eq!(place(&t, key(500), at(2)), Some(PORT));
         assert_eq!(t.len(), 20);
     }
 
@@ -474,39 +595,43 @@ mod tests {
     fn moves_to_and_fro_keep_the_books_right() {
         let t = table(50, 5);
         for round in 0..2000u64 {
-            let place = if round % 2 == 0 { A } else { B };
+            let there = if round % 2 == 0 { A } else { B };
             // Far enough apart that each move is followed.
-            t.learn(key(round % 7), place, at(1 + round * 60));
+            hear(&t, key(round % 7), there, at(1 + round * 60));
         }
-        let owners = t.owners.lock().unwrap();
-        let counted: usize = owners.places.values().map(|o| o.count).sum();
-        assert_eq!(counted, owners.total);
-        assert_eq!(owners.total, t.map.len());
-        assert!(owners.places.values().all(|o| o.order.len() <= 27));
+        audit(&t);
     }
 
     #[test]
     fn a_flapping_mac_costs_no_more_than_a_quiet_one() {
         let t = table(8192, 1024);
         for round in 0..200_000u64 {
-            t.learn(key(1), if round % 2 == 0 { A } else { B }, at(1));
+            hear(&t, key(1), if round % 2 == 0 { A } else { B }, at(1));
         }
-        let owners = t.owners.lock().unwrap();
-        assert!(owners.places.values().all(|o| o.order.len() <= 2064));
-        assert_eq!((owners.total, t.len()), (1, 1));
+        audit(&t);
+        assert_eq!((t.len(), t.lock().moves.len()), (1, 1));
     }
 
     #[test]
     fn a_mac_that_moves_too_often_is_held_and_told_once() {
         let t = table(100, 50);
-        let hear =
-            |n: u64, second| t.learn(key(1), if n.is_multiple_of(2) { A } else { B }, at(second));
+        let flap = |n: u64, second| {
+            hear(
+                &t,
+                key(1),
+                if n.is_multiple_of(2) { A } else { B },
+                at(second),
+            )
+        };
         for n in 0..1000 {
-            hear(n, 1 + n / 100);
+            flap(n, 1 + n / 100);
         }
         let entry = t.entries(at(11))[0];
         // Five moves later it is at B, and with the sixth it is held where it was at first.
-        assert_eq!((entry.place, entry.moves, entry.is_held), (A, 6, true));
+        assert_eq!(
+            (entry.place, entry.moves, entry.home.is_held()),
+            (A, 6, true)
+        );
         let told = Frozen {
             key: key(1),
             held: A,
@@ -515,14 +640,18 @@ mod tests {
         assert_eq!(t.next_frozen(), Some(told));
         assert_eq!(t.next_frozen(), None);
         // Where it is held, it is refreshed as ever; elsewhere it is not learned.
-        hear(1, 100);
+        flap(1, 100);
         assert_eq!(t.entries(at(100))[0].idle, Duration::from_secs(90));
-        hear(0, 100);
+        flap(0, 100);
         assert_eq!(t.entries(at(100))[0].idle, Duration::ZERO);
         // After that time it may move again.
-        hear(1, 182);
+        t.sweep(at(182));
+        flap(1, 182);
         let entry = t.entries(at(182))[0];
-        assert_eq!((entry.place, entry.moves, entry.is_held), (B, 7, false));
+        assert_eq!(
+            (entry.place, entry.moves, entry.home.is_held()),
+            (B, 7, false)
+        );
     }
 
     #[test]
@@ -530,15 +659,15 @@ mod tests {
         // However many frames the claimant B sends, and whenever: the MAC is held at A, where it was.
         for claims in 1..12u64 {
             let t = table(100, 50);
-            t.learn(key(1), A, at(1));
+            hear(&t, key(1), A, at(1));
             for second in 2..40 {
                 for _ in 0..claims {
-                    t.learn(key(1), B, at(second));
+                    hear(&t, key(1), B, at(second));
                 }
-                t.learn(key(1), A, at(second));
+                hear(&t, key(1), A, at(second));
             }
             let entry = t.entries(at(40))[0];
-            assert_eq!((entry.place, entry.is_held), (A, true), "{claims}");
+            assert_eq!((entry.place, entry.home.is_held()), (A, true), "{claims}");
         }
     }
 
@@ -546,7 +675,7 @@ mod tests {
     fn moves_that_take_their_time_are_followed() {
         let t = table(100, 50);
         for n in 0..50 {
-            t.learn(key(1), if n % 2 == 0 { A } else { B }, at(1 + n * 60));
+            hear(&t, key(1), if n % 2 == 0 { A } else { B }, at(1 + n * 60));
         }
         assert_eq!(t.entries(at(2942))[0].moves, 49);
         assert_eq!(t.next_frozen(), None);
@@ -556,21 +685,125 @@ mod tests {
     fn a_held_mac_is_free_when_its_place_is_gone() {
         let t = table(100, 50);
         for n in 0..10 {
-            t.learn(key(1), if n % 2 == 0 { A } else { B }, at(1));
+            hear(&t, key(1), if n % 2 == 0 { A } else { B }, at(1));
         }
         t.forget(B);
-        t.learn(key(1), A, at(2));
-        assert_eq!(t.look_up(key(1), at(2)), Some(A));
+        hear(&t, key(1), A, at(2));
+        assert_eq!(place(&t, key(1), at(2)), Some(A));
     }
 
     #[test]
     fn a_leaving_peer_takes_its_entries_along() {
         let t = table(100, 50);
-        (0..10).for_each(|n| t.learn(key(n), A, at(1)));
-        (10..20).for_each(|n| t.learn(key(n), B, at(1)));
+        (0..10).for_each(|n| hear(&t, key(n), A, at(1)));
+        (10..20).for_each(|n| hear(&t, key(n), B, at(1)));
         t.forget(A);
         assert_eq!(t.len(), 10);
         assert_eq!(t.entries(at(2)).len(), 10);
         assert!(t.entries(at(2)).iter().all(|l| l.place == B));
+    }
+
+    fn claim(seq: u32, outranks: bool) -> Claim {
+        Claim {
+            seq,
+            is_isolated: false,
+            outranks,
+        }
+    }
+
+    #[test]
+    fn what_is_told_stays_until_it_is_taken_back() {
+        let t = table(100, 50);
+        assert!(t.tell(key(1), PeerId(1), claim(3, false), at(0)));
+        assert_eq!(place(&t, key(1), at(100_000)), Some(A));
+        t.untell(key(1), PeerId(2));
+        assert_eq!(
+            place(&t, key(1), at(1)),
+            Some(A),
+            "another cannot take it back"
+        );
+        t.untell(key(1), PeerId(1));
+        assert_eq!(place(&t, key(1), at(1)), None);
+    }
+
+    #[test]
+    fn the_newest_claim_wins_and_equal_ones_by_rank() {
+        let t = table(100, 50);
+        hear(&t, key(1), PORT, at(1));
+        assert_eq!(t.take_news(), News::Some(vec![key(1)]));
+        assert!(!t.tell(key(1), PeerId(1), claim(0, false), at(2)));
+        assert!(t.tell(key(1), PeerId(1), claim(0, true), at(2)));
+        assert_eq!(t.take_news(), News::Some(vec![key(1)]), "ours is withdrawn");
+        // Heard here again, our claim is above.
+        hear(&t, key(1), PORT, at(3));
+        assert_eq!(t.get(key(1), at(3)).map(|l| l.seq), Some(1));
+        assert!(!t.tell(key(1), PeerId(1), claim(0, true), at(4)));
+        assert!(t.tell(key(1), PeerId(2), claim(2, false), at(4)));
+        assert_eq!(place(&t, key(1), at(4)), Some(B));
+        audit(&t);
+    }
+
+    #[test]
+    fn a_repeated_old_claim_does_not_undo_a_move() {
+        let t = table(100, 50);
+        assert!(t.tell(key(1), PeerId(1), claim(4, true), at(1)));
+        hear(&t, key(1), B, at(2));
+        assert!(!t.tell(key(1), PeerId(1), claim(4, true), at(3)));
+        assert_eq!(place(&t, key(1), at(3)), Some(B));
+        assert!(t.tell(key(1), PeerId(2), claim(5, false), at(3)));
+        assert_eq!(place(&t, key(1), at(100_000)), Some(B));
+    }
+
+    #[test]
+    fn pinned_macs_always_win() {
+        let pins = [(key(1), Home::heard(PORT)), (key(2), Home::heard(A))];
+        let t = ForwardingTable::new(Limits::default(), (1, 2), &pins);
+        assert_eq!(t.take_news(), News::Some(vec![key(1)]));
+        let pinned = Err(DropReason::SourcePinned);
+        assert_eq!(t.learn(key(1), Home::heard(A), at(1)), pinned);
+        assert_eq!(t.learn(key(2), Home::heard(B), at(1)), pinned);
+        assert!(!t.tell(key(1), PeerId(1), claim(9, true), at(1)));
+        assert!(t.tell(key(2), PeerId(1), claim(9, true), at(1)));
+        t.untell(key(2), PeerId(1));
+        t.forget(A);
+        assert_eq!(t.flush(|_, _| true), 0);
+        t.sweep(at(100_000));
+        assert_eq!(place(&t, key(1), at(100_000)), Some(PORT));
+        assert_eq!(place(&t, key(2), at(100_000)), Some(A));
+    }
+
+    #[test]
+    fn where_only_what_is_advertised_counts_frames_teach_nothing() {
+        let limits = Limits {
+            learning: Learning::Advertised,
+            ..Limits::default()
+        };
+        let t = ForwardingTable::new(limits, (1, 2), &[]);
+        assert!(t.learn(key(1), Home::heard(A), at(1)).is_ok());
+        assert_eq!((place(&t, key(1), at(1)), t.unadvertised()), (None, 1));
+        assert!(t.tell(key(1), PeerId(1), claim(0, true), at(1)));
+        let forged = t.learn(key(1), Home::heard(B), at(1));
+        assert_eq!(forged, Err(DropReason::SourceElsewhere));
+        hear(&t, key(1), PORT, at(2));
+        assert_eq!(
+            place(&t, key(1), at(2)),
+            Some(PORT),
+            "our own ports are seen"
+        );
+    }
+
+    #[test]
+    fn news_are_of_our_ports_only_and_bounded() {
+        let t = table(8192, 8192);
+        hear(&t, key(1), A, at(1));
+        assert!(!t.has_news());
+        (0..5000).for_each(|n| hear(&t, key(n + 10), PORT, at(1)));
+        assert!(t.announce_news() && !t.announce_news());
+        assert_eq!(t.take_news(), News::Everything);
+        hear(&t, key(12), A, at(2));
+        assert_eq!(t.take_news(), News::Some(vec![key(12)]));
+        (0..8).for_each(|_| t.sweep(at(400)));
+        assert!(t.is_empty());
+        assert_eq!(t.take_news(), News::Everything);
     }
 }

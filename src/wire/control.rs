@@ -3,6 +3,7 @@
 //! Body of inner type 5: `version 1` and then elements of `type 1 · length 2 · value`. An element of an unknown type is
 //! skipped and counted, so that later versions can add some.
 
+use super::advert::{Advert, Receipt};
 use super::cursor::Cursor;
 use super::segment::SegmentId;
 use crate::drops::DropReason;
@@ -19,6 +20,8 @@ const PATH_RESPONSE: u8 = 2;
 const ECHO_REQUEST: u8 = 3;
 const ECHO_REPLY: u8 = 4;
 const RECEIVED: u8 = 5;
+const ADVERT: u8 = 6;
+const RECEIPT: u8 = 7;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub enum Element<'a> {
     EchoReply(u32, &'a [u8]),
     /// What came of the session with this receiver index: one more than the highest counter, and how many packets.
     Received(Received),
+    /// A part of what the sender tells of the hosts behind its ports.
+    Advert(Advert<'a>),
+    /// How far the sender has read of that.
+    Receipt(Receipt),
 }
 
 /// How much of a session's packets has come; the difference of two tells the loss between them.
@@ -87,6 +94,8 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::EchoRequest(id, bytes) => put(ECHO_REQUEST, &[&id.to_le_bytes(), clip(bytes)]),
         Element::EchoReply(id, bytes) => put(ECHO_REPLY, &[&id.to_le_bytes(), clip(bytes)]),
         Element::Received(received) => put(RECEIVED, &[&received.to_bytes()]),
+        Element::Advert(advert) => put(ADVERT, &[&advert.parts(), advert.bytes()]),
+        Element::Receipt(receipt) => put(RECEIPT, &[&receipt.to_bytes()]),
     }
     out
 }
@@ -153,6 +162,12 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         RECEIVED => Received::read(value)
             .map(Element::Received)
             .ok_or(DropReason::MalformedInner),
+        ADVERT => Advert::read(value)
+            .map(Element::Advert)
+            .ok_or(DropReason::MalformedInner),
+        RECEIPT => Receipt::read(value)
+            .map(Element::Receipt)
+            .ok_or(DropReason::MalformedInner),
         _ => Err(DropReason::UnknownControl),
     }
 }
@@ -188,6 +203,12 @@ mod tests {
                 index: 7,
                 next: u64::MAX,
                 count: 8,
+            }),
+            Element::Advert(Advert::new((1, 2, 3), b"items")),
+            Element::Receipt(Receipt {
+                journal: 4,
+                epoch: 5,
+                upto: 6,
             }),
         ] {
             let bytes = write(element);

@@ -7,6 +7,7 @@
 //!
 //! Ethernet is big endian as IEEE 802.3 has it; everything of our own is little endian.
 
+pub mod advert;
 pub mod bundle;
 pub mod checksum;
 pub mod control;
@@ -15,9 +16,12 @@ pub mod ethernet;
 pub mod fragment;
 pub mod inner;
 pub mod layers;
+pub mod membership;
+pub mod neighbor;
 pub mod offer;
 pub mod offload;
 pub mod piece;
+pub mod probe;
 pub mod segment;
 pub mod service;
 pub mod udp;

@@ -37,13 +37,21 @@ impl Abilities {
     pub const BUNDLES: Abilities = Abilities(1);
     /// Pieces of super-frames.
     pub const PIECES: Abilities = Abilities(2);
+    /// What it tells of the hosts behind its ports.
+    pub const ADVERTS: Abilities = Abilities(4);
     /// All of this version's.
-    pub const ALL: Abilities = Abilities(3);
+    pub const ALL: Abilities = Abilities(7);
 
     /// What both can.
     #[must_use]
     pub const fn and(self, other: Abilities) -> Abilities {
         Abilities(self.0 & other.0)
+    }
+
+    /// What either can.
+    #[must_use]
+    pub const fn or(self, other: Abilities) -> Abilities {
+        Abilities(self.0 | other.0)
     }
 
     /// Whether these include another set.

@@ -143,6 +143,12 @@ impl VlanSet {
         self
     }
 
+    /// The first of them, untagged frames before all others.
+    pub fn first(&self) -> Option<VlanClass> {
+        let all = (0..0x2000).map(VlanClass::from_bits);
+        all.into_iter().find(|class| self.contains(*class))
+    }
+
     /// Whether every frame is in it.
     pub fn is_everything(&self) -> bool {
         self.0.iter().all(|w| *w == u64::MAX)

@@ -23,10 +23,10 @@ use l2vpn::node::{Event, Node, NodeSettings, WallClock};
 use l2vpn::noise::schedule::REKEY_AFTER;
 use l2vpn::place::{PeerId, PortId};
 use l2vpn::switch::decide::Switch;
-use l2vpn::switch::layout::{Layout, LinkLocal, Port};
+use l2vpn::switch::layout::{Layout, LinkLocal, Port, SegmentRules};
 use l2vpn::switch::port::PortRule;
 use l2vpn::switch::storm::StormLimits;
-use l2vpn::switch::table::{ForwardingTable, Limits};
+use l2vpn::switch::table::{ForwardingTable, Home, Key, Learning, Limits};
 use l2vpn::time::{Duration, Instant};
 use l2vpn::wire::control::{Element, Received};
 use l2vpn::wire::ethernet::{Mac, Parts};
@@ -100,6 +100,12 @@ pub struct Recipe {
     pub guards: Services,
     /// The segment that drops frames for unknown hosts.
     pub drops_unknown: Option<SegmentId>,
+    /// What its table holds, and whom it believes.
+    pub limits: Limits,
+    /// What its configuration says of MACs.
+    pub pinned: Vec<(Key, Home)>,
+    pub isolated: bool,
+    pub loop_guard: bool,
     /// The VLANs that it allows all others.
     pub peer_vlans: Option<VlanSet>,
     /// Seconds since 1970 at the simulation's start.
@@ -125,10 +131,20 @@ impl Recipe {
             peer_roles: Services::NONE,
             guards: Services::NONE,
             drops_unknown: None,
+            limits: Limits::default(),
+            pinned: Vec::new(),
+            isolated: false,
+            loop_guard: false,
             peer_vlans: None,
             wall: 1_800_000_000,
             mark: 0,
         }
+    }
+
+    /// The same, learning from frames alone and telling nobody.
+    pub fn untold(mut self) -> Self {
+        self.limits.learning = Learning::Data;
+        self
     }
 
     pub fn public(&self) -> PublicKey {
@@ -211,19 +227,30 @@ impl Member {
                 rule: rule.clone(),
                 link_local: recipe.link_local,
                 roles: recipe.roles,
+                is_isolated: recipe.isolated,
+                guards_loops: recipe.loop_guard,
+                is_blocked: false,
                 mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
             });
         let mut layout = Layout::new(ports.collect());
-        layout.guard(segment(1), recipe.guards);
-        if let Some(segment) = recipe.drops_unknown {
-            layout.drop_unknown(segment);
-        }
-        let table = ForwardingTable::new(Limits::default(), (dice.next(), dice.next()));
+        let rules = SegmentRules {
+            drops_unknown: recipe.drops_unknown == Some(segment(1)),
+            guards: recipe.guards,
+            ..SegmentRules::default()
+        };
+        layout.set_rules(segment(1), rules);
+        let seed = (dice.next(), dice.next());
+        let table = ForwardingTable::new(recipe.limits, seed, &recipe.pinned);
         let plane = Arc::new(Plane::new(Switch::new(table, recipe.storms, layout)));
         let settings = NodeSettings {
             key: PrivateKey::from_bytes(recipe.key),
             suites: recipe.suites,
-            abilities: recipe.abilities,
+            abilities: match recipe.limits.learning {
+                Learning::Data => recipe
+                    .abilities
+                    .and(Abilities::BUNDLES.or(Abilities::PIECES)),
+                _ => recipe.abilities,
+            },
             rekey_after: REKEY_AFTER,
             wall: WallClock::new(
                 Duration::from_secs(recipe.wall) + now.since(Instant::ZERO),

@@ -1,0 +1,269 @@
+//! How members keep each other informed: a journal that each writes and all others read.
+//!
+//! # Why
+//! What is behind a member's ports is a *state*, not a series of messages: a host that came and went while a peer was
+//! away is of no interest to it. So each topic has one line, which moves to the journal's end when it changes, and a
+//! reader that has come to some line needs those behind it, whatever was lost meanwhile. Lines are sent in order, a few
+//! messages ahead of what the reader has acknowledged, and again from there when no receipt comes.
+//!
+//! Memory: a line for each topic, and for each that was taken back until all readers have read that, at most
+//! [`MAX_GONE`]; above it the journal begins anew.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::time::{Duration, Instant};
+use crate::wire::advert::{Advert, Item, Receipt, State, Topic};
+
+/// Lines of topics that were taken back.
+pub const MAX_GONE: usize = 4096;
+/// Bytes of items in one message; it fits the smallest path.
+const MESSAGE: usize = 1000;
+/// Messages that may be on their way to one reader.
+const WINDOW: u64 = 16;
+/// A reader that has acknowledged nothing new for this long is sent the rest again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Messages a second for each reader: receivers take 100 of all kinds.
+const RATE: Duration = Duration::from_millis(20);
+
+/// What a member tells of its ports.
+pub struct Journal {
+    id: u32,
+    version: u64,
+    lines: BTreeMap<u64, Item>,
+    index: HashMap<Topic, u64>,
+    gone: usize,
+}
+
+/// How far one reader has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reader {
+    epoch: Option<u32>,
+    acknowledged: u64,
+    sent: u64,
+    /// Up to here there is nothing more for it.
+    scanned: u64,
+    in_flight: u64,
+    /// When to send again what was not acknowledged.
+    again_at: Option<Instant>,
+    /// When the next message may go.
+    next_at: Instant,
+    /// Whether it has to be told that there is nothing.
+    owes_greeting: bool,
+}
+
+/// What was read of another member's journal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inbox {
+    /// Which journal.
+    pub journal: Option<u32>,
+    /// Drawn when reading began.
+    pub epoch: u32,
+    /// Up to where.
+    pub upto: u64,
+}
+
+/// What to do with a part of another's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Its items are to be taken.
+    Take,
+    /// Its items are to be taken, after everything of this member was forgotten.
+    TakeAnew,
+    /// It was read already, or something before it is missing.
+    Skip,
+}
+
+impl Journal {
+    /// An empty journal; `id` is random.
+    pub fn new(id: u32) -> Journal {
+        Journal {
+            id,
+            version: 0,
+            lines: BTreeMap::new(),
+            index: HashMap::new(),
+            gone: 0,
+        }
+    }
+
+    /// Writes what is told of a topic from now on.
+    pub fn write(&mut self, item: Item) {
+        let before = self.index.get(&item.topic).copied();
+        let known = before.and_then(|v| self.lines.get(&v)).map(|i| i.state);
+        let state = known.unwrap_or(State::Gone);
+        if state == item.state {
+            return;
+        }
+        if let Some(version) = before {
+            self.lines.remove(&version);
+            self.gone -= usize::from(state == State::Gone);
+        }
+        self.gone += usize::from(item.state == State::Gone);
+        self.version += 1;
+        self.lines.insert(self.version, item);
+        self.index.insert(item.topic, self.version);
+    }
+
+    /// Everything that is told, for a comparison with what is so.
+    pub fn told(&self) -> impl Iterator<Item = &Item> {
+        self.lines.values().filter(|i| i.state != State::Gone)
+    }
+
+    /// Drops lines of what was taken back that all readers have read, up to here. With too many left, the journal
+    /// begins anew under another name.
+    pub fn tidy(&mut self, all_have: u64, fresh_id: impl FnOnce() -> u32) {
+        if self.gone == 0 {
+            return;
+        }
+        let too_many = self.gone > MAX_GONE;
+        let upto = if too_many { u64::MAX } else { all_have };
+        let Journal {
+            lines, index, gone, ..
+        } = self;
+        lines.retain(|version, item| {
+            let drop = item.state == State::Gone && *version <= upto;
+            if drop {
+                index.remove(&item.topic);
+                *gone -= 1;
+            }
+            !drop
+        });
+        if too_many {
+            self.id = fresh_id();
+        }
+    }
+
+    /// The next message for a reader, if one is due: the element's items are written to `scratch`. What the reader has no
+    /// part in is left out.
+    pub fn next<'s>(
+        &self,
+        reader: &mut Reader,
+        wants: impl Fn(&Topic) -> bool,
+        scratch: &'s mut Vec<u8>,
+        now: Instant,
+    ) -> Option<Advert<'s>> {
+        reader.epoch?;
+        if reader.again_at.is_some_and(|at| now >= at) {
+            reader.rewind();
+        }
+        if !self.has_more(reader) || reader.in_flight >= WINDOW || now < reader.next_at {
+            return None;
+        }
+        scratch.clear();
+        let from = reader.sent;
+        let mut upto = self.version;
+        let unread = self.lines.range(reader.sent.max(reader.scanned) + 1..);
+        for (version, item) in unread.filter(|(_, item)| wants(&item.topic)) {
+            if scratch.len() >= MESSAGE {
+                upto = version - 1;
+                break;
+            }
+            item.write(scratch);
+        }
+        reader.scanned = upto;
+        if scratch.is_empty() && !reader.owes_greeting {
+            return None;
+        }
+        reader.sent = upto;
+        reader.in_flight += 1;
+        reader.owes_greeting = false;
+        reader.next_at = now + RATE;
+        reader.again_at = Some(now + AGAIN);
+        Some(Advert::new((self.id, from, upto), scratch))
+    }
+
+    /// Takes a reader's receipt.
+    pub fn acknowledge(&self, reader: &mut Reader, receipt: Receipt, now: Instant) {
+        if reader.epoch != Some(receipt.epoch) {
+            // It has read nothing, or begins again.
+            *reader = Reader {
+                epoch: Some(receipt.epoch),
+                owes_greeting: true,
+                next_at: reader.next_at,
+                ..Reader::default()
+            };
+            return;
+        }
+        if receipt.journal != self.id || receipt.upto > self.version {
+            return;
+        }
+        if receipt.upto > reader.acknowledged {
+            reader.acknowledged = receipt.upto;
+            reader.sent = reader.sent.max(receipt.upto);
+            reader.in_flight = reader.in_flight.saturating_sub(1);
+        }
+        let is_done = reader.acknowledged >= reader.sent;
+        if is_done {
+            reader.in_flight = 0;
+        }
+        reader.again_at = (!is_done).then_some(now + AGAIN);
+    }
+
+    fn has_more(&self, reader: &Reader) -> bool {
+        reader.sent.max(reader.scanned) < self.version || reader.owes_greeting
+    }
+
+    /// Up to where a reader has all that it has part in.
+    pub fn known_to(&self, reader: &Reader) -> u64 {
+        match reader.acknowledged >= reader.sent {
+            true => reader.acknowledged.max(reader.scanned),
+            false => reader.acknowledged,
+        }
+    }
+
+    /// When [`Journal::next`] will have something for a reader.
+    pub fn due(&self, reader: &Reader) -> Option<Instant> {
+        reader.epoch?;
+        let more = (self.has_more(reader) && reader.in_flight < WINDOW).then_some(reader.next_at);
+        more.into_iter().chain(reader.again_at).min()
+    }
+}
+
+impl Reader {
+    fn rewind(&mut self) {
+        // Without a first receipt the greeting itself may be lost.
+        self.owes_greeting = self.acknowledged == 0;
+        self.sent = self.acknowledged;
+        self.scanned = self.acknowledged;
+        self.in_flight = 0;
+        self.again_at = None;
+    }
+}
+
+impl Inbox {
+    /// Begins to read anew.
+    pub fn new(epoch: u32) -> Inbox {
+        Inbox {
+            journal: None,
+            epoch,
+            upto: 0,
+        }
+    }
+
+    /// Says what to do with a part, and how far this has read then.
+    pub fn read(&mut self, advert: &Advert<'_>) -> Reading {
+        let is_other = self.journal != Some(advert.journal);
+        let upto = if is_other { 0 } else { self.upto };
+        if advert.from > upto {
+            return Reading::Skip;
+        }
+        if !is_other && advert.upto <= upto {
+            return Reading::Skip;
+        }
+        let reading = match is_other {
+            true if self.journal.is_some() => Reading::TakeAnew,
+            _ => Reading::Take,
+        };
+        self.journal = Some(advert.journal);
+        self.upto = advert.upto;
+        reading
+    }
+
+    /// The receipt for what was read.
+    pub fn receipt(&self) -> Receipt {
+        Receipt {
+            journal: self.journal.unwrap_or(0),
+            epoch: self.epoch,
+            upto: self.upto,
+        }
+    }
+}

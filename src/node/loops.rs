@@ -1,0 +1,244 @@
+//! The loop guard: a port through which our own probes come back is closed, and opened when they do not any more.
+//!
+//! # Why
+//! Two members on one LAN, each with a bridged port, make a ring of that LAN and the overlay, and one broadcast goes round
+//! for ever. Spanning tree finds that where bridges run it; this guard needs nothing of them. Every bridged port sends a
+//! probe every [`EVERY`]. Members hand what came in by their ports to the others, and a probe that comes back so went
+//! round. Of two members that see each other so, the one with the larger key closes its port; with two ports of one member
+//! the higher port is closed. A closed port goes on probing, so it notices the end of the loop.
+
+use std::collections::BTreeMap;
+
+use blake2::Blake2sMac;
+use blake2::digest::consts::U16;
+use blake2::digest::{FixedOutput, KeyInit, Update};
+
+use super::{Event, Node};
+use crate::drops::DropReason;
+use crate::place::{PeerId, Place, PortId};
+use crate::switch::layout::Port;
+use crate::time::{Duration, Instant};
+use crate::wire::ethernet::{Frame, Parts};
+use crate::wire::probe::Probe;
+use crate::wire::segment::SegmentId;
+use crate::wire::vlan::{Tag, VlanClass};
+
+/// How often each port sends a probe.
+pub const EVERY: Duration = Duration::from_secs(2);
+/// A port is opened again when no probe has come back for this long.
+pub const CLEAR_AFTER: Duration = Duration::from_secs(5);
+/// Probes that come back through a member that should close its port, before we close ours.
+const PATIENCE: u32 = 3;
+/// For how many rounds a probe proves something.
+const FRESH: u64 = 3;
+
+/// A loop that was found or is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loop {
+    /// The port that was closed or opened.
+    pub port: PortId,
+    /// Where its probe came back.
+    pub through: Place,
+    /// Whether it is closed now.
+    pub is_blocked: bool,
+}
+
+/// What came back by one port.
+#[derive(Default)]
+struct Sightings {
+    count: u32,
+    last: Instant,
+    through: Option<Place>,
+}
+
+/// The guard.
+pub(super) struct LoopGuard {
+    secret: [u8; 32],
+    pub(super) next_at: Instant,
+    ports: BTreeMap<PortId, Sightings>,
+}
+
+impl LoopGuard {
+    pub(super) fn new(secret: [u8; 32], now: Instant) -> LoopGuard {
+        LoopGuard {
+            secret,
+            next_at: now,
+            ports: BTreeMap::new(),
+        }
+    }
+
+    /// What only we can say of a port in this round.
+    fn proof(&self, port: u16, round: u64) -> [u8; 16] {
+        let mut proof = [0u8; 16];
+        if let Ok(mut mac) = <Blake2sMac<U16> as KeyInit>::new_from_slice(&self.secret) {
+            Update::update(&mut mac, &port.to_le_bytes());
+            Update::update(&mut mac, &round.to_le_bytes());
+            proof.copy_from_slice(&mac.finalize_fixed());
+        }
+        proof
+    }
+
+    fn is_own(&self, probe: &Probe, now: Instant) -> bool {
+        let round = round(now);
+        let rounds = round.saturating_sub(FRESH)..=round;
+        let mut proofs = rounds.map(|r| self.proof(probe.port, r));
+        proofs.any(|proof| proof == probe.proof)
+    }
+}
+
+fn round(now: Instant) -> u64 {
+    now.as_micros() / 2_000_000
+}
+
+impl Node {
+    fn initials(&self) -> [u8; 8] {
+        let [a, b, c, d, e, f, g, h, ..] = *self.public.as_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// Sends probes and opens what is clear.
+    pub(super) fn guard_loops(&mut self, now: Instant) {
+        if now < self.lan.loops.next_at {
+            return;
+        }
+        self.lan.loops.next_at = now + EVERY;
+        let layout = self.plane.switch.layout();
+        for port in layout.ports().iter().filter(|p| p.guards_loops) {
+            let probe = Probe {
+                member: self.initials(),
+                port: port.id.0,
+                proof: self.lan.loops.proof(port.id.0, round(now)),
+            };
+            let class = if port.rule.carries(VlanClass::UNTAGGED) {
+                Some(VlanClass::UNTAGGED)
+            } else {
+                port.rule.vlans().first()
+            };
+            if let Some(class) = class {
+                self.emit((port, class), &probe.write(port.mac));
+            }
+        }
+        let clear = |s: &Sightings| now.since(s.last) >= CLEAR_AFTER;
+        let sightings = self.lan.loops.ports.iter();
+        let cleared: Vec<(PortId, Option<Place>)> = sightings
+            .filter(|(_, s)| clear(s))
+            .map(|(port, s)| (*port, s.through))
+            .collect();
+        for (port, through) in cleared {
+            self.lan.loops.ports.remove(&port);
+            if let Some(through) = through {
+                self.close_port(port, through, false);
+            }
+        }
+    }
+
+    /// Has a frame without tags sent by a port, in the form that frames of this VLAN have there.
+    pub(super) fn emit(&mut self, (port, class): (&Port, VlanClass), frame: &[u8]) {
+        let parts = Frame::parse(frame).map(|f| in_vlan(f.parts, class));
+        match parts.and_then(|parts| port.rule.egress(parts)) {
+            Ok(parts) => {
+                let mut frame = Vec::with_capacity(parts.len());
+                parts.write(&mut frame);
+                self.events.push_back(Event::Emit(port.id, frame));
+            }
+            Err(reason) => self.drop_one(reason),
+        }
+    }
+
+    /// A probe came in.
+    pub(super) fn take_probe(
+        &mut self,
+        place: Place,
+        vlan: (SegmentId, VlanClass),
+        probe: &Probe,
+        now: Instant,
+    ) {
+        if probe.member == self.initials() && self.lan.loops.is_own(probe, now) {
+            return self.came_back(PortId(probe.port), place, now);
+        }
+        let layout = self.plane.switch.layout();
+        if let Place::Port(port) = place
+            && let Some(port) = layout.port(port).filter(|p| !p.is_blocked)
+        {
+            self.pass_on(port, vlan, probe, now);
+        }
+    }
+
+    /// One of our own has gone round.
+    fn came_back(&mut self, port: PortId, through: Place, now: Instant) {
+        let (port, must) = match through {
+            Place::Port(other) => (port.max(other), true),
+            Place::Peer(peer) => (port, self.is_larger(peer)),
+        };
+        let seen = self.lan.loops.ports.entry(port).or_default();
+        seen.count += 1;
+        seen.last = now;
+        if seen.through.is_none() && (must || seen.count >= PATIENCE) {
+            seen.through = Some(through);
+            self.close_port(port, through, true);
+        }
+    }
+
+    fn is_larger(&self, peer: PeerId) -> bool {
+        let peer = self.peers.get(peer.0 as usize);
+        peer.is_none_or(|p| self.public > p.settings.key)
+    }
+
+    fn close_port(&mut self, port: PortId, through: Place, is_blocked: bool) {
+        let mut layout = crate::switch::layout::Layout::clone(&self.plane.switch.layout());
+        layout.block(port, is_blocked);
+        self.plane.switch.publish(layout);
+        if is_blocked {
+            // Nobody is reached by it any more: what was learned is wrong.
+            self.plane.switch.forget(Place::Port(port));
+        }
+        let event = Loop {
+            port,
+            through,
+            is_blocked,
+        };
+        self.events.push_back(Event::Loop(event));
+    }
+
+    /// Hands another's probe to the members, one of whom may have sent it.
+    fn pass_on(
+        &mut self,
+        port: &Port,
+        (segment, class): (SegmentId, VlanClass),
+        probe: &Probe,
+        now: Instant,
+    ) {
+        let layout = self.plane.switch.layout();
+        let Some(domain) = layout.domain(segment) else {
+            return;
+        };
+        let bytes = probe.write(port.mac);
+        let Ok(frame) = Frame::parse(&bytes) else {
+            return;
+        };
+        let parts = in_vlan(frame.parts, class);
+        let mut scratch = Vec::new();
+        for member in domain.peers.iter().filter(|m| m.vlans.contains(class)) {
+            let Some(peer) = self.peers.get(member.peer.0 as usize) else {
+                continue;
+            };
+            let frame = (segment, &parts);
+            let sent = peer
+                .link
+                .send_frame(frame, &mut scratch, &mut self.outgoing, now);
+            // Without a session the member is not in the layout for long.
+            if let Err(reason @ DropReason::SendTooLarge) = sent {
+                self.plane.drops.count(reason);
+            }
+        }
+    }
+}
+
+/// A frame without tags in canonical form.
+fn in_vlan(frame: Parts<'_>, class: VlanClass) -> Parts<'_> {
+    let tag = |vid| match class.is_service() {
+        true => Tag::service(vid, None),
+        false => Tag::customer(vid, 0),
+    };
+    frame.with_tag(class.vid().map(tag))
+}

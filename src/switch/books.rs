@@ -1,0 +1,240 @@
+//! What the writers of the forwarding table keep beside its slots: who has how many, in which order they came, which moved.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+use super::mac::{Frozen, Key, Moved, News};
+use super::moves::Moves;
+use crate::place::Place;
+use crate::time::Instant;
+
+/// The most MACs that wait to be told as held, and as moved.
+const MAX_FROZEN: usize = 64;
+/// The most keys of which somebody is told by name.
+const MAX_NEWS: usize = 4096;
+const NONE: u32 = u32::MAX;
+
+/// A slot's neighbours in the list of its place, and the number of its claim.
+#[derive(Clone, Copy)]
+struct Line {
+    before: u32,
+    after: u32,
+    seq: u32,
+}
+
+/// The entries of one place, oldest first.
+struct Owner {
+    count: usize,
+    first: u32,
+    last: u32,
+}
+
+/// Keys of which there is news, each once for as long as there are few.
+#[derive(Default)]
+pub(super) struct NewsBox {
+    keys: Vec<Key>,
+    overflowed: bool,
+}
+
+impl NewsBox {
+    pub(super) fn push(&mut self, key: Key) {
+        if self.keys.last() == Some(&key) {
+            return;
+        }
+        match self.keys.len() < MAX_NEWS {
+            true => self.keys.push(key),
+            false => self.overflowed = true,
+        }
+    }
+
+    pub(super) fn take(&mut self) -> News {
+        let keys = std::mem::take(&mut self.keys);
+        match std::mem::take(&mut self.overflowed) {
+            true => News::Everything,
+            false => News::Some(keys),
+        }
+    }
+}
+
+/// The books.
+pub(super) struct Books {
+    lines: Vec<Line>,
+    places: HashMap<u64, Owner>,
+    total: usize,
+    swept: usize,
+    frozen: VecDeque<Frozen>,
+    moved: VecDeque<Moved>,
+    /// The moves of those that have moved.
+    pub(super) moves: HashMap<Key, Moves>,
+    pub(super) news: NewsBox,
+}
+
+impl Books {
+    pub(super) fn new(slots: usize) -> Books {
+        let line = Line {
+            before: NONE,
+            after: NONE,
+            seq: 0,
+        };
+        Books {
+            lines: vec![line; slots],
+            places: HashMap::new(),
+            total: 0,
+            swept: 0,
+            frozen: VecDeque::new(),
+            moved: VecDeque::new(),
+            moves: HashMap::new(),
+            news: NewsBox::default(),
+        }
+    }
+
+    /// Entries in all.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn count(&self, place: Place) -> usize {
+        self.places.get(&place.to_bits()).map_or(0, |o| o.count)
+    }
+
+    /// The slot of the oldest entry of a place.
+    pub(super) fn oldest(&self, place: Place) -> Option<usize> {
+        let first = self.places.get(&place.to_bits())?.first;
+        (first != NONE).then_some(first as usize)
+    }
+
+    pub(super) fn seq(&self, slot: usize) -> u32 {
+        self.lines.get(slot).map_or(0, |l| l.seq)
+    }
+
+    pub(super) fn set_seq(&mut self, slot: usize, seq: u32) {
+        if let Some(line) = self.lines.get_mut(slot) {
+            line.seq = seq;
+        }
+    }
+
+    /// A slot's entry is the newest of a place now.
+    pub(super) fn enter(&mut self, slot: usize, place: Place, seq: u32) {
+        let own = u32::try_from(slot).unwrap_or(NONE);
+        let owner = self.places.entry(place.to_bits()).or_insert(Owner {
+            count: 0,
+            first: NONE,
+            last: NONE,
+        });
+        let before = std::mem::replace(&mut owner.last, own);
+        if owner.first == NONE {
+            owner.first = own;
+        }
+        owner.count += 1;
+        self.total += 1;
+        if let Some(line) = self.lines.get_mut(before as usize) {
+            line.after = own;
+        }
+        if let Some(line) = self.lines.get_mut(slot) {
+            let after = NONE;
+            *line = Line { before, after, seq };
+        }
+    }
+
+    /// A slot's entry does not belong to a place any more.
+    pub(super) fn leave(&mut self, slot: usize, place: Place) {
+        let Some(Line { before, after, .. }) = self.lines.get(slot).copied() else {
+            return;
+        };
+        let Some(owner) = self.places.get_mut(&place.to_bits()) else {
+            return;
+        };
+        match self.lines.get_mut(before as usize) {
+            Some(line) => line.after = after,
+            None => owner.first = after,
+        }
+        match self.lines.get_mut(after as usize) {
+            Some(line) => line.before = before,
+            None => owner.last = before,
+        }
+        owner.count -= 1;
+        self.total -= 1;
+        if owner.count == 0 {
+            self.places.remove(&place.to_bits());
+        }
+    }
+
+    /// An entry lies in another slot now. Pinned ones are in nobody's list.
+    pub(super) fn relocate(&mut self, from: usize, to: usize) {
+        let Some(line) = self.lines.get(from).copied() else {
+            return;
+        };
+        let [old, new] = [from, to].map(|s| u32::try_from(s).unwrap_or(NONE));
+        let mut is_linked = false;
+        for owner in self.places.values_mut() {
+            for end in [&mut owner.first, &mut owner.last] {
+                if *end == old {
+                    *end = new;
+                    is_linked = true;
+                }
+            }
+        }
+        if let Some(before) = self.lines.get_mut(line.before as usize) {
+            before.after = new;
+            is_linked = true;
+        }
+        if let Some(after) = self.lines.get_mut(line.after as usize) {
+            after.before = new;
+            is_linked = true;
+        }
+        if let Some(place) = self.lines.get_mut(to)
+            && is_linked
+        {
+            *place = line;
+        }
+    }
+
+    /// Who pays when the whole table is full: the place that wants more, unless it has nothing yet.
+    pub(super) fn largest(&self, wanting: Place) -> Place {
+        if self.count(wanting) > 0 {
+            return wanting;
+        }
+        let largest = self.places.iter().max_by_key(|(bits, o)| (o.count, **bits));
+        largest.map_or(wanting, |(bits, _)| Place::from_bits(*bits))
+    }
+
+    pub(super) fn freeze(&mut self, frozen: Frozen) {
+        if self.frozen.len() < MAX_FROZEN {
+            self.frozen.push_back(frozen);
+        }
+    }
+
+    pub(super) fn next_frozen(&mut self) -> Option<Frozen> {
+        self.frozen.pop_front()
+    }
+
+    pub(super) fn note_move(&mut self, moved: Moved) {
+        if self.moved.len() < MAX_FROZEN {
+            self.moved.push_back(moved);
+        }
+    }
+
+    pub(super) fn next_moved(&mut self) -> Option<Moved> {
+        self.moved.pop_front()
+    }
+
+    /// The next slots to be looked at.
+    pub(super) fn next_part(&mut self, most: usize, slots: usize) -> Range<usize> {
+        let from = if self.swept >= slots { 0 } else { self.swept };
+        let to = slots.min(from + most);
+        self.swept = to;
+        from..to
+    }
+
+    /// Those that need not be held any longer.
+    pub(super) fn take_served(&mut self, now: Instant) -> Vec<Key> {
+        let mut served = Vec::new();
+        for (key, moves) in &mut self.moves {
+            if moves.has_served(now) {
+                moves.held_until = None;
+                served.push(*key);
+            }
+        }
+        served
+    }
+}

@@ -1,0 +1,268 @@
+//! A map of a fixed size that any number of threads read without a lock while one writes.
+//!
+//! # Why
+//! MACs come as fast as anybody likes to send them, so learning must not allocate, and what is full stays full: all
+//! slots are there from the start. A key may lie in either of two buckets of eight, which are chosen by a keyed hash, so
+//! nobody can aim at one; with half as many slots again as entries both are full now and then, and one entry of them moves
+//! to its other bucket. A reader compares eight
+//! words and takes what it found only if the slot's version is the same before and after (a sequence lock for each slot).
+//!
+//! Memory: 32 bytes for each slot. `tests/loom.rs` runs every interleaving of a writer and readers.
+
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Slots of a bucket.
+const WAYS: usize = 8;
+/// The part of a key that the second word holds.
+const HIGH_BITS: u32 = 21;
+const HIGH_MASK: u64 = (1 << HIGH_BITS) - 1;
+/// Whether the slot holds something.
+const TAKEN: u64 = 1 << 63;
+/// One more version.
+const VERSION: u64 = 1 << HIGH_BITS;
+
+/// Eight slots, each kind of word in a cache line of its own.
+struct Bucket {
+    low: [AtomicU64; WAYS],
+    /// Taken, version, and the rest of the key.
+    high: [AtomicU64; WAYS],
+    value: [AtomicU64; WAYS],
+    seen: [AtomicU64; WAYS],
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which slot.
+    pub slot: usize,
+    /// What is kept for the key.
+    pub value: u64,
+    /// When it was refreshed, in microseconds.
+    pub seen: u64,
+}
+
+/// The map. Keys have 85 bits.
+pub struct Slots(Vec<Bucket>);
+
+impl Bucket {
+    fn new() -> Bucket {
+        let words = || std::array::from_fn(|_| AtomicU64::new(0));
+        Bucket {
+            low: words(),
+            high: words(),
+            value: words(),
+            seen: words(),
+        }
+    }
+}
+
+const fn split(key: u128) -> (u64, u64) {
+    (key as u64, (key >> 64) as u64 & HIGH_MASK)
+}
+
+impl Slots {
+    /// A map for so many entries.
+    pub fn new(entries: usize) -> Slots {
+        let buckets = (entries + entries / 2).div_ceil(WAYS).max(2);
+        Slots((0..buckets).map(|_| Bucket::new()).collect())
+    }
+
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.0.len() * WAYS
+    }
+
+    /// The two buckets of a hash, which may be one.
+    fn buckets_of(&self, hash: u64) -> [usize; 2] {
+        let scale = |half: u64| (((half & 0xffff_ffff) * self.0.len() as u64) >> 32) as usize;
+        [scale(hash), scale(hash >> 32)]
+    }
+
+    /// What is kept for a key with this hash.
+    pub fn find(&self, key: u128, hash: u64) -> Option<Found> {
+        let (low, high) = split(key);
+        for index in self.buckets_of(hash) {
+            let Some(bucket) = self.0.get(index) else {
+                continue;
+            };
+            for way in 0..WAYS {
+                if bucket.low[way].load(Ordering::Relaxed) == low
+                    && let Some((value, seen)) = bucket.read(way, (low, high))
+                {
+                    let slot = index * WAYS + way;
+                    return Some(Found { slot, value, seen });
+                }
+            }
+        }
+        None
+    }
+
+    /// What is in a slot: its key and what is kept for it.
+    pub fn at(&self, slot: usize) -> Option<(u128, Found)> {
+        let (bucket, way) = (self.0.get(slot / WAYS)?, slot % WAYS);
+        let high = bucket.high[way].load(Ordering::Acquire);
+        let low = bucket.low[way].load(Ordering::Relaxed);
+        let (value, seen) = bucket.read(way, (low, high & HIGH_MASK))?;
+        let key = u128::from(high & HIGH_MASK) << 64 | u128::from(low);
+        Some((key, Found { slot, value, seen }))
+    }
+
+    /// Notes when a slot's key was heard. It may hold another key by now, which lives a little longer for it.
+    pub fn refresh(&self, slot: usize, seen: u64) {
+        if let Some(bucket) = self.0.get(slot / WAYS) {
+            bucket.seen[slot % WAYS].store(seen, Ordering::Relaxed);
+        }
+    }
+
+    /// Exchanges what is kept in a slot. Only the one writer calls this.
+    pub fn set(&self, slot: usize, value: u64) {
+        if let Some(bucket) = self.0.get(slot / WAYS) {
+            bucket.value[slot % WAYS].store(value, Ordering::Release);
+        }
+    }
+
+    /// Puts a key that is not there into a free slot of its buckets, the emptier one first. Only the one writer calls
+    /// this. `None` when both are full.
+    pub fn insert(&self, (key, hash): (u128, u64), value: u64, seen: u64) -> Option<usize> {
+        let (low, high) = split(key);
+        let free = |index: &usize| {
+            let bucket = self.0.get(*index)?;
+            let is_free = |way: &usize| bucket.high[*way].load(Ordering::Relaxed) & TAKEN == 0;
+            let count = (0..WAYS).filter(is_free).count();
+            Some((count, *index, (0..WAYS).find(is_free)?))
+        };
+        let buckets = self.buckets_of(hash);
+        let (_, index, way) = buckets.iter().filter_map(free).max_by_key(|f| f.0)?;
+        let bucket = self.0.get(index)?;
+        let version = (bucket.high[way].load(Ordering::Relaxed) & !HIGH_MASK) + VERSION;
+        let version = version & !TAKEN;
+        bucket.high[way].store(version, Ordering::Relaxed);
+        // Who sees any of what follows sees that the version is another one.
+        fence(Ordering::Release);
+        bucket.low[way].store(low, Ordering::Relaxed);
+        bucket.value[way].store(value, Ordering::Relaxed);
+        bucket.seen[way].store(seen, Ordering::Relaxed);
+        bucket.high[way].store(TAKEN | version | high, Ordering::Release);
+        Some(index * WAYS + way)
+    }
+
+    /// Moves an entry of the full buckets of a hash to the other bucket where it may lie, if there is room; gives its old
+    /// slot and its new one. Only the one writer calls this. A reader that looks at the right moment does not find it.
+    pub fn make_room(&self, hash: u64, hash_of: impl Fn(u128) -> u64) -> Option<(usize, usize)> {
+        for index in self.buckets_of(hash) {
+            for slot in index * WAYS..(index + 1) * WAYS {
+                let Some((key, found)) = self.at(slot) else {
+                    continue;
+                };
+                let own = hash_of(key);
+                // Both halves the same make it go to the bucket that is not this one.
+                let half = match self.buckets_of(own) {
+                    [first, second] if first == index && second != index => own >> 32,
+                    [first, second] if second == index && first != index => own & 0xffff_ffff,
+                    _ => continue,
+                };
+                let only = half << 32 | half;
+                if let Some(to) = self.insert((key, only), found.value, found.seen) {
+                    self.remove(slot);
+                    return Some((slot, to));
+                }
+            }
+        }
+        None
+    }
+
+    /// Empties a slot. Only the one writer calls this.
+    pub fn remove(&self, slot: usize) {
+        if let Some(bucket) = self.0.get(slot / WAYS) {
+            let word = &bucket.high[slot % WAYS];
+            let version = word.load(Ordering::Relaxed) & !TAKEN & !HIGH_MASK;
+            word.store(version, Ordering::Release);
+        }
+    }
+}
+
+impl Bucket {
+    /// Value and time of a slot, if it holds this key all the while.
+    fn read(&self, way: usize, (low, high): (u64, u64)) -> Option<(u64, u64)> {
+        loop {
+            let before = self.high.get(way)?.load(Ordering::Acquire);
+            if before & TAKEN == 0 || before & HIGH_MASK != high {
+                return None;
+            }
+            let is_low = self.low.get(way)?.load(Ordering::Relaxed) == low;
+            let value = self.value.get(way)?.load(Ordering::Acquire);
+            let seen = self.seen.get(way)?.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            if self.high.get(way)?.load(Ordering::Relaxed) == before {
+                return is_low.then_some((value, seen));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// SplitMix64's last steps: good enough to spread.
+    fn hash(key: u128) -> u64 {
+        let mut z = (key as u64).rotate_left(32) ^ (key >> 64) as u64;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    #[test]
+    fn it_is_a_map() {
+        let slots = Slots::new(1000);
+        let mut model: HashMap<u128, (u64, usize)> = HashMap::new();
+        let (mut dice, mut rooms) = (1u64, 0);
+        for step in 0..100_000u64 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = ((u128::from(dice >> 40) % 2000) << 60) | 7;
+            match slots.find(key, hash(key)) {
+                Some(found) => {
+                    assert_eq!(model.get(&key), Some(&(found.value, found.slot)));
+                    assert_eq!(slots.at(found.slot), Some((key, found)));
+                    if dice & 3 == 0 {
+                        slots.remove(found.slot);
+                        model.remove(&key);
+                    } else {
+                        slots.set(found.slot, step);
+                        model.insert(key, (step, found.slot));
+                    }
+                }
+                None => {
+                    assert!(!model.contains_key(&key));
+                    if model.len() < 1000 {
+                        let entry = (key, hash(key));
+                        let slot = slots.insert(entry, step, 0).unwrap_or_else(|| {
+                            let (from, to) = slots.make_room(entry.1, hash).unwrap();
+                            let moved = model.values_mut().find(|(_, s)| *s == from);
+                            moved.unwrap().1 = to;
+                            rooms += 1;
+                            slots.insert(entry, step, 0).unwrap()
+                        });
+                        model.insert(key, (step, slot));
+                    }
+                }
+            }
+        }
+        let all = (0..slots.slots()).filter_map(|s| slots.at(s));
+        assert_eq!(all.count(), model.len());
+        assert!(rooms > 0, "full buckets were met");
+    }
+
+    #[test]
+    fn two_thirds_full_both_buckets_of_a_key_are_not() {
+        let slots = Slots::new(100_000);
+        let mut dice = 7u64;
+        let full = (0..100_000u128).filter(|key| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let hash = dice ^ dice.rotate_right(17) ^ dice.rotate_right(43);
+            slots.insert((*key, hash), 0, 0).is_none()
+        });
+        assert_eq!(full.count(), 0);
+    }
+}
