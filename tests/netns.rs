@@ -1,26 +1,23 @@
 //! What a user sees: real TAPs, real daemons, hosts as network namespaces.
 //!
-//! Each story runs in a process of its own in namespaces of its own, so it needs no root where user namespaces are
-//! allowed, and leaves nothing behind. Where the system forbids that, each story is reported as ignored, with the reason
-//! on a line of its own.
+//! How stories are told: `support/stage.rs`.
 
 #[path = "support/frames.rs"]
 mod frames;
 #[path = "support/kernel.rs"]
 mod kernel;
+#[path = "support/stage.rs"]
+mod stage;
 #[path = "support/world.rs"]
 mod world;
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use l2vpn::io::{namespace, process};
+use l2vpn::io::process;
 use l2vpn::lab::orders::{Impair, Interface, Order, Report, Stream};
-use libtest_mimic::{Arguments, Failed, Trial};
+use stage::Story;
 use world::*;
-
-type Story = fn() -> Result<(), String>;
 
 const STORIES: &[(&str, Story)] = &[
     ("hosts_reach_each_other_over_ipv4_and_ipv6", reach),
@@ -97,67 +94,8 @@ const STORIES: &[(&str, Story)] = &[
     ("show_says_what_is_offloaded_and_why_not", offloads_shown),
 ];
 
-const INSIDE: &str = "L2VPN_NETNS_STORY";
-
 fn main() -> ExitCode {
-    if let Some(name) = std::env::var_os(INSIDE) {
-        return inside(&name.to_string_lossy());
-    }
-    let mut args = Arguments::from_args();
-    args.test_threads = args.test_threads.or(Some(2));
-    let obstacle = obstacle();
-    if let (Some(why), false) = (&obstacle, args.list) {
-        for (name, _) in STORIES {
-            eprintln!("SKIPPED netns::{name}: {why}");
-        }
-    }
-    let trials = STORIES
-        .iter()
-        .map(|(name, _)| {
-            Trial::test(*name, move || outside(name)).with_ignored_flag(obstacle.is_some())
-        })
-        .collect();
-    libtest_mimic::run(&args, trials).exit_code()
-}
-
-/// Why the stories cannot run here.
-fn obstacle() -> Option<String> {
-    let device = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun");
-    match (device, namespace::available()) {
-        (Err(error), _) => Some(format!("/dev/net/tun: {error}")),
-        (_, Err(why)) => Some(why),
-        _ => None,
-    }
-}
-
-/// Runs a story in a process and namespaces of its own.
-fn outside(name: &str) -> Result<(), Failed> {
-    let isolation = namespace::available()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.env(INSIDE, name).process_group(0);
-    namespace::isolate(&mut command, isolation)?;
-    let output = process::die_with_parent(&mut command).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{}\n{text}", output.status).into())
-}
-
-fn inside(name: &str) -> ExitCode {
-    let Some((_, story)) = STORIES.iter().find(|(n, _)| *n == name) else {
-        return ExitCode::FAILURE;
-    };
-    match story() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
-        }
-    }
+    stage::play("netns", STORIES)
 }
 
 fn reach() -> Result<(), String> {

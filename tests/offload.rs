@@ -520,7 +520,7 @@ fn urgent_frames_and_others_share_no_datagram_and_go_by_different_lanes() {
     let small = (0..30u16).map(|n| (frames::udp(n, 22), n % 3 == 0));
     let large = (frames::tcp_super(0, 9000, 1448), false);
     for ((header, mut frame), urgent) in small.chain([large]) {
-        m.captured.outgoing.is_urgent = urgent;
+        m.captured.outgoing.mark.is_urgent = urgent;
         m.encap
             .frame(PortId(0), (header, &mut frame), now, &mut m.captured);
     }
@@ -606,7 +606,7 @@ fn what_is_urgent_leaves_first() {
         (500, false),
     ] {
         let (header, mut frame) = frames::udp(1, len);
-        m.captured.outgoing.is_urgent = urgent;
+        m.captured.outgoing.mark.is_urgent = urgent;
         m.encap
             .frame(PortId(0), (header, &mut frame), now, &mut m.captured);
     }

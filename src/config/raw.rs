@@ -185,6 +185,8 @@ tables! {
         busy_poll_us: Field<i64>,
         /// How old a session gets.
         rekey: Field<String>,
+        /// `off` or `pcp`.
+        dscp: Field<String>,
     }
     /// `[[segment]]`
     RawSegment {

@@ -50,6 +50,8 @@ pub struct Tuning {
     pub busy_poll: Duration,
     /// How old a session gets; `None` for the protocol's own limit.
     pub rekey: Option<Duration>,
+    /// Whether frames' priorities are shown on the outside.
+    pub shows_priority: bool,
 }
 
 pub(super) type Choice<T> = (&'static str, T);
@@ -60,6 +62,7 @@ const OFFLOADS: &[Choice<Offloading>] = &[
     ("segments", Offloading::Segments),
     ("off", Offloading::Off),
 ];
+const DSCPS: &[Choice<bool>] = &[("off", false), ("pcp", true)];
 const CIPHERS: &[Choice<CipherChoice>] = &[
     ("auto", CipherChoice::Auto),
     ("aes-256-gcm", CipherChoice::Aes256Gcm),
@@ -78,6 +81,7 @@ impl Checker<'_> {
             workers: self.number(node.workers.take(), "workers", 1..=MAX_WORKERS),
             busy_poll: Duration::from_micros(busy_poll.unwrap_or(0)),
             rekey: self.duration(node.rekey.take(), "rekey", rekey),
+            shows_priority: self.dscp(node.dscp.take()).unwrap_or(false),
         }
     }
 
@@ -85,6 +89,12 @@ impl Checker<'_> {
     pub(super) fn offload(&mut self, field: Option<Field<String>>) -> Option<Offloading> {
         let (text, at) = self.take(field)?;
         self.choice("offload", OFFLOADS, (&text, &at))
+    }
+
+    /// Reads what the outer packets' DSCP is taken from.
+    fn dscp(&mut self, field: Option<Field<String>>) -> Option<bool> {
+        let (text, at) = self.take(field)?;
+        self.choice("dscp", DSCPS, (&text, &at))
     }
 
     fn cipher(&mut self, field: Option<Field<String>>) -> Option<CipherChoice> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use blake2::{Blake2s256, Digest};
 use tokio::sync::mpsc::{Receiver, channel};
 
+use super::bridging::vlan_ranges;
 use crate::config::tuning::{CipherChoice, Offloading};
 use crate::config::{Config, PortConfig};
 use crate::dataplane::workers::{NOTES, Outside};
@@ -84,7 +85,7 @@ impl StartError {
             }),
             StartError::Tap(error) => Some(error.hint().into()),
             StartError::Link(LinkError::Missing(name)) => Some(format!(
-                "make it first: `ip link add {name} type bridge`, `ip link set {name} up`"
+                "make it first: `ip link add {name} type bridge`, `ip link set {name} up`; or write create_bridge = true"
             )),
             StartError::Link(error) if error.is_permission() => {
                 Some("run as root or with CAP_NET_ADMIN".into())
@@ -156,8 +157,8 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         source,
     })?;
     // What can fail without leaving a trace comes first.
-    for bridge in config.ports.iter().filter_map(|p| p.bridge.as_ref()) {
-        links.require_bridge(bridge).await?;
+    for port in &config.ports {
+        prepare_bridge(&links, port).await?;
     }
     let workers = config.tuning.workers.unwrap_or(DEFAULT_WORKERS);
     let lanes = Lane::bind(config.listen, workers).map_err(|source| StartError::Listen {
@@ -181,6 +182,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         taps: Arc::new(taps),
         lanes: Arc::new(lanes),
         busy_poll: config.tuning.busy_poll,
+        shows_priority: config.tuning.shows_priority,
         notes: notes_in,
         handshakes: handshakes_in,
     };
@@ -223,14 +225,46 @@ async fn open_port(
         bridge: port.bridge.clone(),
         queue: Some(TAP_QUEUE),
     };
-    match links.configure(&port.tap, &settings).await {
+    let result = match links.configure(&port.tap, &settings).await {
         // A TAP that somebody with more rights has made for us is as it shall be.
         Err(error) if existed && error.is_permission() => {
             tracing::warn!(tap = port.tap, "using the TAP as it is: {error}");
+            Ok(())
         }
-        other => other?,
+        other => other,
+    };
+    result?;
+    if let Some(bridge) = &port.bridge {
+        tell_vlans(links, bridge, port).await;
     }
     Ok(tap)
+}
+
+/// Checks that a port's bridge is there, or makes it.
+async fn prepare_bridge(links: &Links, port: &PortConfig) -> Result<(), LinkError> {
+    let Some(bridge) = &port.bridge else {
+        return Ok(());
+    };
+    match links.require_bridge(bridge).await {
+        Err(LinkError::Missing(_)) if port.creates_bridge => {
+            links.create_bridge(bridge).await?;
+            tracing::info!(bridge, "made; it stays when this member ends");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Where the bridge filters by VLAN, it shall pass by our port what the port carries.
+async fn tell_vlans(links: &Links, bridge: &str, port: &PortConfig) {
+    let state = links.bridge_state(bridge).await;
+    if state.is_some_and(|s| s.filters_vlans) {
+        let ranges = vlan_ranges(&port.rule);
+        match links.set_port_vlans(&port.tap, &ranges).await {
+            Ok(()) => tracing::info!(bridge, tap = port.tap, "told the bridge the port's VLANs"),
+            Err(error) => tracing::warn!(bridge, tap = port.tap, "{error}"),
+        }
+    }
 }
 
 fn switch(config: &Config, macs: &[Mac]) -> Switch {

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::assemble::{Member, StartError};
+use super::bridging;
 use super::chronicle::Chronicle;
 use super::control::Call;
 use super::journal::Gate;
@@ -163,7 +164,7 @@ impl EventLoop {
                 from: to.local,
                 bytes,
                 size: bytes.len(),
-                is_urgent: false,
+                traffic_class: 0,
             };
             if let Err(error) = socket.send(&sending) {
                 let reason = crate::io::process::send_failure(&error);
@@ -256,10 +257,22 @@ impl EventLoop {
             config,
             links,
             queue_drops,
+            bridge_warnings,
             ..
         } = &mut self.member;
         for (port, drops) in config.ports.iter().zip(queue_drops) {
             *drops = links.queue_drops(&port.tap).await.unwrap_or(*drops);
+        }
+        for (port, known) in config.ports.iter().zip(bridge_warnings) {
+            let Some(bridge) = &port.bridge else {
+                continue;
+            };
+            let state = links.bridge_state(bridge).await;
+            let now = bridging::warnings(port, state.as_ref());
+            for warning in now.iter().filter(|w| !known.contains(w)) {
+                tracing::warn!(tap = port.tap, bridge, "{warning}");
+            }
+            *known = now;
         }
     }
 

@@ -6,6 +6,7 @@
 //! through it. Teardown mirrors setup: goodbye, threads, addresses, socket; TAPs vanish with their descriptors.
 
 mod assemble;
+mod bridging;
 mod chronicle;
 mod control;
 mod event_loop;

@@ -23,6 +23,8 @@ pub struct Encap {
     plane: Arc<Plane>,
     /// The UDP port that our own datagrams come from.
     own_port: u16,
+    /// Whether frames' 802.1Q priorities are shown on the outside, as a DSCP.
+    shows_priority: bool,
     outbound: Outbound,
     bench: Workbench,
 }
@@ -33,8 +35,18 @@ impl Encap {
         Encap {
             plane,
             own_port,
+            shows_priority: false,
             outbound: Outbound::default(),
             bench: Workbench::default(),
+        }
+    }
+
+    /// The same, showing frames' 802.1Q priorities on the outside or not.
+    #[must_use]
+    pub fn showing_priority(self, shows_priority: bool) -> Self {
+        Encap {
+            shows_priority,
+            ..self
         }
     }
 
@@ -108,6 +120,8 @@ impl Encap {
             deliver(&self.plane, (layout, *port), cargo, &mut self.bench, exits);
         }
         let links = self.plane.links();
+        let tag = forward.frame.tag().filter(|_| self.shows_priority);
+        exits.outgoing().mark.priority = tag.map_or(0, |t| t.pcp());
         for peer in forward.peers() {
             if self.outbound.is_full() {
                 self.flush(now, exits);

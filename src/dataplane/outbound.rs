@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::template::{Template, Workbench, packets, split};
 use crate::drops::DropReason;
 use crate::mesh::link::{Link, Route};
-use crate::mesh::outgoing::Outgoing;
+use crate::mesh::outgoing::{Mark, Outgoing};
 use crate::noise::session::{PACKET_OVERHEAD, SEAL_OVERHEAD};
 use crate::place::PeerId;
 use crate::time::Instant;
@@ -34,7 +34,7 @@ const MAX_OPEN: usize = 16;
 /// Frames that wait for the end of the batch.
 struct Open {
     peer: PeerId,
-    is_urgent: bool,
+    mark: Mark,
     segment: SegmentId,
     body: Vec<u8>,
     frames: usize,
@@ -110,18 +110,18 @@ impl Outbound {
     ) -> Result<(), DropReason> {
         let len = frame.len() + ENTRY_HEADER_LEN;
         let fits = |o: &Open| o.segment == segment && o.body.len() + len <= room;
-        let urgent = out.is_urgent;
+        let mark = out.mark;
         let mine = self
             .open
             .iter()
-            .position(|o| o.peer == link.peer && o.is_urgent == urgent);
+            .position(|o| o.peer == link.peer && o.mark == mark);
         let at = match mine {
             Some(at) if self.open.get(at).is_some_and(fits) => at,
             other => {
                 if other.is_some() {
-                    self.close(link, urgent, (out, now));
+                    self.close(link, mark.is_urgent, (out, now));
                 }
-                self.begin((link.peer, urgent), segment)
+                self.begin((link.peer, mark), segment)
             }
         };
         if let Some(open) = self.open.get_mut(at) {
@@ -134,16 +134,16 @@ impl Outbound {
     }
 
     /// Opens a bundle; gives its place. [`Outbound::is_full`] says when others have to close first.
-    fn begin(&mut self, (peer, is_urgent): (PeerId, bool), segment: SegmentId) -> usize {
+    fn begin(&mut self, (peer, mark): (PeerId, Mark), segment: SegmentId) -> usize {
         let mut open = self.spare.pop().unwrap_or_else(|| Open {
             peer,
-            is_urgent,
+            mark,
             segment,
             body: Vec::with_capacity(2048),
             frames: 0,
             bytes: 0,
         });
-        (open.peer, open.is_urgent, open.segment) = (peer, is_urgent, segment);
+        (open.peer, open.mark, open.segment) = (peer, mark, segment);
         (open.frames, open.bytes) = (0, 0);
         open.body.clear();
         self.open.push(open);
@@ -159,8 +159,8 @@ impl Outbound {
     /// from the one to the other within a batch, never back.
     fn close(&mut self, link: &Link, only_urgent: bool, (out, now): Batch<'_>) {
         for urgent in [true, false] {
-            let is_meant = |o: &Open| o.peer == link.peer && o.is_urgent == urgent;
-            if (urgent || !only_urgent)
+            let is_meant = |o: &Open| o.peer == link.peer && o.mark.is_urgent == urgent;
+            while (urgent || !only_urgent)
                 && let Some(at) = self.open.iter().position(is_meant)
             {
                 let open = self.open.swap_remove(at);
@@ -171,7 +171,7 @@ impl Outbound {
 
     /// Sends everything that waits; `link` finds a peer's link.
     pub fn flush<'l>(&mut self, link: impl Fn(PeerId) -> Option<&'l Link>, (out, now): Batch<'_>) {
-        self.open.sort_unstable_by_key(|o| o.is_urgent);
+        self.open.sort_unstable_by_key(|o| o.mark.is_urgent);
         while let Some(open) = self.open.pop() {
             self.seal(link(open.peer), open, (&mut *out, now));
         }
@@ -276,9 +276,9 @@ fn seal_bundle(link: &Link, open: &Open, (out, now): Batch<'_>) -> Result<(), Dr
         (Some((frame, Checksum::Unverified)), None) => (TYPE_FRAME, frame),
         _ => (TYPE_BUNDLE, &open.body[..]),
     };
-    let before = std::mem::replace(&mut out.is_urgent, open.is_urgent);
+    let before = std::mem::replace(&mut out.mark, open.mark);
     let sealed = route.seal_message((kind, open.segment), body, out, now);
-    out.is_urgent = before;
+    out.mark = before;
     sealed?;
     link.mark_sent(open.frames, open.bytes, now);
     Ok(())

@@ -32,7 +32,7 @@ use crate::io::tap::Tap;
 use crate::io::udp::{Received, Sending, UdpSocket};
 use crate::io::wake::{Waker, wait_readable, wait_writable};
 use crate::io::{clock, process};
-use crate::mesh::outgoing::{Outgoing, Train};
+use crate::mesh::outgoing::{Mark, Outgoing, Train};
 use crate::mesh::path::Endpoint;
 use crate::node::plane::{Note, Plane};
 use crate::place::PortId;
@@ -72,6 +72,8 @@ pub struct Outside {
     pub lanes: Arc<Vec<Lane>>,
     /// How long a worker looks for more before it sleeps.
     pub busy_poll: Duration,
+    /// Whether frames' priorities are shown on the outside.
+    pub shows_priority: bool,
     /// To the control thread, from authenticated peers and ports of ours.
     pub notes: Sender<Note>,
     /// To the control thread, from anybody: a flood of these must not keep the others out.
@@ -222,7 +224,7 @@ fn send_train(outside: &Outside, socket: &UdpSocket, train: &Train<'_>) {
         from: train.to.local,
         bytes: train.bytes,
         size: train.size,
-        is_urgent: train.is_urgent,
+        traffic_class: train.mark.traffic_class(),
     };
     let Err(error) = send_patiently(socket, &sending) else {
         return;
@@ -309,7 +311,8 @@ impl Worker {
             false => PortState::Gone,
         };
         Worker {
-            encap: Encap::new(plane.clone(), own_port.map_or(0, |a| a.port())),
+            encap: Encap::new(plane.clone(), own_port.map_or(0, |a| a.port()))
+                .showing_priority(hands.outside.shows_priority),
             decap: Decap::new(plane.clone()),
             states: hands.outside.taps.iter().map(state).collect(),
             backlog: Backlog::default(),
@@ -474,7 +477,7 @@ fn drain(
         };
         frames += 1;
         let (port, header) = (held.port, held.header);
-        hands.outgoing.is_urgent = held.is_urgent();
+        hands.outgoing.mark.is_urgent = held.is_urgent();
         encap.frame(port, (header, held.frame()), now, hands);
         backlog.done(held);
         if hands.outgoing.total_bytes() >= FLUSH_AT {
@@ -484,7 +487,7 @@ fn drain(
             dry = state != PortState::Up;
         }
     }
-    hands.outgoing.is_urgent = false;
+    hands.outgoing.mark = Mark::default();
     encap.flush(now, hands);
     hands.flush();
     (frames, state)

@@ -116,7 +116,7 @@ mod tests {
                 from: None,
                 bytes,
                 size,
-                is_urgent: bytes.get(1).is_some_and(|lane| lane >> 4 & 1 == 1),
+                traffic_class: if bytes[1] >> 4 & 1 == 1 { 0x10 } else { 0 },
             };
             client.send(&sending).unwrap();
         };

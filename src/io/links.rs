@@ -46,7 +46,7 @@ impl LinkError {
 
 /// A netlink socket in the network namespace of the thread that opened it.
 pub struct Links {
-    handle: Handle,
+    pub(super) handle: Handle,
     connection: JoinHandle<()>,
 }
 
@@ -337,7 +337,7 @@ impl Links {
         refused(self.handle.link().set(change.build()).execute().await, what)
     }
 
-    async fn find(&self, name: &str) -> Result<LinkMessage, LinkError> {
+    pub(super) async fn find(&self, name: &str) -> Result<LinkMessage, LinkError> {
         let mut found = self
             .handle
             .link()
@@ -357,7 +357,7 @@ impl Drop for Links {
     }
 }
 
-fn name_of(link: &LinkMessage) -> Option<String> {
+pub(super) fn name_of(link: &LinkMessage) -> Option<String> {
     debug_assert_eq!(link.header.interface_family, AddressFamily::Unspec);
     link.attributes.iter().find_map(|a| match a {
         LinkAttribute::IfName(name) => Some(name.clone()),
@@ -381,7 +381,7 @@ fn as_io(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-fn refused(
+pub(super) fn refused(
     result: Result<(), rtnetlink::Error>,
     what: impl FnOnce() -> String,
 ) -> Result<(), LinkError> {

@@ -38,13 +38,9 @@ pub struct Sending<'a> {
     pub bytes: &'a [u8],
     /// The size of each but the last.
     pub size: usize,
-    /// Whether they are marked as urgent. Receivers that merge datagrams of one pair of addresses (GRO) merge none of
-    /// different marks, so what is urgent does not become the end of a train of bulk.
-    pub is_urgent: bool,
+    /// The IPv4 TOS or IPv6 traffic class.
+    pub traffic_class: u8,
 }
-
-/// The mark of what is urgent: low delay, RFC 1349; best effort where DSCPs are read.
-const LOW_DELAY: libc::c_int = 0x10;
 
 /// A socket; any number of threads may send and receive.
 pub struct UdpSocket {
@@ -264,12 +260,17 @@ fn control_messages(
         let size = u16::try_from(sending.size).unwrap_or(u16::MAX);
         len += put_control(message, len, (libc::SOL_UDP, libc::UDP_SEGMENT), &size);
     }
-    if sending.is_urgent {
+    if sending.traffic_class != 0 {
         let kind = match sending.to.ip().to_canonical() {
             IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
             IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
         };
-        len += put_control(message, len, kind, &LOW_DELAY);
+        len += put_control(
+            message,
+            len,
+            kind,
+            &libc::c_int::from(sending.traffic_class),
+        );
     }
     match from {
         Some(IpAddr::V4(ip)) => {
@@ -424,7 +425,7 @@ mod tests {
             from: None,
             bytes,
             size,
-            is_urgent: false,
+            traffic_class: 0,
         }
     }
 

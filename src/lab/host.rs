@@ -82,6 +82,12 @@ impl Host {
         match order {
             Order::Configure(interface) => self.configure(interface),
             Order::AddBridge(name) => report(self.runtime.block_on(links.add_bridge(&name))),
+            Order::StartStp(name, timers) => {
+                report(self.runtime.block_on(links.start_stp(&name, timers)))
+            }
+            Order::ForgetNeighbors(name) => {
+                report(self.runtime.block_on(links.forget_neighbors(&name)))
+            }
             Order::AddVeth(a, b) => report(self.runtime.block_on(links.add_veth(&a, &b))),
             Order::GiveTo(name, pid) => report(self.runtime.block_on(links.give_to(&name, pid))),
             Order::RemoveAddress(name, ip, prefix) => {

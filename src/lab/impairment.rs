@@ -104,7 +104,7 @@ fn pass(socket: &UdpSocket, (to, from): (SocketAddr, Option<IpAddr>), size: usiz
     let most = (65_000 / size.max(1)).clamp(1, 64) * size;
     for part in bytes.chunks(most.max(1)) {
         let sending = Sending {
-            is_urgent: false,
+            traffic_class: 0,
             to,
             from,
             bytes: part,

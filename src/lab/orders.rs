@@ -13,6 +13,10 @@ pub enum Order {
     Configure(Interface),
     /// Make a bridge.
     AddBridge(String),
+    /// Start spanning tree on a bridge: hello time, maximum age and forward delay, in seconds.
+    StartStp(String, (u32, u32, u32)),
+    /// Forget what the kernel knows of hosts on an interface's network.
+    ForgetNeighbors(String),
     /// Make a veth pair.
     AddVeth(String, String),
     /// Give an interface to the namespace of a process.

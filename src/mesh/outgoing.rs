@@ -16,7 +16,29 @@ struct Item {
     start: usize,
     len: usize,
     to: Endpoint,
-    is_urgent: bool,
+    mark: Mark,
+}
+
+/// How datagrams are to be treated on the way and at the other end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Whether they are to be taken before bulk at the other end.
+    pub is_urgent: bool,
+    /// The 802.1Q priority of the frames in them, 0..=7, where that is shown on the outside; 0 otherwise.
+    pub priority: u8,
+}
+
+impl Mark {
+    /// The low-delay bit of RFC 1349. Receivers that merge datagrams of one pair of addresses (GRO) merge none of different
+    /// marks, so what is urgent does not become the end of a train of bulk.
+    const LOW_DELAY: u8 = 0x10;
+
+    /// The IPv4 TOS or IPv6 traffic class: class selector `priority` (RFC 2474 section 4.2.2), and beside it whether it is
+    /// urgent, which class selectors leave open.
+    pub const fn traffic_class(self) -> u8 {
+        let urgent = if self.is_urgent { Self::LOW_DELAY } else { 0 };
+        (self.priority & 7) << 5 | urgent
+    }
 }
 
 /// A batch of datagrams.
@@ -24,8 +46,8 @@ struct Item {
 pub struct Outgoing {
     /// The worker whose lanes its data packets name, 0..=7.
     pub worker: u8,
-    /// Whether the data packets that are added next are to be taken before bulk at the other end.
-    pub is_urgent: bool,
+    /// How the data packets that are added next are to be treated.
+    pub mark: Mark,
     /// Initialised once and written over again and again; the first `used` bytes count.
     bytes: Vec<u8>,
     used: usize,
@@ -43,8 +65,8 @@ pub struct Train<'a> {
     pub size: usize,
     /// How many there are.
     pub count: usize,
-    /// Whether they are to be taken before bulk at the other end.
-    pub is_urgent: bool,
+    /// How they are to be treated.
+    pub mark: Mark,
 }
 
 impl Outgoing {
@@ -74,12 +96,12 @@ impl Outgoing {
         }
         write(self.bytes.get_mut(start..end).unwrap_or_default())?;
         self.used = end;
-        let is_urgent = self.is_urgent;
+        let mark = self.mark;
         self.items.push(Item {
             start,
             len,
             to,
-            is_urgent,
+            mark,
         });
         Ok(())
     }
@@ -95,7 +117,7 @@ impl Outgoing {
 
     /// The lane that the next data packet names.
     pub fn lane(&self) -> u8 {
-        self.worker << 1 | u8::from(self.is_urgent)
+        self.worker << 1 | u8::from(self.mark.is_urgent)
     }
 
     /// How many datagrams there are.
@@ -145,10 +167,10 @@ pub struct Trains<'a> {
 }
 
 impl Trains<'_> {
-    /// How many datagrams could follow each other if there were no limits: one destination, one urgency (a train goes to one
+    /// How many datagrams could follow each other if there were no limits: one destination, one mark (a train goes to one
     /// socket), one size, and at the end a shorter one.
     fn run(&self, first: &Item) -> usize {
-        let goes_along = |i: &Item| i.to == first.to && i.is_urgent == first.is_urgent;
+        let goes_along = |i: &Item| i.to == first.to && i.mark == first.mark;
         let full = self
             .rest
             .iter()
@@ -177,7 +199,7 @@ impl<'a> Iterator for Trains<'a> {
             bytes: self.bytes.get(first.start..end)?,
             size: first.len,
             count,
-            is_urgent: first.is_urgent,
+            mark: first.mark,
         })
     }
 }
@@ -214,14 +236,24 @@ mod tests {
     }
 
     #[test]
-    fn urgent_datagrams_make_trains_of_their_own() {
+    fn datagrams_of_each_mark_make_trains_of_their_own() {
         let mut out = Outgoing::default();
-        for (is_urgent, len) in [(false, 10), (true, 10), (true, 4), (false, 3)] {
-            out.is_urgent = is_urgent;
+        for (is_urgent, priority, len) in [
+            (false, 0, 10),
+            (true, 0, 10),
+            (true, 0, 4),
+            (false, 0, 3),
+            (false, 5, 3),
+        ] {
+            out.mark = Mark {
+                is_urgent,
+                priority,
+            };
             out.push(to(1), &vec![0; len]);
         }
-        let trains: Vec<_> = out.trains(64).map(|t| (t.is_urgent, t.count)).collect();
-        assert_eq!(trains, [(false, 1), (true, 2), (false, 1)]);
+        let trains = out.trains(64).map(|t| (t.mark.traffic_class(), t.count));
+        let trains: Vec<_> = trains.collect();
+        assert_eq!(trains, [(0, 1), (0x10, 2), (0, 1), (0xa0, 1)]);
     }
 
     #[test]

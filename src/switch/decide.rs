@@ -226,11 +226,14 @@ impl Switch {
         guard::check(domain.rules.guards.without(port.roles), seen.frame)?;
         let home = Home::heard(seen.place).isolated(port.is_isolated);
         self.table.learn(seen.key(source), home, now)?;
-        if let Some(answer) = self.converse(seen, port.id, now)? {
+        // The answer to a question of ours: what it says was heard, and it is for nobody else.
+        let is_ours = seen.destination == port.mac;
+        if let Some(answer) = self.converse(seen, port.id, now)?.filter(|_| !is_ours) {
             return Ok((Targets::Back(answer), None, home));
         }
         let known = self.known(seen, now);
         match known.map(|there| (there.place(), there)) {
+            _ if is_ours => Err(DropReason::Hairpin),
             Some((place, _)) if place == seen.place => Err(DropReason::Hairpin),
             // What the peer would drop is not sent; one that is not connected waits for its session with the frame.
             Some((Place::Peer(peer), _)) if !may_have(domain, peer, class) => {

@@ -32,6 +32,11 @@ impl VidMap {
         pair.map(|(port, _)| *port)
     }
 
+    /// The port's VLANs.
+    pub fn ports(&self) -> impl Iterator<Item = Vid> + '_ {
+        self.pairs.iter().map(|(port, _)| *port)
+    }
+
     /// The network's VLANs.
     pub fn networks(&self) -> impl Iterator<Item = Vid> + '_ {
         self.pairs.iter().map(|(_, network)| *network)

@@ -418,4 +418,33 @@ impl World {
         };
         Ok((ticks(11) + ticks(12)) * 10)
     }
+
+    /// The public key of a member, as configurations name it.
+    pub fn public_key(&self, n: usize) -> String {
+        self.hosts[n].key.to_string()
+    }
+
+    /// A directory for what a story needs.
+    pub fn dir(&self) -> &Path {
+        self._dir.path()
+    }
+
+    /// Sends a large frame by the TAP of one host; gives the traffic classes of the large datagrams that come to another's
+    /// underlay.
+    pub fn outer_classes(
+        &mut self,
+        from: usize,
+        to: usize,
+        underlay: &str,
+        sent: &[u8],
+    ) -> Result<Vec<u8>, String> {
+        self.ask(to, &Order::Watch(underlay.into()))?;
+        self.ask(from, &Order::Inject(TAP.into(), sent.to_vec()))?;
+        let nothing = vec![0xa5; 64];
+        let Report::Frame(Err(frames)) = self.ask(to, &Order::Expect(nothing, 300))? else {
+            return Err("an impossible frame came".into());
+        };
+        let is_udp = |f: &&Vec<u8>| f.len() > 1200 && f[12..14] == [8, 0] && f[23] == 17;
+        Ok(frames.iter().filter(is_udp).map(|f| f[15]).collect())
+    }
 }
