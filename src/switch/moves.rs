@@ -13,6 +13,9 @@ pub const WINDOW: Duration = Duration::from_secs(180);
 /// So many moves in this time are followed.
 pub const MOST: u32 = 5;
 
+/// A MAC that was not heard for so long where it is held is held there no more: the other host or the loop is gone.
+pub const QUIET: Duration = Duration::from_secs(5);
+
 /// The moves of one MAC.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moves {
@@ -58,6 +61,8 @@ impl Moves {
     /// Decides about a move. Whoever claims another's MAC cannot choose where it is held: that is where it was before the
     /// moves began, as soon as it is heard or found there.
     pub(super) fn judge(&mut self, (from, to): (Place, Place), now: Instant) -> Verdict {
+        // Asked while it is held, it has left that place.
+        self.held_until = None;
         if self.recent == 0 || now.since(self.since) > WINDOW {
             self.since = now;
             self.home = from;

@@ -23,7 +23,7 @@ use siphasher::sip::SipHasher13;
 
 use super::books::Books;
 pub use super::mac::{Frozen, Home, Key, Learned, Moved, News};
-use super::moves::{Moves, Verdict};
+use super::moves::{self, Moves, Verdict};
 use super::slots::{Found, Slots};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place};
@@ -174,7 +174,7 @@ impl ForwardingTable {
             if told_only && !is_old {
                 return Err(DropReason::SourceElsewhere);
             }
-            if known.is_held() && !is_old {
+            if known.is_held() && !is_old && !has_left(&found, now) {
                 return Ok(home);
             }
         }
@@ -299,7 +299,7 @@ impl ForwardingTable {
         now: Instant,
     ) -> bool {
         let known = Home::from_bits(found.value);
-        if known.is_held() {
+        if known.is_held() && !has_left(found, now) {
             return false;
         }
         let from = known.place();
@@ -495,6 +495,11 @@ impl ForwardingTable {
     }
 }
 
+/// Whether a MAC that is held in a place was not heard there for a while.
+fn has_left(found: &Found, now: Instant) -> bool {
+    now.since(Instant::from_micros(found.seen)) >= moves::QUIET
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -640,10 +645,12 @@ mod tests {
         assert_eq!(t.next_frozen(), Some(told));
         assert_eq!(t.next_frozen(), None);
         // Where it is held, it is refreshed as ever; elsewhere it is not learned.
-        flap(1, 100);
-        assert_eq!(t.entries(at(100))[0].idle, Duration::from_secs(90));
-        flap(0, 100);
-        assert_eq!(t.entries(at(100))[0].idle, Duration::ZERO);
+        for second in 12..=181 {
+            flap(0, second);
+            flap(1, second);
+        }
+        let entry = t.entries(at(181))[0];
+        assert_eq!((entry.place, entry.idle), (A, Duration::ZERO));
         // After that time it may move again.
         t.sweep(at(182));
         flap(1, 182);
@@ -652,6 +659,22 @@ mod tests {
             (entry.place, entry.moves, entry.home.is_held()),
             (B, 7, false)
         );
+    }
+
+    #[test]
+    fn a_held_mac_is_free_when_it_is_silent_there() {
+        let t = table(100, 50);
+        for n in 0..20 {
+            hear(&t, key(1), if n % 2 == 0 { A } else { B }, at(1));
+        }
+        let held = place(&t, key(1), at(1)).unwrap();
+        let other = if held == A { B } else { A };
+        hear(&t, key(1), other, at(5));
+        assert_eq!(place(&t, key(1), at(5)), Some(held));
+        // The loop is gone: it is heard in its own place only.
+        hear(&t, key(1), other, at(6));
+        let entry = t.entries(at(6))[0];
+        assert_eq!((entry.place, entry.home.is_held()), (other, false));
     }
 
     #[test]
