@@ -30,21 +30,6 @@ pub(super) fn warnings(port: &PortConfig, state: Option<&BridgeState>) -> Vec<St
         state.ports.len() == usize::from(own.is_some()),
         format!("{bridge} has no other port: `ip link set DEVICE master {bridge}`"),
     );
-    let mtu = u32::from(port.mtu);
-    for other in state.ports.iter().filter(|p| p.name != port.tap) {
-        let name = &other.name;
-        warn(
-            other.mtu < mtu,
-            format!(
-                "{name} takes {} bytes and this port {mtu}: give both one mtu",
-                other.mtu
-            ),
-        );
-        warn(
-            !other.is_up,
-            format!("{name} is down: `ip link set {name} up`"),
-        );
-    }
     warn(
         own.is_some_and(|p| p.forwards == Some(false) && state.has_stp),
         "spanning tree blocks this port: another way there is better".into(),
@@ -70,6 +55,29 @@ pub(super) fn warnings(port: &PortConfig, state: Option<&BridgeState>) -> Vec<St
         !state.has_stp && !port.guards_loops,
         "neither spanning tree nor the loop guard watches for loops".into(),
     );
+    all.extend(other_ports(port, state));
+    all
+}
+
+/// What is wrong with the bridge's other ports.
+fn other_ports(port: &PortConfig, state: &BridgeState) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut warn = |is_wrong: bool, text: String| all.extend(is_wrong.then_some(text));
+    let mtu = u32::from(port.mtu);
+    for other in state.ports.iter().filter(|p| p.name != port.tap) {
+        let name = &other.name;
+        warn(
+            other.mtu < mtu,
+            format!(
+                "{name} takes {} bytes and this port {mtu}: give both one mtu",
+                other.mtu
+            ),
+        );
+        warn(
+            !other.is_up,
+            format!("{name} is down: `ip link set {name} up`"),
+        );
+    }
     all
 }
 
