@@ -17,8 +17,10 @@ use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place, PortId};
 use crate::switch::layout::Port;
+use crate::switch::neighbors::{Address, Neighbor};
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::{Frame, Parts};
+use crate::wire::neighbor::Answer;
 use crate::wire::probe::Probe;
 use crate::wire::segment::SegmentId;
 use crate::wire::vlan::{Tag, VlanClass};
@@ -29,6 +31,8 @@ pub const EVERY: Duration = Duration::from_secs(2);
 pub const CLEAR_AFTER: Duration = Duration::from_secs(5);
 /// Probes that come back through a member that should close its port, before we close ours.
 const PATIENCE: u32 = 3;
+/// Hosts that are asked at once.
+const MOST_ASKED: usize = 1024;
 /// For how many rounds a probe proves something.
 const FRESH: u64 = 3;
 
@@ -115,7 +119,7 @@ impl Node {
                 port.rule.vlans().first()
             };
             if let Some(class) = class {
-                self.emit((port, class), &probe.write(port.mac));
+                self.emit((port, class), &probe.write(port.asking_mac()));
             }
         }
         let clear = |s: &Sightings| now.since(s.last) >= CLEAR_AFTER;
@@ -129,6 +133,27 @@ impl Node {
             if let Some(through) = through {
                 self.close_port(port, through, false);
             }
+            self.ask_hosts(port, now);
+        }
+    }
+
+    /// Asks by a port which hosts are behind it, when a loop through it has ended, here or at the other member: switches and
+    /// bridges have learned them in wrong places meanwhile, and since the switch answers for hosts that it knows, nobody
+    /// else would ask.
+    fn ask_hosts(&mut self, port: PortId, now: Instant) {
+        let plane = self.plane.clone();
+        let layout = plane.switch.layout();
+        let Some(port) = layout.port(port) else {
+            return;
+        };
+        let known = plane.switch.neighbors.entries(now);
+        let may_be_here = |n: &&Neighbor| {
+            let Address { segment, class, .. } = n.address;
+            segment == port.segment && port.rule.carries(class)
+        };
+        for neighbor in known.iter().filter(may_be_here).take(MOST_ASKED) {
+            let probe = Answer::search(neighbor.address.ip, port.asking_mac());
+            self.emit((port, neighbor.address.class), &probe);
         }
     }
 
@@ -212,7 +237,7 @@ impl Node {
         let Some(domain) = layout.domain(segment) else {
             return;
         };
-        let bytes = probe.write(port.mac);
+        let bytes = probe.write(port.asking_mac());
         let Ok(frame) = Frame::parse(&bytes) else {
             return;
         };

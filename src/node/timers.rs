@@ -71,7 +71,7 @@ impl Node {
         let layout = plane.switch.layout();
         for (address, binding, port) in plane.switch.neighbors.sweep(now) {
             if let Some(port) = layout.port(port) {
-                let probe = Answer::probe(&binding, port.mac);
+                let probe = Answer::probe(&binding, port.asking_mac());
                 self.emit((port, address.class), &probe);
             }
         }

@@ -227,7 +227,7 @@ impl Switch {
         let home = Home::heard(seen.place).isolated(port.is_isolated);
         self.table.learn(seen.key(source), home, now)?;
         // The answer to a question of ours: what it says was heard, and it is for nobody else.
-        let is_ours = seen.destination == port.mac;
+        let is_ours = seen.destination == port.asking_mac();
         if let Some(answer) = self.converse(seen, port.id, now)?.filter(|_| !is_ours) {
             return Ok((Targets::Back(answer), None, home));
         }

@@ -93,6 +93,15 @@ impl Port {
         self.rule.egress(frame)
     }
 
+    /// The MAC that our own questions come from. Not the port's: a bridge takes what is for one of its ports' MACs for its
+    /// own, and the answer would not come out of the port again.
+    pub fn asking_mac(&self) -> Mac {
+        let [first, rest @ ..] = self.mac.0;
+        let [b, c, d, e, f] = rest;
+        // Another address of the locally administered ones.
+        Mac([(first ^ 0x04) | 0x02, b, c, d, e, f])
+    }
+
     fn check_link_local(&self, frame: &Parts<'_>) -> Result<(), DropReason> {
         match frame.addresses() {
             [1, 0x80, 0xc2, 0, 0, last @ 0..16, ..] => match (self.link_local, last) {
@@ -261,6 +270,8 @@ impl Layout {
 
     /// Whether a MAC is one of our ports'.
     pub fn is_own(&self, mac: Mac) -> bool {
-        self.ports.iter().any(|p| p.mac == mac)
+        self.ports
+            .iter()
+            .any(|p| p.mac == mac || p.asking_mac() == mac)
     }
 }

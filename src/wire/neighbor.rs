@@ -191,13 +191,30 @@ impl Answer {
     /// A question of nobody in particular to who has an address: whether it still has it. Its answer refreshes what is
     /// known and changes nothing at the host.
     pub fn probe(binding: &Binding, from: Mac) -> Answer {
-        match binding.ip {
-            IpAddr::V4(ip) => {
-                let mut probe = arp_frame(1, (from, Ipv4Addr::UNSPECIFIED), (Mac::ZERO, ip));
-                probe.put(0, &binding.mac.0);
-                probe
+        Answer::ask(binding.ip, (binding.mac, from))
+    }
+
+    /// The same, to everybody: bridges on the way may remember the host where it is not any more.
+    pub fn search(ip: IpAddr, from: Mac) -> Answer {
+        let to = match ip {
+            IpAddr::V4(_) => Mac::BROADCAST,
+            IpAddr::V6(ip) => {
+                let [.., a, b, c] = ip.octets();
+                Mac([0x33, 0x33, 0xff, a, b, c])
             }
-            IpAddr::V6(ip) => solicitation(ip, (binding.mac, from)),
+        };
+        Answer::ask(ip, (to, from))
+    }
+
+    fn ask(ip: IpAddr, (to, from): (Mac, Mac)) -> Answer {
+        match ip {
+            IpAddr::V4(ip) => {
+                let nobody = Ipv4Addr::UNSPECIFIED;
+                let mut question = arp_frame(1, (from, nobody), (Mac::ZERO, ip));
+                question.put(0, &to.0);
+                question
+            }
+            IpAddr::V6(ip) => solicitation(ip, (to, from)),
         }
     }
 
@@ -273,7 +290,11 @@ fn solicitation(target: Ipv6Addr, (to, from): (Mac, Mac)) -> Answer {
     body[0] = SOLICITATION;
     body[24..26].copy_from_slice(&[1, 1]);
     body[26..].copy_from_slice(&from.0);
-    icmp6((from, own), (to, target), (target, &mut body))
+    // RFC 4291 section 2.7.1: the group of all who have an address with this end.
+    let [.., x, y, z] = target.octets();
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, x, y, z];
+    let destination = if to.is_group() { group.into() } else { target };
+    icmp6((from, own), (to, destination), (target, &mut body))
 }
 
 fn icmp6(
