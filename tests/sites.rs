@@ -27,6 +27,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_host_that_moves_is_reached_within_a_second", moved_host),
     ("a_dead_members_macs_are_gone_in_five_seconds", dead_member),
     ("the_loop_guard_closes_one_of_two_gateways", loop_guard),
+    ("two_gateways_with_spanning_tree_fail_over", spanning_tree),
     ("dhcp_crosses", dhcp),
     ("a_bridge_is_made_and_its_faults_are_told", bridge_faults),
     ("verbs_show_hosts_vlans_and_events", verbs),
@@ -359,6 +360,45 @@ fn wire_gateways(world: &mut World, site: usize) -> Result<(), String> {
         world.ask(site, &interface(&end, Some("br0")))?;
     }
     Ok(())
+}
+
+fn spanning_tree() -> Result<(), String> {
+    let (mut world, site, far) = two_gateways("loop_guard = false\n")?;
+    for n in [0, 1, 2, site] {
+        let report = world.ask(n, &Order::StartStp("br0".into(), (1, 6, 2)))?;
+        expect(report == Report::Done, || format!("{report:?}"))?;
+    }
+    world.start_all()?;
+    all_connected(&mut world)?;
+    wire_gateways(&mut world, site)?;
+    // One port of the ring blocks: which, says spanning tree.
+    std::thread::sleep(Duration::from_secs(7));
+    world.reach(far, [10, 77, 0, 100].into())?;
+    let before = broadcasts(&mut world)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let storm = broadcasts(&mut world)? - before;
+    expect(storm < 200, || {
+        format!("{storm} frames in two quiet seconds")
+    })?;
+    // The gateway that is in use dies: the one whose bridge learned the far host on its TAP.
+    let to_site: IpAddr = [10, 77, 0, 100].into();
+    let carried = |w: &mut World, n: usize| -> Result<u64, String> {
+        let shown = w.show(n)?;
+        Ok(shown.peers.iter().map(|p| p.transfer.rx_frames).sum())
+    };
+    let (a, b) = (carried(&mut world, 0)?, carried(&mut world, 1)?);
+    let _ = world.ping(far, to_site, 56, 10)?;
+    let (a, b) = (carried(&mut world, 0)? - a, carried(&mut world, 1)? - b);
+    let active = usize::from(b > a);
+    world.signal(active, process::SIGKILL)?;
+    let began = Instant::now();
+    world.reach(far, to_site)?;
+    let took = began.elapsed();
+    // The shortest that the kernel's spanning tree takes when a bridge behind another is gone: what was heard of it ages
+    // for 6 s, and a port listens and learns for 2 s each.
+    expect(took <= Duration::from_secs(12), || {
+        format!("fail-over took {took:?} from {active} ({a} {b})")
+    })
 }
 
 /// Frames that members a and b have taken from each other and c.

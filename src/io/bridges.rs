@@ -1,8 +1,6 @@
 //! The host's bridges, by netlink: made, looked at, and told which VLANs a port of ours carries.
 
-use futures_util::{StreamExt, TryStreamExt};
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage};
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{
     BridgePortState, BridgeStpState, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData,
     InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -86,7 +84,9 @@ impl Links {
             .append_info_data(InfoBridge::ForwardDelay(forward_delay * 100))
             .append_info_data(InfoBridge::StpState(BridgeStpState::KernelStp))
             .build();
-        refused(self.handle.link().set(change).execute().await, || {
+        // A bridge hears of its own settings by the message that would make it only.
+        let request = self.handle.link().change(change);
+        refused(request.execute().await, || {
             format!("start spanning tree on \"{name}\"")
         })
     }
@@ -156,7 +156,7 @@ impl Links {
             .vlan_range_end(4094, none)
             .build();
         // What was not there cannot be taken away, and that is no fault.
-        self.take_vlans(clear).await;
+        let _ = self.handle.link().del_with_message(clear).execute().await;
         let mut add = LinkBridgeVlan::new(index);
         for range in ranges {
             let flags = match range.is_untagged {
@@ -173,16 +173,6 @@ impl Links {
         refused(self.handle.link().set(add.build()).execute().await, || {
             format!("tell its bridge the VLANs of \"{name}\"")
         })
-    }
-}
-
-impl Links {
-    async fn take_vlans(&self, vlans: LinkMessage) {
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelLink(vlans));
-        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-        if let Ok(mut answers) = self.handle.clone().request(request) {
-            while answers.next().await.is_some() {}
-        }
     }
 }
 
