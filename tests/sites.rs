@@ -476,7 +476,7 @@ fn require(programs: &[&str]) -> Result<(), String> {
 fn dhcp() -> Result<(), String> {
     require(&["dnsmasq", "busybox", "ip"])?;
     let mut world = World::pair(1500)?;
-    // Member b has the server's role, a guards against all others.
+    // Both guard; the server is behind b, which has the role.
     for n in 0..2 {
         world.hosts[n].more = "roles = [\"dhcp-server\"]\n".into();
     }
@@ -530,7 +530,7 @@ fn dhcp() -> Result<(), String> {
     )?;
     expect(log.contains("DHCPACK"), || log.clone())?;
     world.reach(0, v4(1))?;
-    // A server behind a, which has not the role, is not heard.
+    // The guard was in nobody's way.
     let drops = world.show(1)?.drops;
     expect(!drops.contains_key("dhcp-guard"), || format!("{drops:?}"))
 }
