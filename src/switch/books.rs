@@ -22,6 +22,13 @@ struct Line {
     seq: u32,
 }
 
+/// A slot in nobody's list.
+const UNLINKED: Line = Line {
+    before: NONE,
+    after: NONE,
+    seq: 0,
+};
+
 /// The entries of one place, oldest first.
 struct Owner {
     count: usize,
@@ -71,13 +78,8 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) fn new(slots: usize) -> Books {
-        let line = Line {
-            before: NONE,
-            after: NONE,
-            seq: 0,
-        };
         Books {
-            lines: vec![line; slots],
+            lines: vec![UNLINKED; slots],
             places: HashMap::new(),
             total: 0,
             swept: 0,
@@ -138,12 +140,14 @@ impl Books {
 
     /// A slot's entry does not belong to a place any more.
     pub(super) fn leave(&mut self, slot: usize, place: Place) {
-        let Some(Line { before, after, .. }) = self.lines.get(slot).copied() else {
-            return;
-        };
         let Some(owner) = self.places.get_mut(&place.to_bits()) else {
             return;
         };
+        let Some(line) = self.lines.get_mut(slot) else {
+            return;
+        };
+        // What is left behind would be taken for the neighbours of the next that lies here.
+        let Line { before, after, .. } = std::mem::replace(line, UNLINKED);
         match self.lines.get_mut(before as usize) {
             Some(line) => line.after = after,
             None => owner.first = after,
@@ -159,34 +163,41 @@ impl Books {
         }
     }
 
-    /// An entry lies in another slot now. Pinned ones are in nobody's list.
+    /// An entry lies in another slot now. A pinned one is in nobody's list, and only its line moves.
     pub(super) fn relocate(&mut self, from: usize, to: usize) {
-        let Some(line) = self.lines.get(from).copied() else {
+        let Some(line) = self.lines.get_mut(from) else {
             return;
         };
+        let line = std::mem::replace(line, UNLINKED);
         let [old, new] = [from, to].map(|s| u32::try_from(s).unwrap_or(NONE));
-        let mut is_linked = false;
         for owner in self.places.values_mut() {
             for end in [&mut owner.first, &mut owner.last] {
                 if *end == old {
                     *end = new;
-                    is_linked = true;
                 }
             }
         }
         if let Some(before) = self.lines.get_mut(line.before as usize) {
             before.after = new;
-            is_linked = true;
         }
         if let Some(after) = self.lines.get_mut(line.after as usize) {
             after.before = new;
-            is_linked = true;
         }
-        if let Some(place) = self.lines.get_mut(to)
-            && is_linked
-        {
+        if let Some(place) = self.lines.get_mut(to) {
             *place = line;
         }
+    }
+
+    /// How many entries a place's list leads through; it ends within twice the slots.
+    #[cfg(test)]
+    pub(super) fn listed(&self, place: Place) -> usize {
+        let first = self.oldest(place);
+        let next = |at: &usize| {
+            let after = self.lines.get(*at)?.after;
+            (after != NONE).then_some(after as usize)
+        };
+        let walk = std::iter::successors(first, next);
+        walk.take(2 * self.lines.len()).count()
     }
 
     /// Who pays when the whole table is full: the place that wants more, unless it has nothing yet.

@@ -829,4 +829,34 @@ mod tests {
         assert!(t.is_empty());
         assert_eq!(t.take_news(), News::Everything);
     }
+
+    #[test]
+    fn a_full_table_with_pinned_macs_keeps_its_lists_right() {
+        let pins: Vec<_> = (0..200)
+            .map(|n| (key(100_000 + n), Home::heard(A)))
+            .collect();
+        let limits = Limits {
+            total: 1000,
+            per_place: 400,
+            ..Limits::default()
+        };
+        let t = ForwardingTable::new(limits, (3, 4), &pins);
+        let mut dice = 9u64;
+        for n in 0..40_000u64 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let there = [A, B, PORT, Place::Peer(PeerId(9))][(dice >> 33) as usize % 4];
+            hear(&t, key(dice >> 50), there, at(1 + n / 10));
+            if n % 997 == 0 {
+                t.forget(there);
+            }
+        }
+        let books = t.lock();
+        let mut listed = 0;
+        for there in [A, B, PORT, Place::Peer(PeerId(9))] {
+            listed += books.listed(there);
+        }
+        assert_eq!(listed, books.total());
+        drop(books);
+        assert!(pins.iter().all(|(k, _)| place(&t, *k, at(9999)) == Some(A)));
+    }
 }
