@@ -573,6 +573,77 @@ fn two_ports_of_one_member_on_one_wire_leave_one() {
 }
 
 #[test]
+fn a_host_that_throws_probes_back_closes_nothing() {
+    let mut recipes = members(2);
+    recipes.iter_mut().for_each(|r| r.loop_guard = true);
+    let mut net = connected(recipes, 23);
+    for _ in 0..5 {
+        net.run_for(SECOND * 2);
+        let emitted = net
+            .member(0)
+            .events
+            .iter()
+            .rev()
+            .find_map(|(_, e)| match e {
+                Event::Emit(_, frame) => Some(frame.clone()),
+                _ => None,
+            });
+        net.send(0, 0, &emitted.unwrap());
+    }
+    assert_eq!(loops(&mut net, 0), []);
+    assert!(net.member(0).drops(DropReason::Hairpin) >= 5);
+}
+
+#[test]
+fn a_peer_that_stops_telling_costs_no_time() {
+    let mut net = connected(members(2), 24);
+    speak(&mut net, 0, mac(1), Mac::BROADCAST);
+    speak(&mut net, 1, mac(2), Mac::BROADCAST);
+    net.run_for(SECOND);
+    // It comes back before it is missed, and learns from frames alone from now on.
+    net.recipes[1].limits.learning = Learning::Data;
+    net.rebuild(1);
+    net.introduce(1, 0);
+    net.run_for(SECOND);
+    speak(&mut net, 0, mac(3), Mac::BROADCAST);
+    net.run_for(SECOND * 3);
+    let now = net.now;
+    assert!(
+        net.member(0).node.deadline() > now,
+        "nothing is overdue for ever"
+    );
+}
+
+#[test]
+fn a_site_of_random_macs_costs_its_member_bounded_memory() {
+    let mut net = connected(members(2), 25);
+    net.record = false;
+    let mut dice = Dice(3);
+    for n in 0..60_000u32 {
+        let [a, b, c, d] = (dice.next() as u32).to_be_bytes();
+        speak(
+            &mut net,
+            0,
+            Mac([0x06, 0, a, b, c, d]),
+            Mac([2, 0, 0, 0, 0, 99]),
+        );
+        if n % 500 == 0 {
+            net.run_for(millis(1));
+        }
+    }
+    net.run_for(SECOND * 65);
+    let now = net.now;
+    assert_eq!(net.member(0).plane.switch.table.entries(now).len(), 1024);
+    // The last state arrives whole, whatever was lost of the way there.
+    let there = net.member(1).plane.switch.table.entries(now);
+    assert!(
+        there.iter().filter(|l| l.home.is_told()).count() >= 1000,
+        "{}",
+        there.len()
+    );
+}
+
+#[test]
 fn a_forged_probe_closes_nothing() {
     let mut recipes = members(2);
     recipes.iter_mut().for_each(|r| r.loop_guard = true);

@@ -15,6 +15,8 @@ use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(60);
+/// Lines of one kind in that time.
+const LINES: u32 = 20;
 
 /// Reads a filter; a word that is no level would otherwise be taken for a target, and silence everything.
 ///
@@ -60,9 +62,21 @@ pub(super) fn start(filter: &str) {
 #[derive(Default)]
 pub(super) struct Gate {
     last: HashMap<(PeerId, &'static str), Instant>,
+    /// When the current minute of each kind began, and how many lines it had.
+    minutes: HashMap<&'static str, (Instant, u32)>,
 }
 
 impl Gate {
+    /// Whether one more line of a kind that names no peer may be written: some in a minute.
+    pub(super) fn admits(&mut self, kind: &'static str, now: Instant) -> bool {
+        let (since, count) = self.minutes.entry(kind).or_insert((now, 0));
+        if now.since(*since) >= EVERY {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= LINES
+    }
+
     /// Whether a line of this kind may be written now.
     pub(super) fn opens(&mut self, peer: PeerId, kind: &'static str, now: Instant) -> bool {
         let last = self.last.get(&(peer, kind));
@@ -96,5 +110,8 @@ mod tests {
         assert!(!gate.opens(PeerId(1), "down", at(64)));
         assert!(gate.opens(PeerId(2), "down", at(6)) && gate.opens(PeerId(1), "up", at(6)));
         assert!(gate.opens(PeerId(1), "down", at(65)));
+        let some = (0..100).filter(|_| gate.admits("loop", at(70)));
+        assert_eq!(some.count(), LINES as usize);
+        assert!(!gate.admits("loop", at(129)) && gate.admits("loop", at(130)));
     }
 }

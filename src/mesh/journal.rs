@@ -108,6 +108,11 @@ impl Journal {
         self.lines.values().filter(|i| i.state != State::Gone)
     }
 
+    /// Whether it has to be tidied now: hosts come and go too fast to wait for all readers.
+    pub fn is_overfull(&self) -> bool {
+        self.gone > MAX_GONE
+    }
+
     /// Drops lines of what was taken back that all readers have read, up to here. With too many left, the journal
     /// begins anew under another name.
     pub fn tidy(&mut self, all_have: u64, fresh_id: impl FnOnce() -> u32) {

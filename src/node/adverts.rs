@@ -27,6 +27,8 @@ pub(super) struct Adverts {
     peers: Vec<Correspondence>,
     scratch: Vec<u8>,
     reconcile_at: Instant,
+    /// How many MACs the table had pushed out when the journals were read last.
+    evictions: u64,
 }
 
 /// Both directions with one peer.
@@ -44,6 +46,7 @@ impl Adverts {
             peers: Vec::new(),
             scratch: Vec::new(),
             reconcile_at: Instant::ZERO,
+            evictions: 0,
         }
     }
 
@@ -74,6 +77,16 @@ impl Node {
             is_open: true,
         };
         self.send_receipt(id, now);
+    }
+
+    /// A new session began. A peer that tells nothing any more is told nothing either: a restart may have changed its mind.
+    pub(super) fn renew_adverts(&mut self, id: PeerId, now: Instant) {
+        let is_open = self.lan.adverts.of(id).is_open;
+        match (is_open, self.has_adverts(id)) {
+            (true, false) => self.close_adverts(id),
+            (false, true) => self.open_adverts(id, now),
+            _ => {}
+        }
     }
 
     /// A peer is gone, and all that is known of its hosts.
@@ -316,6 +329,9 @@ impl Node {
 
     /// Tells everybody what they have not been told.
     pub(super) fn send_adverts(&mut self, now: Instant) {
+        if self.lan.adverts.journal.is_overfull() {
+            self.tidy_journal();
+        }
         let readers = self.lan.adverts.peers.len();
         for index in 0..readers {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
@@ -348,14 +364,34 @@ impl Node {
         Some(control::write(Element::Advert(advert)))
     }
 
+    /// Reads all members' journals from the beginning: something that they told was forgotten.
+    fn read_again(&mut self, now: Instant) {
+        for index in 0..self.peers.len() {
+            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            if self.lan.adverts.of(id).is_open {
+                let epoch = self.entropy.next_u32();
+                self.lan.adverts.of(id).inbox = Inbox::new(epoch);
+                self.send_receipt(id, now);
+            }
+        }
+    }
+
     /// Once a second: what was taken back and is known to all needs no line any more.
     pub(super) fn tidy_adverts(&mut self, now: Instant) {
         if now >= self.lan.adverts.reconcile_at {
             self.lan.adverts.reconcile_at = now + RECONCILE;
+            let (_, evictions) = self.plane.switch.table.moves_and_evictions();
             if self.plane.switch.table.limits().learning != Learning::Data {
                 self.reconcile(now);
+                if std::mem::replace(&mut self.lan.adverts.evictions, evictions) != evictions {
+                    self.read_again(now);
+                }
             }
         }
+        self.tidy_journal();
+    }
+
+    fn tidy_journal(&mut self) {
         let entropy = &mut self.entropy;
         let adverts = &mut self.lan.adverts;
         let open = adverts.peers.iter().filter(|p| p.is_open);
@@ -386,14 +422,7 @@ impl Node {
             .neighbors
             .flush(|address, _| meant.contains(&address));
         self.tell_news(now);
-        for index in 0..self.peers.len() {
-            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-            if self.lan.adverts.of(id).is_open {
-                let epoch = self.entropy.next_u32();
-                self.lan.adverts.of(id).inbox = Inbox::new(epoch);
-                self.send_receipt(id, now);
-            }
-        }
+        self.read_again(now);
         self.send_adverts(now);
         count
     }

@@ -145,10 +145,10 @@ impl Node {
         {
             peer.up_since = Some(now);
             self.events.push_back(Event::Up(id));
-            self.open_adverts(id, now);
             // A new member may be the other half of a loop.
             self.lan.loops.next_at = now;
         }
+        self.renew_adverts(id, now);
         // What the peer announced for this session may differ from before.
         self.publish_layout();
     }

@@ -191,6 +191,11 @@ impl Node {
 
     /// One of our own has gone round.
     fn came_back(&mut self, port: PortId, through: Place, now: Instant) {
+        if through == Place::Port(port) {
+            // It went round behind the port and not through us: closing it would end nothing, and let any host behind it
+            // close it. Storm control keeps such a loop at its site.
+            return self.drop_one(DropReason::Hairpin);
+        }
         let (port, must) = match through {
             Place::Port(other) => (port.max(other), true),
             Place::Peer(peer) => (port, self.is_larger(peer)),
