@@ -167,7 +167,7 @@ impl Node {
                 load: Load::default(),
             },
             lan: Lan {
-                adverts: Adverts::new(entropy.next_u32()),
+                adverts: Adverts::new(),
                 loops: LoopGuard::new(secret(entropy.as_mut()), now),
                 offences_at: now,
             },

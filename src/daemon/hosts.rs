@@ -117,7 +117,7 @@ impl Member {
                 kind: kind.into(),
                 place,
                 told: n.is_told,
-                router: n.binding.is_router,
+                router: n.binding.is_router == Some(true),
                 idle_s: n.idle.as_secs(),
             }
         });

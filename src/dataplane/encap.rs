@@ -233,12 +233,7 @@ pub(super) fn note_probe(
     let Some(probe) = Probe::read(&forward.frame) else {
         return plane.drops.count(DropReason::MalformedInner);
     };
-    // Ports and peers have allowances of their own: neither shall make the guard blind to the other.
-    let allowance = match place {
-        Place::Port(_) => &plane.probes.ports,
-        Place::Peer(_) => &plane.probes.peers,
-    };
-    if !allowance.admit(now) {
+    if !plane.probes.admit(place, now) {
         return plane.drops.count(DropReason::RateLimited);
     }
     exits.note(Note::Probe {

@@ -6,8 +6,14 @@
 //! reader that has come to some line needs those behind it, whatever was lost meanwhile. Lines are sent in order, a few
 //! messages ahead of what the reader has acknowledged, and again from there when no receipt comes.
 //!
+//! # Beginnings
+//! A reader draws an epoch when it begins to read, and says in each receipt which epoch of the other it knows. So a member
+//! that has lost its memory, by a restart or because it took the other for dead, is recognised by its first receipt, and both
+//! directions begin from the first line ([`Inbox::begin_anew`]). A journal has a name for each reader: under a new name,
+//! what was told under the old one counts no more.
+//!
 //! Memory: a line for each topic, and for each that was taken back until all readers have read that, at most
-//! [`MAX_GONE`]; above it the journal begins anew.
+//! [`MAX_GONE`]; above it the readers that lag begin anew.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,8 +32,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 const RATE: Duration = Duration::from_millis(20);
 
 /// What a member tells of its ports.
+#[derive(Default)]
 pub struct Journal {
-    id: u32,
     version: u64,
     lines: BTreeMap<u64, Item>,
     index: HashMap<Topic, u64>,
@@ -38,6 +44,8 @@ pub struct Journal {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reader {
     epoch: Option<u32>,
+    /// The journal's name for it.
+    name: u32,
     acknowledged: u64,
     sent: u64,
     /// Up to here there is nothing more for it.
@@ -60,6 +68,10 @@ pub struct Inbox {
     pub epoch: u32,
     /// Up to where.
     pub upto: u64,
+    /// Nothing has come since reading began.
+    is_waiting: bool,
+    /// The other has lost its memory: what it told before counts no more.
+    is_stale: bool,
 }
 
 /// What to do with a part of another's journal.
@@ -74,17 +86,6 @@ pub enum Reading {
 }
 
 impl Journal {
-    /// An empty journal; `id` is random.
-    pub fn new(id: u32) -> Journal {
-        Journal {
-            id,
-            version: 0,
-            lines: BTreeMap::new(),
-            index: HashMap::new(),
-            gone: 0,
-        }
-    }
-
     /// Writes what is told of a topic from now on.
     pub fn write(&mut self, item: Item) {
         let before = self.index.get(&item.topic).copied();
@@ -113,28 +114,46 @@ impl Journal {
         self.gone > MAX_GONE
     }
 
-    /// Drops lines of what was taken back that all readers have read, up to here. With too many left, the journal
-    /// begins anew under another name.
-    pub fn tidy(&mut self, all_have: u64, fresh_id: impl FnOnce() -> u32) {
+    /// Drops lines of what was taken back that all readers have read. With too many left, all of them go, and the readers
+    /// that have not read them begin anew, each under a fresh name.
+    pub fn tidy<'r>(
+        &mut self,
+        readers: impl Iterator<Item = &'r mut Reader>,
+        mut fresh: impl FnMut() -> u32,
+    ) {
         if self.gone == 0 {
             return;
         }
-        let too_many = self.gone > MAX_GONE;
-        let upto = if too_many { u64::MAX } else { all_have };
+        let readers: Vec<&mut Reader> = readers.collect();
+        let all_have = readers.iter().map(|r| self.known_to(r)).min();
+        self.drop_gone(all_have.unwrap_or(u64::MAX));
+        if !self.is_overfull() {
+            return;
+        }
+        let last = self.drop_gone(u64::MAX);
+        for reader in readers {
+            if self.known_to(reader) < last {
+                *reader = reader.anew(reader.epoch, fresh());
+            }
+        }
+    }
+
+    /// Drops lines of what was taken back up to here; gives the last of them.
+    fn drop_gone(&mut self, upto: u64) -> u64 {
         let Journal {
             lines, index, gone, ..
         } = self;
+        let mut last = 0;
         lines.retain(|version, item| {
             let drop = item.state == State::Gone && *version <= upto;
             if drop {
                 index.remove(&item.topic);
                 *gone -= 1;
+                last = *version;
             }
             !drop
         });
-        if too_many {
-            self.id = fresh_id();
-        }
+        last
     }
 
     /// The next message for a reader, if one is due: the element's items are written to `scratch`. What the reader has no
@@ -173,22 +192,23 @@ impl Journal {
         reader.owes_greeting = false;
         reader.next_at = now + RATE;
         reader.again_at = Some(now + AGAIN);
-        Some(Advert::new((self.id, from, upto), scratch))
+        Some(Advert::new((reader.name, from, upto), scratch))
     }
 
-    /// Takes a reader's receipt.
-    pub fn acknowledge(&self, reader: &mut Reader, receipt: Receipt, now: Instant) {
-        if reader.epoch != Some(receipt.epoch) {
-            // It has read nothing, or begins again.
-            *reader = Reader {
-                epoch: Some(receipt.epoch),
-                owes_greeting: true,
-                next_at: reader.next_at,
-                ..Reader::default()
-            };
+    /// Takes a reader's receipt; `fresh` is random, and the name of a journal that begins.
+    pub fn acknowledge(&self, reader: &mut Reader, receipt: Receipt, fresh: u32, now: Instant) {
+        let epoch = Some(receipt.epoch);
+        if reader.epoch.is_none() {
+            *reader = reader.anew(epoch, fresh);
             return;
         }
-        if receipt.journal != self.id || receipt.upto > self.version {
+        // It reads again, or has read something that was not for it: a part of a former life that came late.
+        let is_astray = receipt.journal != 0 && receipt.journal != reader.name;
+        if reader.epoch != epoch || is_astray {
+            *reader = reader.anew(epoch, reader.name);
+            return;
+        }
+        if receipt.upto > self.version {
             return;
         }
         if receipt.upto > reader.acknowledged {
@@ -224,6 +244,22 @@ impl Journal {
 }
 
 impl Reader {
+    /// Whom the journal knows by this epoch; 0 is nobody.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.unwrap_or(0)
+    }
+
+    /// One that has read nothing.
+    fn anew(&self, epoch: Option<u32>, name: u32) -> Reader {
+        Reader {
+            epoch,
+            name,
+            owes_greeting: true,
+            next_at: self.next_at,
+            ..Reader::default()
+        }
+    }
+
     fn rewind(&mut self) {
         // Without a first receipt the greeting itself may be lost.
         self.owes_greeting = self.acknowledged == 0;
@@ -235,39 +271,64 @@ impl Reader {
 }
 
 impl Inbox {
-    /// Begins to read anew.
+    /// Begins to read.
     pub fn new(epoch: u32) -> Inbox {
         Inbox {
             journal: None,
-            epoch,
+            epoch: epoch.max(1),
             upto: 0,
+            is_waiting: true,
+            is_stale: false,
         }
+    }
+
+    /// Whether nothing has come yet: one may have to ask again.
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// Reads everything again; what was told stays.
+    pub fn read_again(&mut self, epoch: u32) {
+        *self = Inbox {
+            journal: self.journal,
+            is_stale: self.is_stale,
+            ..Inbox::new(epoch)
+        };
+    }
+
+    /// Reads everything again from one that does not know us any more: what it told counts until it tells anew.
+    pub fn begin_anew(&mut self, epoch: u32) {
+        let is_stale = self.is_stale || self.journal.is_some();
+        *self = Inbox {
+            is_stale,
+            ..Inbox::new(epoch)
+        };
     }
 
     /// Says what to do with a part, and how far this has read then.
     pub fn read(&mut self, advert: &Advert<'_>) -> Reading {
         let is_other = self.journal != Some(advert.journal);
         let upto = if is_other { 0 } else { self.upto };
-        if advert.from > upto {
+        let is_next = advert.from <= upto && (is_other || self.is_waiting || advert.upto > upto);
+        if !is_next {
             return Reading::Skip;
         }
-        if !is_other && advert.upto <= upto {
-            return Reading::Skip;
-        }
-        let reading = match is_other {
-            true if self.journal.is_some() => Reading::TakeAnew,
-            _ => Reading::Take,
-        };
+        let is_anew = self.is_stale || is_other && self.journal.is_some();
         self.journal = Some(advert.journal);
         self.upto = advert.upto;
-        reading
+        (self.is_waiting, self.is_stale) = (false, false);
+        match is_anew {
+            true => Reading::TakeAnew,
+            false => Reading::Take,
+        }
     }
 
-    /// The receipt for what was read.
-    pub fn receipt(&self) -> Receipt {
+    /// The receipt for what was read; `knows` is the epoch of the other that our journal knows.
+    pub fn receipt(&self, knows: u32) -> Receipt {
         Receipt {
             journal: self.journal.unwrap_or(0),
             epoch: self.epoch,
+            knows,
             upto: self.upto,
         }
     }

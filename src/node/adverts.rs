@@ -27,8 +27,8 @@ pub(super) struct Adverts {
     peers: Vec<Correspondence>,
     scratch: Vec<u8>,
     reconcile_at: Instant,
-    /// How many MACs the table had pushed out when the journals were read last.
-    evictions: u64,
+    /// How much the table had lost of what members told when the journals were read last.
+    lost: u64,
 }
 
 /// Both directions with one peer.
@@ -40,13 +40,13 @@ struct Correspondence {
 }
 
 impl Adverts {
-    pub(super) fn new(journal: u32) -> Adverts {
+    pub(super) fn new() -> Adverts {
         Adverts {
-            journal: Journal::new(journal),
+            journal: Journal::default(),
             peers: Vec::new(),
             scratch: Vec::new(),
             reconcile_at: Instant::ZERO,
-            evictions: 0,
+            lost: 0,
         }
     }
 
@@ -98,7 +98,7 @@ impl Node {
     /// Asks again those whose journal has not begun.
     pub(super) fn ask_for_adverts(&mut self, id: PeerId, now: Instant) {
         let peer = self.lan.adverts.of(id);
-        if peer.is_open && peer.inbox.journal.is_none() {
+        if peer.is_open && peer.inbox.is_waiting() {
             self.send_receipt(id, now);
         }
     }
@@ -111,20 +111,26 @@ impl Node {
 
     fn send_receipt(&mut self, id: PeerId, now: Instant) {
         if self.has_adverts(id) {
-            let receipt = self.lan.adverts.of(id).inbox.receipt();
+            let peer = self.lan.adverts.of(id);
+            let receipt = peer.inbox.receipt(peer.reader.epoch());
             let body = control::write(Element::Receipt(receipt));
             self.send_control(id, &body, None, now);
         }
     }
 
-    /// A peer tells how far it has read.
+    /// A peer tells how far it has read. One that does not know that we read has lost its memory.
     pub(super) fn take_receipt(&mut self, id: PeerId, receipt: Receipt, now: Instant) {
+        let fresh = self.entropy.next_u32();
         let adverts = &mut self.lan.adverts;
         adverts.of(id);
-        if let Some(peer) = adverts.peers.get_mut(id.0 as usize)
-            && peer.is_open
-        {
-            adverts.journal.acknowledge(&mut peer.reader, receipt, now);
+        let Some(peer) = adverts.peers.get_mut(id.0 as usize).filter(|p| p.is_open) else {
+            return;
+        };
+        let journal = &adverts.journal;
+        journal.acknowledge(&mut peer.reader, receipt, fresh, now);
+        if receipt.knows == 0 && !peer.inbox.is_waiting() {
+            peer.inbox.begin_anew(self.entropy.next_u32());
+            self.send_receipt(id, now);
         }
     }
 
@@ -184,11 +190,15 @@ impl Node {
             }
             (Subject::Group(mac), state) => {
                 let subject = GroupSubject::Group(Key::new(segment, class, mac));
-                self.take_group(id, subject, state);
+                self.take_group(id, subject, state, now);
             }
             (Subject::Querier(family), state) => {
                 let subject = GroupSubject::Querier(segment, class, family);
-                self.take_group(id, subject, state);
+                self.take_group(id, subject, state, now);
+            }
+            (Subject::Routers(family), state) => {
+                let subject = GroupSubject::Routers(segment, class, family);
+                self.take_group(id, subject, state, now);
             }
         }
     }
@@ -218,14 +228,15 @@ impl Node {
             && home.is_some_and(|h| h.place() != place);
         if !is_elsewhere {
             let ip = address.ip;
+            let is_router = Some(is_router);
             let binding = Binding { ip, mac, is_router };
             switch.neighbors.note(address, binding, (place, true), now);
         }
     }
 
-    fn take_group(&self, id: PeerId, subject: GroupSubject, state: State) {
+    fn take_group(&self, id: PeerId, subject: GroupSubject, state: State, now: Instant) {
         match state {
-            State::There => self.plane.switch.groups.tell(subject, id),
+            State::There => self.plane.switch.groups.tell(subject, id, now),
             _ => self.plane.switch.groups.untell(subject, id),
         }
     }
@@ -288,7 +299,7 @@ impl Node {
         let state = match known {
             Some(n) if matches!(n.place, Place::Port(_)) => State::Bound {
                 mac: n.binding.mac,
-                is_router: n.binding.is_router,
+                is_router: n.binding.is_router == Some(true),
             },
             _ => State::Gone,
         };
@@ -370,7 +381,7 @@ impl Node {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             if self.lan.adverts.of(id).is_open {
                 let epoch = self.entropy.next_u32();
-                self.lan.adverts.of(id).inbox = Inbox::new(epoch);
+                self.lan.adverts.of(id).inbox.read_again(epoch);
                 self.send_receipt(id, now);
             }
         }
@@ -380,10 +391,10 @@ impl Node {
     pub(super) fn tidy_adverts(&mut self, now: Instant) {
         if now >= self.lan.adverts.reconcile_at {
             self.lan.adverts.reconcile_at = now + RECONCILE;
-            let (_, evictions) = self.plane.switch.table.moves_and_evictions();
+            let lost = self.plane.switch.table.lost();
             if self.plane.switch.table.limits().learning != Learning::Data {
                 self.reconcile(now);
-                if std::mem::replace(&mut self.lan.adverts.evictions, evictions) != evictions {
+                if std::mem::replace(&mut self.lan.adverts.lost, lost) != lost {
                     self.read_again(now);
                 }
             }
@@ -392,35 +403,16 @@ impl Node {
     }
 
     fn tidy_journal(&mut self) {
-        let entropy = &mut self.entropy;
-        let adverts = &mut self.lan.adverts;
-        let open = adverts.peers.iter().filter(|p| p.is_open);
-        let journal = &adverts.journal;
-        let all_have = open.map(|p| journal.known_to(&p.reader)).min();
-        let fresh = || entropy.next_u32();
-        adverts.journal.tidy(all_have.unwrap_or(u64::MAX), fresh);
+        let Adverts { journal, peers, .. } = &mut self.lan.adverts;
+        let open = peers.iter_mut().filter(|p| p.is_open);
+        journal.tidy(open.map(|p| &mut p.reader), || self.entropy.next_u32());
     }
 
     /// Forgets MACs and addresses that somebody wants forgotten, and asks the members again; gives how many MACs.
     pub fn flush_macs(&mut self, is_meant: impl Fn(Key, Place) -> bool, now: Instant) -> usize {
         let count = self.plane.switch.table.flush(&is_meant);
-        let is_of = |address: Address, place| {
-            let known = self.plane.switch.neighbors.get(address, now);
-            known.is_some_and(|n| is_meant(address.mac(n.binding.mac), place))
-        };
-        let meant: Vec<Address> = self
-            .plane
-            .switch
-            .neighbors
-            .entries(now)
-            .iter()
-            .filter(|n| is_of(n.address, n.place))
-            .map(|n| n.address)
-            .collect();
-        self.plane
-            .switch
-            .neighbors
-            .flush(|address, _| meant.contains(&address));
+        let neighbors = &self.plane.switch.neighbors;
+        neighbors.flush(|address, mac, place| is_meant(address.mac(mac), place));
         self.tell_news(now);
         self.read_again(now);
         self.send_adverts(now);
@@ -439,6 +431,11 @@ fn topic_of(subject: GroupSubject) -> Option<Topic> {
             segment,
             class,
             subject: Subject::Querier(family),
+        },
+        GroupSubject::Routers(segment, class, family) => Topic {
+            segment,
+            class,
+            subject: Subject::Routers(family),
         },
     })
 }

@@ -2,9 +2,9 @@
 //!
 //! # Why
 //! Two members on one LAN, each with a bridged port, make a ring of that LAN and the overlay, and one broadcast goes round
-//! for ever. Spanning tree finds that where bridges run it; this guard needs nothing of them. Every bridged port sends a
-//! probe every [`EVERY`]. Members hand what came in by their ports to the others, and a probe that comes back so went
-//! round. Of two members that see each other so, the one with the larger key closes its port; with two ports of one member
+//! for ever. Spanning tree finds that where bridges run it; this guard needs nothing of them. Every bridged port sends
+//! probes every [`EVERY`], without a tag and in its VLANs; where those are many, in those that are in use. Members hand
+//! what came in by their ports to the one that sent it, and a probe that comes back so went round. Of two members that see each other so, the one with the larger key closes its port; with two ports of one member
 //! the higher port is closed. A closed port goes on probing, so it notices the end of the loop.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,9 @@ use blake2::digest::{FixedOutput, KeyInit, Update};
 
 use super::{Event, Node};
 use crate::drops::DropReason;
+use crate::mesh::peer::Peer;
 use crate::place::{PeerId, Place, PortId};
-use crate::switch::layout::Port;
+use crate::switch::layout::{Layout, Port};
 use crate::switch::neighbors::{Address, Neighbor};
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::{Frame, Parts};
@@ -28,8 +29,12 @@ use crate::wire::vlan::{Tag, VlanClass};
 /// How often each port sends a probe.
 pub const EVERY: Duration = Duration::from_secs(2);
 /// A port is opened again when no probe has come back for this long.
-pub const CLEAR_AFTER: Duration = Duration::from_secs(5);
-/// Probes that come back through a member that should close its port, before we close ours.
+pub const CLEAR_AFTER: Duration = Duration::from_secs(7);
+/// A probe leaves so much earlier at most, by chance: nobody can keep sending just before it.
+const JITTER: u64 = 400_000;
+/// VLANs that are probed at once; with more, they take turns.
+const MOST_VLANS: usize = 32;
+/// Rounds in which probes come back through a member that should close its port, before we close ours.
 const PATIENCE: u32 = 3;
 /// Hosts that are asked at once.
 const MOST_ASKED: usize = 1024;
@@ -50,7 +55,9 @@ pub struct Loop {
 /// What came back by one port.
 #[derive(Default)]
 struct Sightings {
-    count: u32,
+    rounds: u32,
+    /// In which VLAN: it is probed again and again.
+    class: Option<VlanClass>,
     last: Instant,
     through: Option<Place>,
 }
@@ -60,6 +67,8 @@ pub(super) struct LoopGuard {
     secret: [u8; 32],
     pub(super) next_at: Instant,
     ports: BTreeMap<PortId, Sightings>,
+    /// How many VLANs had their turn.
+    turn: usize,
 }
 
 impl LoopGuard {
@@ -68,6 +77,7 @@ impl LoopGuard {
             secret,
             next_at: now,
             ports: BTreeMap::new(),
+            turn: 0,
         }
     }
 
@@ -105,7 +115,8 @@ impl Node {
         if now < self.lan.loops.next_at {
             return;
         }
-        self.lan.loops.next_at = now + EVERY;
+        let early = Duration::from_micros(u64::from(self.entropy.next_u32()) % JITTER);
+        self.lan.loops.next_at = now + EVERY.saturating_sub(early);
         let layout = self.plane.switch.layout();
         for port in layout.ports().iter().filter(|p| p.guards_loops) {
             let probe = Probe {
@@ -113,15 +124,12 @@ impl Node {
                 port: port.id.0,
                 proof: self.lan.loops.proof(port.id.0, round(now)),
             };
-            let class = if port.rule.carries(VlanClass::UNTAGGED) {
-                Some(VlanClass::UNTAGGED)
-            } else {
-                port.rule.vlans().first()
-            };
-            if let Some(class) = class {
-                self.emit((port, class), &probe.write(port.asking_mac()));
+            let probe = probe.write(port.asking_mac());
+            for class in self.probed(&layout, port) {
+                self.emit((port, class), &probe);
             }
         }
+        self.lan.loops.turn = self.lan.loops.turn.wrapping_add(MOST_VLANS);
         let clear = |s: &Sightings| now.since(s.last) >= CLEAR_AFTER;
         let sightings = self.lan.loops.ports.iter();
         let cleared: Vec<(PortId, Option<Place>)> = sightings
@@ -135,6 +143,28 @@ impl Node {
             }
             self.ask_hosts(port, now);
         }
+    }
+
+    /// The VLANs in which a port sends probes this time.
+    fn probed(&self, layout: &Layout, port: &Port) -> Vec<VlanClass> {
+        let own = port.rule.vlans();
+        let mut known: Vec<VlanClass> = own.iter().take(MOST_VLANS + 1).collect();
+        if known.len() > MOST_VLANS {
+            let domain = layout.domain(port.segment);
+            let used = domain.map(|d| d.counters.all()).unwrap_or_default();
+            known = used.into_iter().map(|(class, _)| class).collect();
+        }
+        let sighting = self.lan.loops.ports.get(&port.id);
+        let mut first = vec![VlanClass::UNTAGGED];
+        first.extend(sighting.and_then(|s| s.class));
+        let is_new = |class: &VlanClass| !first.contains(class);
+        let others: Vec<VlanClass> = known.into_iter().filter(is_new).collect();
+        let turn = self.lan.loops.turn.checked_rem(others.len()).unwrap_or(0);
+        let in_turn = others.iter().cycle().skip(turn).take(others.len());
+        first.dedup();
+        first.extend(in_turn.take(MOST_VLANS));
+        first.retain(|class| port.rule.carries(*class));
+        first
     }
 
     /// Asks by a port which hosts are behind it, when a loop through it has ended, here or at the other member: switches and
@@ -179,7 +209,7 @@ impl Node {
         now: Instant,
     ) {
         if probe.member == self.initials() && self.lan.loops.is_own(probe, now) {
-            return self.came_back(PortId(probe.port), place, now);
+            return self.came_back((PortId(probe.port), vlan.1), place, now);
         }
         let layout = self.plane.switch.layout();
         if let Place::Port(port) = place
@@ -190,7 +220,7 @@ impl Node {
     }
 
     /// One of our own has gone round.
-    fn came_back(&mut self, port: PortId, through: Place, now: Instant) {
+    fn came_back(&mut self, (port, class): (PortId, VlanClass), through: Place, now: Instant) {
         if through == Place::Port(port) {
             // It went round behind the port and not through us: closing it would end nothing, and let any host behind it
             // close it. Storm control keeps such a loop at its site.
@@ -201,9 +231,11 @@ impl Node {
             Place::Peer(peer) => (port, self.is_larger(peer)),
         };
         let seen = self.lan.loops.ports.entry(port).or_default();
-        seen.count += 1;
-        seen.last = now;
-        if seen.through.is_none() && (must || seen.count >= PATIENCE) {
+        if seen.rounds == 0 || round(seen.last) != round(now) {
+            seen.rounds += 1;
+        }
+        (seen.last, seen.class) = (now, Some(class));
+        if seen.through.is_none() && (must || seen.rounds >= PATIENCE) {
             seen.through = Some(through);
             self.close_port(port, through, true);
         }
@@ -215,7 +247,7 @@ impl Node {
     }
 
     fn close_port(&mut self, port: PortId, through: Place, is_blocked: bool) {
-        let mut layout = crate::switch::layout::Layout::clone(&self.plane.switch.layout());
+        let mut layout = Layout::clone(&self.plane.switch.layout());
         layout.block(port, is_blocked);
         self.plane.switch.publish(layout);
         if is_blocked {
@@ -230,7 +262,7 @@ impl Node {
         self.events.push_back(Event::Loop(event));
     }
 
-    /// Hands another's probe to the members, one of whom may have sent it.
+    /// Hands another's probe to the member that may have sent it.
     fn pass_on(
         &mut self,
         port: &Port,
@@ -249,7 +281,9 @@ impl Node {
         let parts = in_vlan(frame.parts, class);
         let mut scratch = Vec::new();
         for member in domain.peers.iter().filter(|m| m.vlans.contains(class)) {
-            let Some(peer) = self.peers.get(member.peer.0 as usize) else {
+            let peer = self.peers.get(member.peer.0 as usize);
+            let is_meant = |p: &&Peer| p.settings.key.as_bytes().starts_with(&probe.member);
+            let Some(peer) = peer.filter(is_meant) else {
                 continue;
             };
             let frame = (segment, &parts);

@@ -84,13 +84,35 @@ impl PerSecond {
     }
 }
 
-/// Probes that go to the control side.
-#[derive(Default)]
+/// Places that share an allowance are so many apart.
+const ALLOWANCES: usize = 64;
+
+/// Probes that go to the control side: a host or member that sends too many makes the guard blind for its own only.
 pub struct ProbeAllowance {
-    /// From our ports.
-    pub ports: PerSecond,
-    /// From peers.
-    pub peers: PerSecond,
+    ports: [PerSecond; ALLOWANCES],
+    peers: [PerSecond; ALLOWANCES],
+}
+
+impl Default for ProbeAllowance {
+    fn default() -> Self {
+        let new = || std::array::from_fn(|_| PerSecond::default());
+        ProbeAllowance {
+            ports: new(),
+            peers: new(),
+        }
+    }
+}
+
+impl ProbeAllowance {
+    /// Whether one more from this place may pass now.
+    pub fn admit(&self, place: Place, now: Instant) -> bool {
+        let (all, number) = match place {
+            Place::Port(port) => (&self.ports, usize::from(port.0)),
+            Place::Peer(peer) => (&self.peers, peer.0 as usize),
+        };
+        let one = all.get(number % ALLOWANCES);
+        one.is_some_and(|allowance| allowance.admit(now))
+    }
 }
 
 /// What all threads of a member share.

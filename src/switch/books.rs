@@ -1,6 +1,6 @@
 //! What the writers of the forwarding table keep beside its slots: who has how many, in which order they came, which moved.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::mac::{Frozen, Key, Moved, News};
@@ -10,7 +10,7 @@ use crate::time::Instant;
 
 /// The most MACs that wait to be told as held, and as moved.
 const MAX_FROZEN: usize = 64;
-/// The most keys of which somebody is told by name.
+/// The most keys of which somebody is told by name, and the most that are claimed in vain.
 const MAX_NEWS: usize = 4096;
 const NONE: u32 = u32::MAX;
 
@@ -73,6 +73,8 @@ pub(super) struct Books {
     moved: VecDeque<Moved>,
     /// The moves of those that have moved.
     pub(super) moves: HashMap<Key, Moves>,
+    /// Those that a member claims in vain.
+    pub(super) refused: HashSet<Key>,
     pub(super) news: NewsBox,
 }
 
@@ -86,6 +88,7 @@ impl Books {
             frozen: VecDeque::new(),
             moved: VecDeque::new(),
             moves: HashMap::new(),
+            refused: HashSet::new(),
             news: NewsBox::default(),
         }
     }
@@ -200,13 +203,22 @@ impl Books {
         walk.take(2 * self.lines.len()).count()
     }
 
-    /// Who pays when the whole table is full: the place that wants more, unless it has nothing yet.
-    pub(super) fn largest(&self, wanting: Place) -> Place {
-        if self.count(wanting) > 0 {
+    /// Who pays when the whole table is full: the place that wants more if it has its share of `total` already, else the
+    /// one that has most.
+    pub(super) fn payer(&self, wanting: Place, total: usize) -> Place {
+        let share = total / self.places.len().max(1);
+        if self.count(wanting) >= share.max(1) {
             return wanting;
         }
         let largest = self.places.iter().max_by_key(|(bits, o)| (o.count, **bits));
         largest.map_or(wanting, |(bits, _)| Place::from_bits(*bits))
+    }
+
+    /// Notes that a member claims a MAC in vain.
+    pub(super) fn refuse(&mut self, key: Key) {
+        if self.refused.len() < MAX_NEWS {
+            self.refused.insert(key);
+        }
     }
 
     pub(super) fn freeze(&mut self, frozen: Frozen) {
@@ -237,15 +249,23 @@ impl Books {
         from..to
     }
 
-    /// Those that need not be held any longer.
-    pub(super) fn take_served(&mut self, now: Instant) -> Vec<Key> {
+    /// Those that need not be held any longer. Moves of long ago are forgotten with their MACs.
+    pub(super) fn take_served(&mut self, now: Instant, is_known: impl Fn(Key) -> bool) -> Vec<Key> {
         let mut served = Vec::new();
-        for (key, moves) in &mut self.moves {
+        self.moves.retain(|key, moves| {
             if moves.has_served(now) {
                 moves.held_until = None;
                 served.push(*key);
             }
-        }
+            !moves.is_over(now) || is_known(*key)
+        });
         served
+    }
+
+    /// Keeps fewer moves than this, and the held ones.
+    pub(super) fn make_room_for_moves(&mut self, most: usize) {
+        if self.moves.len() >= most {
+            self.moves.retain(|_, moves| moves.held_until.is_some());
+        }
     }
 }

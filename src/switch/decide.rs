@@ -228,7 +228,8 @@ impl Switch {
         self.table.learn(seen.key(source), home, now)?;
         // The answer to a question of ours: what it says was heard, and it is for nobody else.
         let is_ours = seen.destination == port.asking_mac();
-        if let Some(answer) = self.converse(seen, port.id, now)?.filter(|_| !is_ours) {
+        let from = (port.id, port.is_isolated);
+        if let Some(answer) = self.converse(seen, from, now)?.filter(|_| !is_ours) {
             return Ok((Targets::Back(answer), None, home));
         }
         let known = self.known(seen, now);
@@ -284,7 +285,9 @@ impl Switch {
         self.note_outcome(&seen, &decided, From::Peer);
         let (targets, audience, source) = decided?;
         // What is behind isolated ports is told; until it is, nobody is sure.
-        let is_told = source.is_told() || self.table.limits().learning == Learning::Data;
+        let is_told = source.is_told()
+            || source.is_pinned()
+            || self.table.limits().learning == Learning::Data;
         let is_isolated = source.is_isolated() || !is_told;
         Ok(seen.forward((frame.parts, targets), audience, is_isolated))
     }

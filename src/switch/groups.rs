@@ -2,11 +2,13 @@
 //!
 //! # Why
 //! A video stream to a group would otherwise fill the uplink of every site. Hosts say what they listen to when a querier
-//! asks; so where nobody asks, nobody's silence means anything, and everything is flooded. With a querier in the VLAN,
-//! a group goes to the places that asked for it and to those behind which a querier is. What hosts say goes to queriers
-//! only: a host that hears another ask for its group keeps quiet itself.
+//! asks; so where nobody asks, nobody's silence means anything, and everything is flooded, and also until hosts had the
+//! time to answer the first question. With a querier in the VLAN, a group goes to the places that asked for it and to
+//! those behind which a querier or another router for multicast is. What hosts say goes to queriers only: a host that hears
+//! another ask for its group keeps quiet itself.
 //!
-//! Members tell each other what their ports listen to. Memory: at most [`MAX_GROUPS`] groups for each place.
+//! Members tell each other what their ports listen to. Memory: at most [`MAX_GROUPS`] groups for each place in a VLAN, and
+//! [`MAX_OF_PLACE`] in all; a place that has more gets everything, as one with a router does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +22,14 @@ use crate::wire::membership::{Family, Membership, Scope};
 use crate::wire::segment::SegmentId;
 use crate::wire::vlan::VlanClass;
 
-/// Groups that one place may ask for.
+/// Groups that one place may ask for in one VLAN.
 pub const MAX_GROUPS: usize = 1024;
+/// Groups that one place may ask for in all VLANs.
+pub const MAX_OF_PLACE: usize = 4 * MAX_GROUPS;
+/// Until hosts have answered a first question, their silence means nothing (RFC 3376 section 8.3).
+const ANSWERS: Duration = Duration::from_secs(10);
+/// The longest time between two questions that is believed.
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long a host's word counts (RFC 3376 section 8.4).
 const LISTENS: Duration = Duration::from_secs(260);
 /// How long a querier counts without asking again (RFC 3376 section 8.5).
@@ -36,6 +44,20 @@ pub enum Subject {
     Group(Key),
     /// Everything for groups of this family: a querier is there.
     Querier(SegmentId, VlanClass, Family),
+    /// The same: a router that does not ask is there, or too many listeners.
+    Routers(SegmentId, VlanClass, Family),
+}
+
+impl Subject {
+    /// Its VLAN, as counts go by it.
+    fn vlan(&self) -> (u32, VlanClass) {
+        match self {
+            Subject::Group(key) => (key.segment(), key.class()),
+            Subject::Querier(segment, class, _) | Subject::Routers(segment, class, _) => {
+                (segment.get(), *class)
+            }
+        }
+    }
 }
 
 /// Who gets frames for a group.
@@ -43,6 +65,7 @@ pub enum Subject {
 pub struct Audience {
     listeners: Option<Arc<Vec<Place>>>,
     queriers: Option<Arc<Vec<Place>>>,
+    routers: Option<Arc<Vec<Place>>>,
 }
 
 impl Audience {
@@ -51,18 +74,73 @@ impl Audience {
         let has = |places: &Option<Arc<Vec<Place>>>| {
             places.as_ref().is_some_and(|all| all.contains(&place))
         };
-        has(&self.listeners) || has(&self.queriers)
+        has(&self.listeners) || has(&self.queriers) || has(&self.routers)
     }
+}
+
+impl Asking {
+    fn since(now: Instant) -> Asking {
+        Asking {
+            since: now,
+            interval: Duration::ZERO,
+            is_answered: false,
+        }
+    }
+}
+
+/// How long a word counts where it is asked for so often: two questions may be lost, and hosts take their time.
+fn twice(interval: Duration) -> Duration {
+    interval * 2 + ANSWERS
 }
 
 /// Until when each place counts; `None` is until it is taken back.
 type Until = HashMap<Place, Option<Instant>>;
 
+/// Where questions come from in a VLAN.
+#[derive(Clone, Copy)]
+struct Asking {
+    /// Since when.
+    since: Instant,
+    /// How long there may be between two.
+    interval: Duration,
+    /// Whether hosts had the time to answer.
+    is_answered: bool,
+}
+
+/// A VLAN of a segment.
+type Vlan = (u32, VlanClass);
+
 #[derive(Default)]
 struct Books {
     subjects: HashMap<Subject, Until>,
-    counts: HashMap<Place, usize>,
+    /// In a VLAN, and in all.
+    counts: HashMap<(Place, Option<Vlan>), usize>,
+    asking: HashMap<Subject, Asking>,
     news: Vec<Subject>,
+}
+
+impl Books {
+    /// How long there may be between two questions to those of a family in a VLAN.
+    fn interval(&self, querier: Subject) -> Duration {
+        self.asking
+            .get(&querier)
+            .map_or(Duration::ZERO, |a| a.interval)
+    }
+
+    fn has_room(&self, place: Place, vlan: Vlan) -> bool {
+        let count = |of| self.counts.get(&(place, of)).copied().unwrap_or(0);
+        count(Some(vlan)) < MAX_GROUPS && count(None) < MAX_OF_PLACE
+    }
+
+    fn count(&mut self, place: Place, vlan: Vlan, by: isize) {
+        for of in [Some(vlan), None] {
+            let count = self.counts.entry((place, of)).or_default();
+            *count = count.saturating_add_signed(by);
+            if *count == 0 {
+                self.counts.remove(&(place, of));
+            }
+        }
+    }
 }
 
 /// Who listens to what.
@@ -87,16 +165,25 @@ impl GroupTable {
         place: Place,
         now: Instant,
     ) {
+        let querier = |family| Subject::Querier(segment, class, family);
         match membership {
-            Membership::Query(family) => {
-                let subject = Subject::Querier(segment, class, *family);
-                self.set(subject, place, Some(now + ASKS));
+            Membership::Query(family, interval) => {
+                let subject = querier(*family);
+                let lasts = self.asked(subject, *interval, now);
+                self.set((subject, *family), place, Some(now + ASKS.max(lasts)), now);
             }
-            Membership::Report(_, groups) => {
+            Membership::GroupQuery(_) => {}
+            Membership::Router(family) => {
+                let subject = Subject::Routers(segment, class, *family);
+                self.set((subject, *family), place, Some(now + ASKS), now);
+            }
+            Membership::Report(family, groups) => {
+                let lasts = twice(self.lock().interval(querier(*family)));
+                let until = now + LISTENS.max(lasts);
                 for (group, listens) in groups {
                     let subject = Subject::Group(Key::new(segment, class, *group));
                     match listens {
-                        true => self.set(subject, place, Some(now + LISTENS)),
+                        true => self.set((subject, *family), place, Some(until), now),
                         false => self.last_call(subject, place, now),
                     }
                 }
@@ -104,9 +191,22 @@ impl GroupTable {
         }
     }
 
+    /// Notes how often somebody asks; gives how long a question counts.
+    fn asked(&self, subject: Subject, interval: Duration, now: Instant) -> Duration {
+        let mut books = self.lock();
+        let asking = books.asking.entry(subject).or_insert(Asking::since(now));
+        asking.interval = interval.min(MAX_INTERVAL);
+        twice(asking.interval)
+    }
+
     /// Takes what a member tells: it stays until it is taken back.
-    pub fn tell(&self, subject: Subject, peer: PeerId) {
-        self.set(subject, Place::Peer(peer), None);
+    pub fn tell(&self, subject: Subject, peer: PeerId, now: Instant) {
+        let family = match subject {
+            Subject::Querier(_, _, family) | Subject::Routers(_, _, family) => family,
+            Subject::Group(key) if key.mac().0[0] == 0x33 => Family::V6,
+            Subject::Group(_) => Family::V4,
+        };
+        self.set((subject, family), Place::Peer(peer), None, now);
     }
 
     /// A member takes something back.
@@ -115,21 +215,41 @@ impl GroupTable {
         self.remove(&mut books, subject, Place::Peer(peer));
     }
 
-    fn set(&self, subject: Subject, place: Place, until: Option<Instant>) {
+    fn set(
+        &self,
+        (subject, family): (Subject, Family),
+        place: Place,
+        until: Option<Instant>,
+        now: Instant,
+    ) {
         let mut books = self.lock();
-        let Books {
-            subjects, counts, ..
-        } = &mut *books;
+        let subjects = &mut books.subjects;
         if let Some(known) = subjects.get_mut(&subject).and_then(|u| u.get_mut(&place)) {
-            *known = until;
+            // What a member told stays until it takes it back, whatever passes.
+            *known = known.and(until);
             return;
         }
-        let count = counts.entry(place).or_default();
-        if *count >= MAX_GROUPS {
-            return;
+        let vlan = subject.vlan();
+        let mut subject = subject;
+        if let Subject::Group(key) = subject
+            && !books.has_room(place, vlan)
+        {
+            let Some(segment) = SegmentId::new(key.segment()) else {
+                return;
+            };
+            subject = Subject::Routers(segment, key.class(), family);
+            let known = books.subjects.get_mut(&subject);
+            if let Some(known) = known.and_then(|u| u.get_mut(&place)) {
+                *known = known.and(until);
+                return;
+            }
         }
-        *count += 1;
-        subjects.entry(subject).or_default().insert(place, until);
+        if let Subject::Querier(..) = subject {
+            books.asking.entry(subject).or_insert(Asking::since(now));
+        }
+        books.count(place, vlan, 1);
+        let places = books.subjects.entry(subject).or_default();
+        places.insert(place, until);
         self.publish(&mut books, subject, place);
     }
 
@@ -150,19 +270,25 @@ impl GroupTable {
         }
         if until.is_empty() {
             books.subjects.remove(&subject);
+            books.asking.remove(&subject);
         }
-        if let Some(count) = books.counts.get_mut(&place) {
-            *count -= 1;
-            if *count == 0 {
-                books.counts.remove(&place);
-            }
-        }
+        books.count(place, subject.vlan(), -1);
         self.publish(books, subject, place);
     }
 
     /// Lets readers see who counts for a subject now.
     fn publish(&self, books: &mut Books, subject: Subject, changed: Place) {
-        match books.subjects.get(&subject) {
+        self.let_see(books, subject);
+        if matches!(changed, Place::Port(_)) && !books.news.contains(&subject) {
+            books.news.push(subject);
+            self.has_news.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn let_see(&self, books: &Books, subject: Subject) {
+        let asking = books.asking.get(&subject);
+        let counts = |_: &&Until| asking.is_none_or(|a| a.is_answered);
+        match books.subjects.get(&subject).filter(counts) {
             Some(until) => {
                 let places = Arc::new(until.keys().copied().collect());
                 self.places.pin().insert(subject, places);
@@ -170,10 +296,6 @@ impl GroupTable {
             None => {
                 self.places.pin().remove(&subject);
             }
-        }
-        if matches!(changed, Place::Port(_)) && !books.news.contains(&subject) {
-            books.news.push(subject);
-            self.has_news.store(true, Ordering::Relaxed);
         }
     }
 
@@ -192,6 +314,9 @@ impl GroupTable {
         Some(Audience {
             listeners: places.get(&group).cloned(),
             queriers: Some(queriers.clone()),
+            routers: places
+                .get(&Subject::Routers(segment, class, family))
+                .cloned(),
         })
     }
 
@@ -206,12 +331,29 @@ impl GroupTable {
         Some(Audience {
             listeners: None,
             queriers: Some(queriers.clone()),
+            routers: places
+                .get(&Subject::Routers(segment, class, family))
+                .cloned(),
         })
     }
 
     /// Forgets what was said too long ago.
     pub fn sweep(&self, now: Instant) {
         self.remove_where(|_, until| until.is_some_and(|at| at <= now));
+        let mut books = self.lock();
+        let due = books
+            .asking
+            .iter_mut()
+            .filter(|(_, a)| !a.is_answered && now.since(a.since) >= ANSWERS);
+        let due: Vec<Subject> = due
+            .map(|(subject, asking)| {
+                asking.is_answered = true;
+                *subject
+            })
+            .collect();
+        for subject in due {
+            self.let_see(&books, subject);
+        }
     }
 
     /// Forgets everything of a place.

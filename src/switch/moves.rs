@@ -26,7 +26,9 @@ pub(super) struct Moves {
     recent: u32,
     /// When the first of the recent ones was.
     since: Instant,
-    /// Where it was before that.
+    /// When it was claimed by another place last, or may be again.
+    contested: Instant,
+    /// Where it was before all that.
     home: Place,
 }
 
@@ -49,6 +51,7 @@ impl Moves {
             held_until: None,
             recent: 0,
             since: Instant::ZERO,
+            contested: Instant::ZERO,
             home,
         }
     }
@@ -58,6 +61,11 @@ impl Moves {
         self.held_until.is_some_and(|until| until <= now)
     }
 
+    /// Whether the last was so long ago that it does not matter any more.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now.since(self.contested) > WINDOW
+    }
+
     /// Decides about a move. Whoever claims another's MAC cannot choose where it is held: that is where it was before the
     /// moves began, as soon as it is heard or found there.
     pub(super) fn judge(&mut self, (from, to): (Place, Place), now: Instant) -> Verdict {
@@ -65,9 +73,13 @@ impl Moves {
         self.held_until = None;
         if self.recent == 0 || now.since(self.since) > WINDOW {
             self.since = now;
-            self.home = from;
             self.recent = 0;
+            // A place is its home when nobody has contested that for so long.
+            if self.is_over(now) {
+                self.home = from;
+            }
         }
+        self.contested = now;
         let verdict = match self.recent < MOST {
             true => Verdict::Follow,
             false if self.home == to => Verdict::Return,
@@ -77,6 +89,7 @@ impl Moves {
             self.recent += 1;
         } else {
             self.held_until = Some(now + WINDOW);
+            self.contested = now + WINDOW;
             self.recent = 0;
         }
         self.total += u32::from(verdict != Verdict::Hold);

@@ -3,9 +3,10 @@
 //! # Why
 //! A question "who has this address?" goes to everybody, and a LAN of many hosts is full of them. Members see the answers
 //! pass and tell each other, so most questions are answered where they are asked. The rules: answer when it is known
-//! and the MAC is where it was; let the question go when not; answer who wants a taken address for itself, and never the
-//! owner asking for its own; and let everybody hear who asks with an address or a MAC that is new, for what they
-//! remember of it is wrong. What is known ages, and before it does, its host is asked.
+//! and the MAC is where it was; let the question go when not; answer who wants a taken address for itself while its owner
+//! was heard lately, and never the owner asking for its own; and let everybody hear who asks with an address or a MAC that
+//! is new, for what they remember of it is wrong. Where an address changes hands while the former owner is still there, one
+//! of both lies, and questions go to both. What is known ages, and before it does, its host is asked.
 //!
 //! Memory: about 100 bytes for each address; at most as many for each place as it may have MACs.
 
@@ -27,7 +28,8 @@ use crate::wire::vlan::VlanClass;
 const QUARREL: Duration = Duration::from_secs(180);
 /// The most of everything that waits to be told.
 const MAX_WAITING: usize = 1024;
-/// A question to a host on the port where it was heard this lately is left to that port's own network.
+/// A question to a host that was heard this lately on the same port is left to that port's own network, and who wants its
+/// address for itself is refused.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// An address in a VLAN of a segment.
@@ -148,6 +150,8 @@ impl NeighborTable {
             return false;
         };
         let (known, from) = (entry.binding, entry.place);
+        // A question says nothing of whether who asks is a router: that stays as it was.
+        let binding = binding.or_as(&known);
         let is_same = known == binding && from == place;
         let quarrel = (known.mac != binding.mac)
             .then(|| entry.change_hands(address, (binding.mac, place), now))
@@ -163,7 +167,12 @@ impl NeighborTable {
         }
         if from != place {
             leave(&mut inner.counts, from);
-            *inner.counts.entry(place).or_default() += 1;
+            let count = inner.counts.entry(place).or_default();
+            *count += 1;
+            // To move is no way to have more.
+            if *count > self.per_place {
+                inner.remove(&address);
+            }
         }
         if !is_same {
             self.tell_news(&mut inner, address, [from, place]);
@@ -181,11 +190,11 @@ impl NeighborTable {
         }
     }
 
-    /// What becomes of a question that came in by a port.
+    /// What becomes of a question that came in by a port, which may be isolated.
     pub fn react(
         &self,
         (query, address): (&Query, Address),
-        from: PortId,
+        (from, is_isolated): (PortId, bool),
         table: &ForwardingTable,
         now: Instant,
     ) -> Reaction {
@@ -193,17 +202,33 @@ impl NeighborTable {
         let Some(entry) = inner.entries.get(&address) else {
             return Reaction::Pass;
         };
-        let home = table.look_up(address.mac(entry.binding.mac), now);
-        let is_where_it_was = home.is_some_and(|h| h.place() == entry.place);
-        // Who has it may ask for it: nobody shall tell it that it is taken.
-        if !is_where_it_was || entry.binding.mac == query.mac || self.is_old(entry, now) {
+        let lives = |mac, place| {
+            let home = table.look_up(address.mac(mac), now);
+            home.filter(|h| h.place() == place)
+        };
+        let Some(home) = lives(entry.binding.mac, entry.place) else {
+            return Reaction::Pass;
+        };
+        let rival = entry.former.filter(|(mac, ..)| *mac != entry.binding.mac);
+        let is_contested = rival.is_some_and(|(mac, place, _)| lives(mac, place).is_some());
+        // Between isolated hosts there may be somebody who answers for all of them.
+        if is_contested || is_isolated && home.is_isolated() {
             return Reaction::Pass;
         }
+        // Who has it may ask for it: nobody shall tell it that it is taken.
+        if entry.binding.mac == query.mac || self.is_old(entry, now) {
+            return Reaction::Pass;
+        }
+        let is_fresh = now.since(entry.seen) < FRESH;
         if entry.place == Place::Port(from) {
-            return match now.since(entry.seen) < FRESH {
+            return match is_fresh {
                 true => Reaction::Rest,
                 false => Reaction::Pass,
             };
+        }
+        // Who wants it for itself may be meant to succeed a host that has died.
+        if query.asker.is_none() && !is_fresh {
+            return Reaction::Pass;
         }
         Answer::new(query, &entry.binding).map_or(Reaction::Pass, Reaction::Answer)
     }
@@ -227,8 +252,8 @@ impl NeighborTable {
     }
 
     /// Forgets what somebody wants forgotten.
-    pub fn flush(&self, is_meant: impl Fn(Address, Place) -> bool) {
-        self.remove_where(|address, entry| is_meant(*address, entry.place));
+    pub fn flush(&self, is_meant: impl Fn(Address, Mac, Place) -> bool) {
+        self.remove_where(|address, e| is_meant(*address, e.binding.mac, e.place));
     }
 
     fn remove_where(&self, is_meant: impl Fn(&Address, &Entry) -> bool) {

@@ -11,14 +11,14 @@ use crate::wire::membership::Membership;
 use crate::wire::neighbor::{Answer, Talk};
 
 impl Switch {
-    /// Takes what a frame from a port says of addresses; gives the answer to what it asks, if that is known.
+    /// Takes what a frame from a port, isolated or not, says of addresses; gives the answer to what it asks, if that is known.
     ///
     /// # Errors
     /// [`DropReason::Suppressed`] when who is asked hears it anyway.
     pub(super) fn converse(
         &self,
         seen: &Seen<'_, '_, '_>,
-        from: PortId,
+        from: (PortId, bool),
         now: Instant,
     ) -> Result<Option<Answer>, DropReason> {
         if !seen.domain.rules.answers_neighbors {
@@ -78,8 +78,8 @@ impl Switch {
         };
         self.groups.hear(vlan, &membership, seen.place, now);
         match membership {
-            Membership::Query(_) => None,
             Membership::Report(family, _) => self.groups.queriers(vlan, family),
+            _ => None,
         }
     }
 }

@@ -10,7 +10,8 @@
 //! A MAC is *heard* when a frame of it comes, and ages. It is *told* when a member advertises it, and stays until that
 //! member takes it back or leaves. It is *pinned* by the configuration, and stays for ever. A heard MAC of our ports that
 //! comes, moves or goes is *news*, which the control side tells the others ([`ForwardingTable::take_news`]). Claims of
-//! several members to one MAC are ordered by a sequence number that each new claim raises (RFC 7432 section 15).
+//! several members to one MAC are ordered by a sequence number that each new claim raises (RFC 7432 section 15), compared in
+//! a circle (RFC 1982): there is always a higher one, so nobody can take the last.
 //!
 //! Memory: 66 bytes for each of [`Limits::total`] entries, from the start, its key of 11 bytes among them; and about 100
 //! for each MAC that has moved lately.
@@ -90,6 +91,7 @@ pub struct ForwardingTable {
     has_news: AtomicBool,
     moves: AtomicU64,
     evictions: AtomicU64,
+    lost: AtomicU64,
     /// Frames whose source no member has advertised, where only advertised ones are learned.
     unadvertised: AtomicU64,
 }
@@ -106,6 +108,7 @@ impl ForwardingTable {
             has_news: AtomicBool::new(false),
             moves: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             unadvertised: AtomicU64::new(0),
         };
         for (key, home) in pinned {
@@ -175,7 +178,11 @@ impl ForwardingTable {
                 return Err(DropReason::SourceElsewhere);
             }
             if known.is_held() && !is_old && !has_left(&found, now) {
-                return Ok(home);
+                // Others take it for what is known of it there: by another's MAC nobody gets out of isolation.
+                return match home.is_isolated() && !known.is_isolated() {
+                    true => Err(DropReason::SourceElsewhere),
+                    false => Ok(home),
+                };
             }
         }
         if told_only {
@@ -205,7 +212,7 @@ impl ForwardingTable {
         // A claim of ours is above all that were before; what a peer's frame shows, it will number itself.
         let seq = books.seq(found.slot);
         let seq = match place {
-            Place::Port(_) => seq.saturating_add(1),
+            Place::Port(_) => seq.wrapping_add(1),
             Place::Peer(_) => seq,
         };
         if is_old {
@@ -222,7 +229,12 @@ impl ForwardingTable {
         (home, seq): (Home, u32),
         now: Instant,
     ) {
-        let from = Home::from_bits(found.value).place();
+        let known = Home::from_bits(found.value);
+        let from = known.place();
+        if known.is_told() && !home.is_told() {
+            // Its member does not know that this was forgotten.
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
         let is_held = books
             .moves
             .get(&key)
@@ -238,11 +250,12 @@ impl ForwardingTable {
 
     fn insert(&self, books: &mut Books, key: Key, (home, seq): (Home, u32), now: Instant) {
         if books.total() >= self.limits.total {
-            let victim = books.largest(home.place());
+            let victim = books.payer(home.place(), self.limits.total);
             self.evict_from(books, victim);
         }
         let entry = (key.bits(), self.hash(key));
         let put = || self.slots.insert(entry, home.bits(), now.as_micros());
+        // Both buckets are full, and so are those that their entries could go to.
         let Some(slot) = put().or_else(|| {
             let hash_of = |key| self.hash(Key::from_bits(key));
             let (from, to) = self.slots.make_room(entry.1, hash_of)?;
@@ -250,6 +263,7 @@ impl ForwardingTable {
             put()
         }) else {
             self.evictions.fetch_add(1, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         };
         books.enter(slot, home.place(), seq);
@@ -266,6 +280,9 @@ impl ForwardingTable {
     /// Removes the oldest entry of one place.
     fn evict_from(&self, books: &mut Books, place: Place) {
         if let Some(slot) = books.oldest(place) {
+            let is_told = |found: Found| Home::from_bits(found.value).is_told();
+            let was_told = self.slots.at(slot).is_some_and(|(_, f)| is_told(f));
+            self.lost.fetch_add(u64::from(was_told), Ordering::Relaxed);
             self.remove(books, slot);
             self.evictions.fetch_add(1, Ordering::Relaxed);
         }
@@ -279,7 +296,10 @@ impl ForwardingTable {
         let place = Home::from_bits(found.value).place();
         self.slots.remove(slot);
         books.leave(slot, place);
-        books.moves.remove(&key);
+        if books.refused.remove(&key) {
+            // Another's claim to it may count now.
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
         self.tell_news(books, key, place);
     }
 
@@ -303,6 +323,7 @@ impl ForwardingTable {
             return false;
         }
         let from = known.place();
+        books.make_room_for_moves(self.slots.slots());
         let moves = books.moves.entry(key).or_insert_with(|| Moves::from(from));
         let verdict = moves.judge((from, to), now);
         if verdict != Verdict::Hold {
@@ -330,7 +351,12 @@ impl ForwardingTable {
         };
         let known = Home::from_bits(found.value);
         if known.is_pinned() {
-            return known.place() == place;
+            let is_there = known.place() == place;
+            if is_there {
+                let home = known.isolated(claim.is_isolated);
+                self.slots.set(found.slot, home.bits());
+            }
+            return is_there;
         }
         if known.place() == place {
             self.slots
@@ -340,10 +366,12 @@ impl ForwardingTable {
         }
         let seq = books.seq(found.slot);
         let is_ours_or_told = known.is_told() || matches!(known.place(), Place::Port(_));
-        let wins = claim.seq > seq || claim.seq == seq && claim.outranks && is_ours_or_told;
+        let is_newer = claim.seq.wrapping_sub(seq).cast_signed() > 0;
+        let wins = is_newer || claim.seq == seq && claim.outranks && is_ours_or_told;
         let is_old = self.is_old(&found, now);
         let moves = is_old || wins && self.follow(&mut books, (key, &found), place, now);
         if !moves {
+            books.refuse(key);
             return false;
         }
         self.settle(&mut books, (key, &found), (home, claim.seq), now);
@@ -400,10 +428,11 @@ impl ForwardingTable {
             if let Some((_, found)) = self.slots.at(slot)
                 && self.is_old(&found, now)
             {
-                self.remove(&mut books, slot);
+                self.remove_for_good(&mut books, slot);
             }
         }
-        for key in books.take_served(now) {
+        let is_known = |key| self.find(key).is_some();
+        for key in books.take_served(now, is_known) {
             if let Some(found) = self.find(key) {
                 let home = Home::from_bits(found.value).held(false);
                 self.slots.set(found.slot, home.bits());
@@ -415,8 +444,16 @@ impl ForwardingTable {
     pub fn forget(&self, place: Place) {
         let mut books = self.lock();
         while let Some(slot) = books.oldest(place) {
-            self.remove(&mut books, slot);
+            self.remove_for_good(&mut books, slot);
         }
+    }
+
+    /// Removes an entry and what is known of its moves.
+    fn remove_for_good(&self, books: &mut Books, slot: usize) {
+        if let Some((key, _)) = self.slots.at(slot) {
+            books.moves.remove(&Key::from_bits(key));
+        }
+        self.remove(books, slot);
     }
 
     /// Forgets what somebody wants forgotten; gives how many MACs that were. What is pinned stays.
@@ -427,7 +464,7 @@ impl ForwardingTable {
             if let Some((key, found)) = self.slots.at(slot) {
                 let home = Home::from_bits(found.value);
                 if !home.is_pinned() && is_meant(Key::from_bits(key), home.place()) {
-                    self.remove(&mut books, slot);
+                    self.remove_for_good(&mut books, slot);
                     count += 1;
                 }
             }
@@ -487,6 +524,11 @@ impl ForwardingTable {
             self.moves.load(Ordering::Relaxed),
             self.evictions.load(Ordering::Relaxed),
         )
+    }
+
+    /// How often something that members told was forgotten or not taken, and may be so: it has to be read again.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Frames whose source no member has advertised, where only advertised ones are learned.

@@ -2,9 +2,9 @@
 //!
 //! Value of the control element 6: `journal 4 · from 8 · upto 8` and items of `kind 1 · segment 3 · VLAN 2 · subject · state`.
 //! Kinds: 1 a MAC (6; state: claim number 4, flags 1) · 2 an IPv4 address (4; MAC 6, flags 1) · 3 an IPv6 address (16; MAC 6,
-//! flags 1) · 4 a group (MAC 6) · 5 queriers (family 1). With the highest bit of the kind set it is taken back, and there is no
-//! state. Value of element 7, the receipt: `journal 4 · epoch 4 · upto 8`. The idea of types, claim numbers and flags is that
-//! of EVPN (RFC 7432, RFC 9161); [`crate::mesh::journal`] says how they arrive.
+//! flags 1) · 4 a group (MAC 6) · 5 queriers, 6 other routers for multicast (family 1). With the highest bit of the kind set it is taken back, and there is no
+//! state. Value of element 7, the receipt: `journal 4 · epoch 4 · known epoch 4 ·
+//! upto 8`. The idea of types, claim numbers and flags is that of EVPN (RFC 7432, RFC 9161); [`crate::mesh::journal`] says how they arrive.
 
 use std::net::IpAddr;
 
@@ -19,6 +19,7 @@ const IPV4: u8 = 2;
 const IPV6: u8 = 3;
 const GROUP: u8 = 4;
 const QUERIER: u8 = 5;
+const ROUTERS: u8 = 6;
 const TAKEN_BACK: u8 = 0x80;
 const ISOLATED: u8 = 1;
 const ROUTER: u8 = 1;
@@ -34,6 +35,8 @@ pub enum Subject {
     Group(Mac),
     /// A querier.
     Querier(Family),
+    /// Another router for multicast, or more listeners than can be told.
+    Routers(Family),
 }
 
 /// A subject and the VLAN that it is in.
@@ -88,6 +91,7 @@ impl Item {
             Subject::Address(IpAddr::V6(_)) => IPV6,
             Subject::Group(_) => GROUP,
             Subject::Querier(_) => QUERIER,
+            Subject::Routers(_) => ROUTERS,
         };
         let at = out.len();
         out.push(kind);
@@ -97,7 +101,9 @@ impl Item {
             Subject::Mac(mac) | Subject::Group(mac) => out.extend_from_slice(&mac.0),
             Subject::Address(IpAddr::V4(ip)) => out.extend_from_slice(&ip.octets()),
             Subject::Address(IpAddr::V6(ip)) => out.extend_from_slice(&ip.octets()),
-            Subject::Querier(family) => out.push(u8::from(family == Family::V6)),
+            Subject::Querier(family) | Subject::Routers(family) => {
+                out.push(u8::from(family == Family::V6));
+            }
         }
         match (kind, self.state) {
             (MAC, State::Host { seq, is_isolated }) => {
@@ -108,7 +114,7 @@ impl Item {
                 out.extend_from_slice(&mac.0);
                 out.push(if is_router { ROUTER } else { 0 });
             }
-            (GROUP | QUERIER, State::There) => {}
+            (GROUP | QUERIER | ROUTERS, State::There) => {}
             _ => {
                 if let Some(kind) = out.get_mut(at) {
                     *kind |= TAKEN_BACK;
@@ -131,11 +137,8 @@ impl Item {
             IPV4 => Subject::Address(IpAddr::from(cursor.array::<4>()?)),
             IPV6 => Subject::Address(IpAddr::from(cursor.array::<16>()?)),
             GROUP => Subject::Group(Some(Mac(cursor.array()?)).filter(|m| m.is_group())?),
-            QUERIER => Subject::Querier(match cursor.u8()? {
-                0 => Family::V4,
-                1 => Family::V6,
-                _ => return None,
-            }),
+            QUERIER => Subject::Querier(family(cursor.u8()?)?),
+            ROUTERS => Subject::Routers(family(cursor.u8()?)?),
             _ => return None,
         };
         let state = match (kind & TAKEN_BACK != 0, subject) {
@@ -156,6 +159,14 @@ impl Item {
             subject,
         };
         Some(Item { topic, state })
+    }
+}
+
+fn family(number: u8) -> Option<Family> {
+    match number {
+        0 => Some(Family::V4),
+        1 => Some(Family::V6),
+        _ => None,
     }
 }
 
@@ -233,15 +244,19 @@ pub struct Receipt {
     pub journal: u32,
     /// Drawn when the reader began: another one has read nothing yet.
     pub epoch: u32,
+    /// The epoch of the other that this member's own journal knows; 0 when it knows none.
+    pub knows: u32,
     /// Up to where.
     pub upto: u64,
 }
 
 impl Receipt {
-    pub(super) fn to_bytes(self) -> [u8; 16] {
-        let mut out = [0u8; 16];
+    pub(super) fn to_bytes(self) -> [u8; 20] {
+        let mut out = [0u8; 20];
         let (journal, rest) = out.split_at_mut(4);
-        let (epoch, upto) = rest.split_at_mut(4);
+        let (epoch, rest) = rest.split_at_mut(4);
+        let (knows, upto) = rest.split_at_mut(4);
+        knows.copy_from_slice(&self.knows.to_le_bytes());
         journal.copy_from_slice(&self.journal.to_le_bytes());
         epoch.copy_from_slice(&self.epoch.to_le_bytes());
         upto.copy_from_slice(&self.upto.to_le_bytes());
@@ -253,6 +268,7 @@ impl Receipt {
         let receipt = Receipt {
             journal: cursor.u32()?,
             epoch: cursor.u32()?,
+            knows: cursor.u32()?,
             upto: cursor.u64()?,
         };
         cursor.0.is_empty().then_some(receipt)

@@ -208,6 +208,7 @@ mod tests {
             Element::Receipt(Receipt {
                 journal: 4,
                 epoch: 5,
+                knows: 7,
                 upto: 6,
             }),
         ] {

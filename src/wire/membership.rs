@@ -1,13 +1,16 @@
 //! Who listens to which multicast group: IGMP (RFC 1112, 2236, 3376) and MLD (RFC 2710, 3810), as a switch reads them
 //! (RFC 4541). Groups are told by their MACs, as hosts filter them; sources are not told apart.
 
+use super::checksum;
 use super::cursor::Cursor;
 use super::ethernet::{Mac, Parts};
+use super::neighbor::is_intact;
+use crate::time::Duration;
 
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
-/// The most records of one report that are read.
-const MAX_RECORDS: usize = 64;
+/// Protocol Independent Multicast (RFC 7761), in both families.
+const PIM: u8 = 103;
 
 /// Internet Protocol 4 or 6: each has queriers and groups of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,8 +24,13 @@ pub enum Family {
 /// What one frame says of groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Membership {
-    /// Somebody asks who listens: a router for multicast is behind the place that it comes from.
-    Query(Family),
+    /// Somebody asks who listens to anything: a router for multicast is behind the place that it comes from. It asks again
+    /// within this time; zero when it does not say (RFC 3376 section 4.1.7).
+    Query(Family, Duration),
+    /// Somebody asks who listens to one group: that one asks for all groups too.
+    GroupQuery(Family),
+    /// A router for multicast that does not ask: it talks to its like (RFC 4541 section 2.1.1, RFC 4286).
+    Router(Family),
     /// A host begins or ends to listen: the group, and whether it listens now.
     Report(Family, Vec<(Mac, bool)>),
 }
@@ -62,64 +70,101 @@ impl Membership {
             return None;
         }
         match *kind {
-            IPV4 => igmp(ipv4(packet)?),
-            IPV6 => mld(ipv6(packet)?),
+            IPV4 => ipv4(packet),
+            IPV6 => ipv6(packet),
             _ => None,
         }
     }
 }
 
-/// What an IPv4 packet of IGMP carries.
-fn ipv4(packet: &[u8]) -> Option<&[u8]> {
+fn ipv4(packet: &[u8]) -> Option<Membership> {
     let header = packet.first_chunk::<20>()?;
     let len = usize::from(header[0] & 15) * 4;
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let is_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-    if header[0] >> 4 != 4 || len < 20 || header[9] != 2 || is_fragment {
+    if header[0] >> 4 != 4 || len < 20 || is_fragment {
         return None;
     }
-    packet.get(len..total)
+    let message = packet.get(len..total)?;
+    // What hosts throw away shall not be believed here.
+    match header[9] {
+        2 if checksum::finish(checksum::add(0, message)) == 0 => igmp(message),
+        PIM => is_hello(message).then_some(Membership::Router(Family::V4)),
+        _ => None,
+    }
 }
 
-/// What an IPv6 packet of ICMP behind hop-by-hop options carries: those of MLD always have some.
-fn ipv6(packet: &[u8]) -> Option<&[u8]> {
+/// MLD is ICMP behind hop-by-hop options.
+fn ipv6(packet: &[u8]) -> Option<Membership> {
     let (header, rest) = packet.split_first_chunk::<40>()?;
-    if header[0] >> 4 != 6 || header[6] != 0 {
+    if header[0] >> 4 != 6 {
         return None;
     }
     let rest = rest.get(..usize::from(u16::from_be_bytes([header[4], header[5]])))?;
-    let [58, units, ..] = rest else {
-        return None;
-    };
-    rest.get(8 * (1 + usize::from(*units))..)
+    match (header[6], rest) {
+        (PIM, hello) => is_hello(hello).then_some(Membership::Router(Family::V6)),
+        (0, [58, units, ..]) => {
+            let message = rest.get(8 * (1 + usize::from(*units))..)?;
+            is_intact(header, message).then(|| mld(message)).flatten()
+        }
+        _ => None,
+    }
+}
+
+fn is_hello(message: &[u8]) -> bool {
+    matches!(message, [0x20, ..])
+}
+
+/// A time as queries write it: a number, or from 128 on a mantissa and an exponent (RFC 3376 section 4.1.7).
+fn interval(code: u8) -> Duration {
+    let code = u64::from(code);
+    Duration::from_secs(match code {
+        0..128 => code,
+        _ => (16 + (code & 15)) << ((code >> 4 & 7) + 3),
+    })
+}
+
+fn query(family: Family, is_general: bool, code: Option<u8>) -> Membership {
+    match is_general {
+        true => Membership::Query(family, interval(code.unwrap_or(0))),
+        false => Membership::GroupQuery(family),
+    }
 }
 
 fn igmp(message: &[u8]) -> Option<Membership> {
     let mut cursor = Cursor(message);
-    let [kind, _, _, _] = cursor.array()?;
+    let [kind, code, _, _] = cursor.array()?;
     let report = |groups| Some(Membership::Report(Family::V4, groups));
-    match kind {
-        0x11 => Some(Membership::Query(Family::V4)),
-        0x12 | 0x16 => report(vec![(mac4(cursor.array()?)?, true)]),
-        0x17 => report(vec![(mac4(cursor.array()?)?, false)]),
-        0x22 => report(records(cursor, |c| c.array().map(mac4))?),
+    match (kind, code) {
+        (0x11, _) => {
+            let is_general = cursor.array::<4>()? == [0; 4];
+            Some(query(Family::V4, is_general, message.get(9).copied()))
+        }
+        (0x12 | 0x16, _) => report(vec![(mac4(cursor.array()?)?, true)]),
+        (0x17, _) => report(vec![(mac4(cursor.array()?)?, false)]),
+        (0x22, _) => report(records(cursor, |c| c.array().map(mac4))?),
+        // An advertisement of a router, and a probe of the distance-vector protocol.
+        (0x30, _) | (0x13, 1) => Some(Membership::Router(Family::V4)),
         _ => None,
     }
 }
 
 fn mld(message: &[u8]) -> Option<Membership> {
     let mut cursor = Cursor(message);
-    let [kind, 0, _, _] = cursor.array()? else {
-        return None;
-    };
+    let [kind, _, _, _] = cursor.array()?;
     let report = |groups| Some(Membership::Report(Family::V6, groups));
     match kind {
-        130 => Some(Membership::Query(Family::V6)),
+        130 => {
+            cursor.take(4)?;
+            let is_general = cursor.array::<16>()? == [0; 16];
+            Some(query(Family::V6, is_general, message.get(25).copied()))
+        }
         131 | 132 => {
             cursor.take(4)?;
             report(vec![(mac6(cursor.array()?)?, kind == 131)])
         }
         143 => report(records(cursor, |c| c.array().map(mac6))?),
+        151 => Some(Membership::Router(Family::V6)),
         _ => None,
     }
 }
@@ -132,7 +177,7 @@ fn records(
     let [_, _, a, b] = cursor.array()?;
     let count = usize::from(u16::from_be_bytes([a, b]));
     let mut groups = Vec::new();
-    for _ in 0..count.min(MAX_RECORDS) {
+    for _ in 0..count {
         let [kind, extra, a, b] = cursor.array()?;
         let sources = usize::from(u16::from_be_bytes([a, b]));
         let before = cursor.0.len();

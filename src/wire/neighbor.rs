@@ -12,6 +12,7 @@ const IPV6: u16 = 0x86dd;
 const ICMP6: u8 = 58;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+const ROUTER_ADVERTISEMENT: u8 = 134;
 /// The longest answer: Ethernet, IPv6, advertisement, one option.
 const MAX_ANSWER: usize = 14 + 40 + 24 + 8;
 
@@ -22,8 +23,20 @@ pub struct Binding {
     pub ip: IpAddr,
     /// Who has it.
     pub mac: Mac,
-    /// Whether that is a router, as IPv6 hosts tell.
-    pub is_router: bool,
+    /// Whether that is a router, as IPv6 hosts tell; `None` when it was not said.
+    pub is_router: Option<bool>,
+}
+
+impl Binding {
+    /// The same, with what it does not say as it was said before of the same host.
+    #[must_use]
+    pub fn or_as(self, before: &Binding) -> Binding {
+        let known = before.is_router.filter(|_| before.mac == self.mac);
+        Binding {
+            is_router: self.is_router.or(known),
+            ..self
+        }
+    }
 }
 
 /// A question to everybody who has an address.
@@ -80,7 +93,7 @@ fn arp(packet: &[u8], source: Mac, is_to_all: bool) -> Option<Talk> {
         binding: is_true.then_some(Binding {
             ip: IpAddr::V4(said),
             mac: sender,
-            is_router: false,
+            is_router: None,
         }),
         query: (asks && sender == source).then_some(Query {
             target: IpAddr::V4(target),
@@ -96,15 +109,18 @@ fn nd(packet: &[u8], source: Mac, is_to_all: bool) -> Option<Talk> {
     if header[0] >> 4 != 6 || header[6] != ICMP6 || header[7] != 255 {
         return None;
     }
-    let mut at = Cursor(header.get(8..24)?);
-    let from = Ipv6Addr::from(at.array::<16>()?);
-    let mut cursor =
-        Cursor(payload.get(..usize::from(u16::from_be_bytes([header[4], header[5]])))?);
+    let from = Ipv6Addr::from(Cursor(header.get(8..24)?).array::<16>()?);
+    let message = payload.get(..usize::from(u16::from_be_bytes([header[4], header[5]])))?;
+    let mut cursor = Cursor(message);
     let [kind, 0, _, _, flags, _, _, _] = cursor.array()? else {
         return None;
     };
+    // What hosts throw away shall not be believed here.
+    if !matches!(kind, ROUTER_ADVERTISEMENT..=ADVERTISEMENT) || !is_intact(header, message) {
+        return None;
+    }
     let target = Ipv6Addr::from(cursor.array::<16>()?);
-    if !is_host(IpAddr::V6(target)) {
+    if kind != ROUTER_ADVERTISEMENT && !is_host(IpAddr::V6(target)) {
         return None;
     }
     let binding = |ip: Ipv6Addr, is_router| {
@@ -116,7 +132,7 @@ fn nd(packet: &[u8], source: Mac, is_to_all: bool) -> Option<Talk> {
     };
     match kind {
         SOLICITATION => Some(Talk {
-            binding: binding(from, false).filter(|_| names(cursor, 1, source) == Some(true)),
+            binding: binding(from, None).filter(|_| names(cursor, 1, source) == Some(true)),
             query: is_to_all.then_some(Query {
                 target: IpAddr::V6(target),
                 asker: (!from.is_unspecified()).then_some(IpAddr::V6(from)),
@@ -124,12 +140,25 @@ fn nd(packet: &[u8], source: Mac, is_to_all: bool) -> Option<Talk> {
             }),
         }),
         ADVERTISEMENT => Some(Talk {
-            binding: binding(target, flags & 0x80 != 0)
+            binding: binding(target, Some(flags & 0x80 != 0))
                 .filter(|_| names(cursor, 2, source) != Some(false)),
+            query: None,
+        }),
+        ROUTER_ADVERTISEMENT => Some(Talk {
+            // Eight bytes more of its own, and then options.
+            binding: binding(from, Some(true)).filter(|_| {
+                names(Cursor(message.get(16..).unwrap_or_default()), 1, source) == Some(true)
+            }),
             query: None,
         }),
         _ => None,
     }
+}
+
+/// Whether the checksum of an ICMPv6 message is right (RFC 4443 section 2.3).
+pub(super) fn is_intact(header: &[u8; 40], message: &[u8]) -> bool {
+    let sum = checksum::pseudo(&header[8..], ICMP6, message.len());
+    checksum::finish(checksum::add(sum, message)) == 0
 }
 
 /// Whether the option of this type names this MAC; `None` when there is no such option.
@@ -256,7 +285,11 @@ fn advertisement(
     to: (Mac, Ipv6Addr),
     flags: u8,
 ) -> Answer {
-    let router = if binding.is_router { 0x80 } else { 0 };
+    let router = if binding.is_router == Some(true) {
+        0x80
+    } else {
+        0
+    };
     let mut body = [0u8; 32];
     body[0] = ADVERTISEMENT;
     body[4] = flags | router;

@@ -143,10 +143,10 @@ impl VlanSet {
         self
     }
 
-    /// The first of them, untagged frames before all others.
-    pub fn first(&self) -> Option<VlanClass> {
+    /// All of them, untagged frames before all others.
+    pub fn iter(&self) -> impl Iterator<Item = VlanClass> + '_ {
         let all = (0..0x2000).map(VlanClass::from_bits);
-        all.into_iter().find(|class| self.contains(*class))
+        all.filter(|class| self.contains(*class))
     }
 
     /// Whether every frame is in it.

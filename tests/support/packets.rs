@@ -282,3 +282,40 @@ fn ipv6_udp(mac: Mac, (to_mac, to): (Mac, Ipv6Addr), udp: &[u8]) -> Vec<u8> {
     f.extend(udp);
     f
 }
+
+/// Makes an advertisement of an address one of a router.
+pub fn as_router(frame: &mut [u8]) {
+    frame[14 + 40 + 4] |= 0x80;
+    frame[14 + 42..14 + 44].fill(0);
+    let message = frame[14 + 40..].to_vec();
+    let mut pseudo = frame[14 + 8..14 + 40].to_vec();
+    pseudo.extend([0, 0, 0, message.len() as u8, 0, 0, 0, 58]);
+    pseudo.extend(message);
+    let check = sum(&pseudo).to_be_bytes();
+    frame[14 + 42..14 + 44].copy_from_slice(&check);
+}
+
+/// A router of Protocol Independent Multicast greets its like.
+pub fn hello(family: u8, mac: Mac) -> Vec<u8> {
+    let body = [0x20, 0, 0, 0, 0, 1, 0, 2, 0, 105];
+    if family == 4 {
+        let to = (Mac([1, 0, 0x5e, 0, 0, 13]), Ipv4Addr::new(224, 0, 0, 13));
+        return ipv4(mac, to, 103, &body);
+    }
+    let to = (
+        Mac([0x33, 0x33, 0, 0, 0, 13]),
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 13),
+    );
+    let mut frame = ipv6_udp(mac, to, &body);
+    frame[14 + 6] = 103;
+    frame
+}
+
+/// A host begins to listen to this group (IGMPv2).
+pub fn join_group(group: [u8; 4], mac: Mac) -> Vec<u8> {
+    let [_, b, c, d] = group;
+    let to = (Mac([1, 0, 0x5e, b & 127, c, d]), Ipv4Addr::from(group));
+    let mut body = vec![0x16, 0, 0, 0];
+    body.extend(group);
+    ipv4(mac, to, 2, &igmp(body))
+}

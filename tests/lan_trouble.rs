@@ -1,0 +1,400 @@
+//! Stories of a LAN in which something goes wrong, in virtual time: members that lose their memory, wires that work one way,
+//! hosts and members that lie.
+
+#[path = "support/hosts.rs"]
+mod hosts;
+#[path = "support/packets.rs"]
+mod packets;
+#[path = "support/simulator.rs"]
+mod simulator;
+
+use hosts::*;
+use l2vpn::drops::DropReason;
+use l2vpn::node::Event;
+use l2vpn::place::{PeerId, Place, PortId};
+use l2vpn::switch::port::PortRule;
+use l2vpn::switch::table::{Home, Key};
+use l2vpn::wire::ethernet::Mac;
+use l2vpn::wire::vlan::{Vid, VlanClass};
+use packets::*;
+use simulator::*;
+use std::net::IpAddr;
+
+fn told(net: &mut Network, n: usize) -> Vec<Key> {
+    let now = net.now;
+    let all = net.member(n).plane.switch.table.entries(now).into_iter();
+    all.filter(|l| l.home.is_told()).map(|l| l.key).collect()
+}
+
+/// What member `n` has behind its own ports.
+fn own(net: &mut Network, n: usize) -> Vec<Key> {
+    let now = net.now;
+    let all = net.member(n).plane.switch.table.entries(now).into_iter();
+    let is_own = |place| matches!(place, Place::Port(_));
+    all.filter(|l| is_own(l.place)).map(|l| l.key).collect()
+}
+
+#[test]
+fn a_wire_that_worked_one_way_leaves_nobody_uninformed() {
+    let mut net = connected(members(2), 1);
+    speak(&mut net, 0, mac(10), Mac::BROADCAST);
+    speak(&mut net, 1, mac(11), Mac::BROADCAST);
+    net.run_for(SECOND);
+    // Member 1 hears nothing for a while and gives member 0 up, which hears it all the time.
+    net.blocked = vec![(0, 1)];
+    for _ in 0..70 {
+        speak(&mut net, 1, mac(11), Mac::BROADCAST);
+        net.run_for(millis(100));
+    }
+    net.blocked.clear();
+    net.run_for(SECOND * 20);
+    assert!(net.is_up(0, 1) && net.is_up(1, 0));
+    // What happens from now on is told, in both directions; nobody speaks to the other.
+    speak(&mut net, 0, mac(20), mac(10));
+    speak(&mut net, 1, mac(21), mac(11));
+    net.run_for(SECOND);
+    for host in [10, 20] {
+        assert!(is_behind(&mut net, 1, mac(host), 0), "{host}");
+    }
+    for host in [11, 21] {
+        assert!(is_behind(&mut net, 0, mac(host), 1), "{host}");
+    }
+    let all = (told(&mut net, 0), told(&mut net, 1));
+    assert_eq!(all, (own(&mut net, 1), own(&mut net, 0)));
+}
+
+#[test]
+fn restarts_one_after_the_other_are_all_noticed() {
+    for seed in 0..8 {
+        let mut net = connected(members(3), seed);
+        net.weather = Weather {
+            loss: 10,
+            duplicate: 10,
+            delay: millis(10),
+            jitter: millis(20),
+        };
+        let mut dice = Dice(seed);
+        for round in 0..12u32 {
+            let n = (dice.next() % 3) as usize;
+            net.rebuild(n);
+            (0..3).filter(|o| *o != n).for_each(|o| net.introduce(n, o));
+            net.run_for(millis(dice.next() % 3000));
+            for m in 0..3 {
+                let host = mac(round * 10 + m as u32);
+                speak(&mut net, m, host, Mac([2, 0, 0, 0, 0, 99]));
+            }
+        }
+        net.run_for(SECOND * 40);
+        assert!(net.all_up(), "seed {seed}");
+        for n in 0..3 {
+            let mut others: Vec<Key> = (0..3)
+                .filter(|o| *o != n)
+                .flat_map(|o| own(&mut net, o))
+                .collect();
+            others.sort();
+            assert_eq!(told(&mut net, n), others, "seed {seed}, member {n}");
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_is_cut_is_read_on() {
+    let mut recipes = members(3);
+    for recipe in &mut recipes {
+        (recipe.limits.total, recipe.limits.per_place) = (30_000, 10_000);
+    }
+    let mut net = connected(recipes, 2);
+    net.record = false;
+    // Member 2 reads nothing.
+    net.blocked = vec![(0, 2)];
+    for n in 0..6000 {
+        speak(&mut net, 0, mac(n), Mac([2, 0, 0, 0, 0, 99]));
+        if n % 20 == 0 {
+            net.run_for(millis(10));
+        }
+    }
+    net.run_for(SECOND);
+    assert_eq!(told(&mut net, 1).len(), 6000);
+    // All of them go at once, more than the journal keeps a memory of.
+    let now = net.now;
+    net.member(0).node.flush_macs(|_, _| true, now);
+    net.collect(0);
+    net.run_for(SECOND);
+    assert_eq!(told(&mut net, 1), []);
+    speak(&mut net, 0, mac(9999), Mac([2, 0, 0, 0, 0, 99]));
+    net.run_for(SECOND);
+    assert_eq!(told(&mut net, 1).len(), 1);
+    net.blocked.clear();
+    net.run_for(SECOND * 20);
+    assert_eq!(told(&mut net, 2).len(), 1);
+}
+
+#[test]
+fn what_a_liar_took_is_told_again() {
+    let mut net = connected(members(3), 3);
+    speak(&mut net, 1, mac(1), Mac::BROADCAST);
+    net.run_for(SECOND);
+    assert!(known(&mut net, 0, mac(1)).unwrap().home.is_told());
+    // A host behind member 2 uses its MAC towards member 0's hosts, and then it speaks again itself.
+    speak(&mut net, 0, mac(3), Mac::BROADCAST);
+    net.run_for(SECOND);
+    speak(&mut net, 2, mac(1), mac(3));
+    net.run_for(SECOND);
+    speak(&mut net, 1, mac(1), mac(3));
+    net.run_for(SECOND * 61);
+    assert!(is_behind(&mut net, 0, mac(1), 1));
+    assert!(known(&mut net, 0, mac(1)).unwrap().home.is_told());
+}
+
+#[test]
+fn when_the_winner_of_two_claims_goes_the_other_counts() {
+    let mut recipes = members(3);
+    for recipe in &mut recipes {
+        recipe.limits.learning = l2vpn::switch::table::Learning::Advertised;
+    }
+    let mut net = connected(recipes, 4);
+    // Both at the same time: the same number.
+    speak(&mut net, 0, mac(1), Mac([2, 0, 0, 0, 0, 99]));
+    speak(&mut net, 1, mac(1), Mac([2, 0, 0, 0, 0, 99]));
+    net.run_for(SECOND * 2);
+    let at_0 = is_behind(&mut net, 2, mac(1), 0);
+    assert!(at_0 || is_behind(&mut net, 2, mac(1), 1));
+    let (winner, other) = if at_0 { (0, 1) } else { (1, 0) };
+    let now = net.now;
+    net.member(winner).node.flush_macs(|_, _| true, now);
+    net.collect(winner);
+    speak(&mut net, other, mac(1), Mac([2, 0, 0, 0, 0, 99]));
+    net.run_for(SECOND * 62);
+    assert!(is_behind(&mut net, 2, mac(1), other));
+}
+
+#[test]
+fn a_pinned_gateway_reaches_isolated_ports() {
+    let mut recipes = members(2);
+    recipes[0].isolated = true;
+    let peer = PeerId(Network::peer_of(0, 1));
+    recipes[0].pinned = vec![(key(mac(7)), Home::heard(Place::Peer(peer)))];
+    let mut net = connected(recipes, 5);
+    speak(&mut net, 1, mac(7), Mac::BROADCAST);
+    net.run_for(millis(20));
+    assert_eq!(net.member(0).frames().len(), 1);
+}
+
+#[test]
+fn an_isolated_host_gains_nothing_by_the_mac_of_another() {
+    let mut recipes = members(2);
+    recipes[0].isolated = true;
+    recipes[1].ports = vec![(segment(1), PortRule::TRANSPARENT); 2];
+    recipes[1].isolated = true;
+    let mut net = connected(recipes, 6);
+    // Port 0 of member 1 is isolated, port 1 is not, where a gateway is.
+    let layout = net.member(1).plane.switch.layout().clone();
+    let mut ports = layout.ports().to_vec();
+    ports[1].is_isolated = false;
+    let table = &net.member(1).plane.switch.table;
+    let (now, gateway) = (l2vpn::time::Instant::from_micros(5_000_000), key(mac(7)));
+    for n in 0..7 {
+        let port = &ports[(n + 1) % 2];
+        let home = Home::heard(Place::Port(port.id)).isolated(port.is_isolated);
+        let _ = table.learn(gateway, home, now);
+    }
+    let home = table.look_up(gateway, now).unwrap();
+    assert!(home.is_held() && home.place() == Place::Port(PortId(1)));
+    let isolated = Home::heard(Place::Port(PortId(0))).isolated(true);
+    assert_eq!(
+        table.learn(gateway, isolated, now),
+        Err(DropReason::SourceElsewhere)
+    );
+}
+
+#[test]
+fn an_address_that_is_taken_from_a_living_host_is_asked_for() {
+    let mut net = connected(members(3), 7);
+    let ip: IpAddr = "10.0.0.1".parse().unwrap();
+    let asker = (mac(3), "10.0.0.3".parse().unwrap());
+    net.send(0, 0, &announcement((mac(1), ip)));
+    net.send(2, 0, &announcement(asker));
+    net.run_for(SECOND);
+    // Somebody behind member 1 says in a frame to nobody that it is his.
+    let lie = i_have(
+        (mac(2), ip),
+        (Mac([2, 0, 0, 0, 0, 99]), "10.0.0.9".parse().unwrap()),
+    );
+    speak(&mut net, 1, mac(2), Mac::BROADCAST);
+    net.send(1, 0, &lie);
+    net.run_for(SECOND);
+    (0..3).for_each(|m| net.member(m).delivered.clear());
+    net.send(2, 0, &who_has(ip, asker));
+    net.run_for(millis(20));
+    assert_eq!(
+        net.member(2).frames().len(),
+        0,
+        "nobody answers in its place"
+    );
+    assert_eq!(
+        net.member(0).frames().len(),
+        1,
+        "its owner hears the question"
+    );
+}
+
+#[test]
+fn a_router_that_asks_is_still_a_router() {
+    let mut net = connected(members(3), 8);
+    let router = (mac(1), "fe80::1".parse().unwrap());
+    let host = (mac(2), "fe80::2".parse().unwrap());
+    let third = (mac(3), "fe80::3".parse().unwrap());
+    net.send(1, 0, &announcement(host));
+    net.send(2, 0, &announcement(third));
+    net.run_for(millis(50));
+    net.send(1, 0, &who_has(router.1, host));
+    net.run_for(millis(20));
+    let mut answer = i_have(router, host);
+    as_router(&mut answer);
+    net.send(0, 0, &answer);
+    net.run_for(millis(50));
+    // It asks for somebody itself, and says nothing of what it is.
+    net.send(0, 0, &who_has("fe80::77".parse().unwrap(), router));
+    net.run_for(millis(50));
+    net.member(2).delivered.clear();
+    net.send(2, 0, &who_has(router.1, third));
+    net.run_for(millis(20));
+    let frames = net.member(2).frames();
+    assert_eq!(frames.len(), 1, "answered by the switch");
+    assert_eq!(frames[0][14 + 40 + 4] & 0x80, 0x80, "as a router");
+}
+
+#[test]
+fn a_listener_counts_for_as_long_as_its_member_says() {
+    let mut net = connected(members(4), 9);
+    let got = |net: &mut Network| -> Vec<usize> {
+        (0..4)
+            .map(|m| std::mem::take(&mut net.member(m).delivered).len())
+            .collect()
+    };
+    // The querier is behind member 0 and hears the reports of member 1's host.
+    for _ in 0..2 {
+        net.send(0, 0, &query(4, mac(9)));
+        net.run_for(millis(50));
+        net.send(1, 0, &join(4, 7, mac(2)));
+        net.run_for(SECOND * 12);
+    }
+    // It dies; another behind member 3 takes over, to which alone the reports go from now on.
+    for _ in 0..6 {
+        net.send(3, 0, &query(4, mac(8)));
+        net.run_for(millis(50));
+        net.send(1, 0, &join(4, 7, mac(2)));
+        net.run_for(SECOND * 100);
+    }
+    got(&mut net);
+    net.send(0, 0, &to_group(4, 7, mac(1)));
+    net.run_for(millis(20));
+    assert_eq!(got(&mut net), [0, 1, 0, 1]);
+}
+
+#[test]
+fn a_router_that_does_not_ask_gets_everything_too() {
+    for family in [4, 6] {
+        let mut net = connected(members(4), 10);
+        net.send(3, 0, &query(family, mac(8)));
+        net.send(2, 0, &hello(family, mac(7)));
+        net.run_for(SECOND * 12);
+        (0..4).for_each(|m| net.member(m).delivered.clear());
+        net.send(0, 0, &to_group(family, 7, mac(1)));
+        net.run_for(millis(20));
+        let got: Vec<usize> = (0..4).map(|m| net.member(m).frames().len()).collect();
+        assert_eq!(got, [0, 0, 1, 1]);
+    }
+}
+
+#[test]
+fn a_host_that_asks_for_too_many_groups_gets_all_and_takes_nothing_from_other_vlans() {
+    let mut net = connected(members(3), 11);
+    net.record = false;
+    let tag = |frame: Vec<u8>, vid: u8| {
+        let mut tagged = frame[..12].to_vec();
+        tagged.extend([0x81, 0, 0, vid]);
+        tagged.extend(&frame[12..]);
+        tagged
+    };
+    for vid in [10, 20] {
+        net.send(2, 0, &tag(query(4, mac(8)), vid));
+    }
+    net.run_for(SECOND * 12);
+    for n in 0..1100u32 {
+        net.send(
+            1,
+            0,
+            &tag(join_group([239, 2, (n >> 8) as u8, n as u8], mac(2)), 10),
+        );
+        net.run_for(millis(10));
+    }
+    net.send(1, 0, &tag(join(4, 7, mac(3)), 20));
+    net.run_for(SECOND * 2);
+    for (vid, group, reached) in [(10, 9, 1), (20, 7, 1), (20, 9, 0)] {
+        (0..3).for_each(|m| net.member(m).delivered.clear());
+        net.send(0, 0, &tag(to_group(4, group, mac(1)), vid));
+        net.run_for(millis(20));
+        assert_eq!(
+            net.member(1).frames().len(),
+            reached,
+            "VLAN {vid}, group {group}"
+        );
+    }
+}
+
+#[test]
+fn a_loop_in_one_vlan_is_found() {
+    let mut recipes = members(2);
+    recipes.iter_mut().for_each(|r| r.loop_guard = true);
+    let mut net = connected(recipes, 12);
+    // VLAN 30 is in use; a switch between both sites lets nothing else through.
+    let vid = Vid::new(30).unwrap();
+    net.send(
+        0,
+        0,
+        &frame(Mac::BROADCAST, mac(1), Some([0x81, 0, 0, 30]), b"x"),
+    );
+    net.send(
+        1,
+        0,
+        &frame(Mac::BROADCAST, mac(2), Some([0x81, 0, 0, 30]), b"x"),
+    );
+    net.run_for(millis(20));
+    let wire = [(0, 0), (1, 0)];
+    wire_up_where(&mut net, &wire, SECOND * 4, |f| {
+        f[12..16] == [0x81, 0, 0, 30]
+    });
+    let blocked = |net: &mut Network| {
+        let each = |n| net.member(n).plane.switch.layout().ports()[0].is_blocked;
+        [0, 1].map(each)
+    };
+    assert_eq!(blocked(&mut net).iter().filter(|b| **b).count(), 1);
+    wire_up_where(&mut net, &wire, SECOND * 30, |f| {
+        f[12..16] == [0x81, 0, 0, 30]
+    });
+    let found = loops(&mut net, 0).len() + loops(&mut net, 1).len();
+    assert_eq!(found, 1, "it stays closed");
+    assert_eq!(VlanClass::customer(vid).vid(), Some(vid));
+}
+
+#[test]
+fn a_host_that_floods_probes_blinds_the_guard_of_its_own_port_only() {
+    let mut recipes = members(3);
+    recipes.iter_mut().for_each(|r| r.loop_guard = true);
+    let mut net = connected(recipes, 13);
+    net.record = false;
+    let emitted = net.member(2).events.iter().find_map(|(_, e)| match e {
+        Event::Emit(_, frame) => Some(frame.clone()),
+        _ => None,
+    });
+    let mut forged = emitted.unwrap();
+    forged[30] ^= 1;
+    // Behind member 2; the loop is between members 0 and 1.
+    for _ in 0..300 {
+        (0..10).for_each(|_| net.send(2, 0, &forged));
+        wire_up(&mut net, &[(0, 0), (1, 0)], millis(10));
+    }
+    let found = loops(&mut net, 0).len() + loops(&mut net, 1).len();
+    assert_eq!(found, 1);
+}
