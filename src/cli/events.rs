@@ -12,11 +12,16 @@ const EVERY: Duration = Duration::from_millis(250);
 
 pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
     let socket = member::socket(&args.show.member)?;
-    let mut after = 0;
+    let (mut after, mut was_there) = (0, false);
     loop {
-        let Answer::Events(events) = member::ask_at(&socket, Verb::Events { after })? else {
-            return Err(member::unexpected());
+        let events = match member::ask_at(&socket, Verb::Events { after }) {
+            Ok(Answer::Events(events)) => events,
+            Ok(_) => return Err(member::unexpected()),
+            // It may be a restart.
+            Err(_) if args.follow && was_there => Vec::new(),
+            Err(failure) => return Err(failure.into()),
         };
+        was_there = true;
         for event in &events {
             after = event.number;
             match args.show.json {

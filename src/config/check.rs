@@ -71,7 +71,8 @@ impl Checker<'_> {
         let ports = ports::check(self, raw.port, &segments);
         let own = key.as_ref().map(|(key, _)| key.public());
         let peers = peers::check(self, raw.peer, own);
-        let (table, storms) = self.switch(raw.switch);
+        let isolates = ports.iter().any(|p| p.is_isolated);
+        let (table, storms) = self.switch(raw.switch, isolates && !peers.is_empty());
         let (control, _) = self.section(raw.control).unwrap_or_default();
         let socket = self.take(control.socket).and_then(|s| self.socket(&s));
         let state = self

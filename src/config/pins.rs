@@ -75,7 +75,16 @@ fn one(
         return None;
     };
     let (segment, vlan) = match vlan.and_then(|v| v.split_once('/')) {
-        Some((segment, vlan)) => (checker.named_segment(segment, at), Some(vlan)),
+        Some((name, vlan)) => {
+            let segment = checker.named_segment(name, at);
+            if home.rule.is_some() && segment.is_some() && segment != home.segment {
+                let message = format!("the port is not in the segment \"{}\"", name.escape_debug());
+                checker.findings.error(at, message).hint(
+                    "pin the MAC at a port of that segment, or leave the segment out",
+                );
+            }
+            (segment, Some(vlan))
+        }
         None => (home.segment, vlan),
     };
     let class = match vlan {

@@ -22,16 +22,18 @@ const LINK_LOCAL: &[Choice<LinkLocal>] = &[
 ];
 
 impl Checker<'_> {
-    pub(super) fn switch(&mut self, raw: Option<Section<RawSwitch>>) -> (Limits, StormLimits) {
+    /// `isolates`: isolated ports here, and peers that may have some.
+    pub(super) fn switch(
+        &mut self,
+        raw: Option<Section<RawSwitch>>,
+        isolates: bool,
+    ) -> (Limits, StormLimits) {
         let (raw, _) = self.section(raw).unwrap_or_default();
         let default = Limits::default();
         let ages = (Duration::from_secs(10), Duration::from_secs(86_400));
         let per_peer_at = raw.mac_limit_per_peer.as_ref().map(|f| f.span.clone());
-        let learning = self.take(raw.learning);
         let limits = Limits {
-            learning: learning
-                .and_then(|(text, at)| self.choice("learning", LEARNING, (&text, &at)))
-                .unwrap_or_default(),
+            learning: self.learning(raw.learning, isolates),
             age: self
                 .duration(raw.mac_age, "mac_age", ages)
                 .unwrap_or(default.age),
@@ -59,6 +61,20 @@ impl Checker<'_> {
             unknown: rate(raw.storm_unknown, "storm_unknown", default.unknown),
         };
         (limits, storms)
+    }
+
+    fn learning(&mut self, field: Option<Field<String>>, isolates: bool) -> Learning {
+        let Some((text, at)) = self.take(field) else {
+            return Learning::default();
+        };
+        let choice = self.choice("learning", LEARNING, (&text, &at));
+        if choice == Some(Learning::Data) && isolates {
+            let message = "isolated ports are kept apart from those of this member only: nobody tells which hosts of \
+                           others are isolated";
+            let hint = "learning = \"both\" here and at the others";
+            self.findings.warning(&at, message).hint(hint);
+        }
+        choice.unwrap_or_default()
     }
 
     /// Something that is on or off.

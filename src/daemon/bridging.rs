@@ -1,7 +1,7 @@
 //! Ports that join a bridge of the host: what is wrong with it, and which VLANs it shall pass.
 
 use crate::config::PortConfig;
-use crate::io::bridges::{BridgeState, VlanRange};
+use crate::io::bridges::{BridgeState, Passage, VlanRange};
 use crate::switch::port::PortRule;
 use crate::wire::vlan::Vid;
 use crate::wire::vlans::VidSet;
@@ -31,11 +31,11 @@ pub(super) fn warnings(port: &PortConfig, state: Option<&BridgeState>) -> Vec<St
         format!("{bridge} has no other port: `ip link set DEVICE master {bridge}`"),
     );
     warn(
-        own.is_some_and(|p| p.forwards == Some(false) && state.has_stp),
+        own.is_some_and(|p| p.passage == Passage::Closed),
         "spanning tree blocks this port: another way there is better".into(),
     );
     warn(
-        own.is_some_and(|p| p.forwards.is_none()),
+        own.is_some_and(|p| p.passage == Passage::Opening),
         "spanning tree is still listening: frames pass in some seconds".into(),
     );
     warn(
@@ -169,7 +169,7 @@ mod tests {
             name: name.into(),
             mtu: 1500,
             is_up: true,
-            forwards: Some(true),
+            passage: Passage::Open,
             floods: true,
         };
         BridgeState {
@@ -178,6 +178,13 @@ mod tests {
             ports: vec![joined("l2lan"), joined("eth1")],
             ..BridgeState::default()
         }
+    }
+
+    #[test]
+    fn a_port_without_peers_is_not_taken_for_a_blocked_one() {
+        let mut state = good();
+        (state.has_stp, state.ports[0].passage) = (true, Passage::Off);
+        assert_eq!(warnings(&port(), Some(&state)), Vec::<String>::new());
     }
 
     #[test]
@@ -194,12 +201,12 @@ mod tests {
         assert!(told(&|s| s.ports.truncate(1)).contains("no other port"));
         assert!(told(&|s| s.ports[1].mtu = 1400).contains("eth1 takes 1400 bytes"));
         assert!(told(&|s| s.ports[1].is_up = false).contains("eth1 is down"));
-        assert!(told(&|s| s.ports[0].forwards = None).contains("listening"));
+        assert!(told(&|s| s.ports[0].passage = Passage::Opening).contains("listening"));
         assert!(told(&|s| s.ports[0].floods = false).contains("flood on"));
         assert!(told(&|s| s.passes_firewall = true).contains("firewall"));
         let blocked = |s: &mut BridgeState| {
             s.has_stp = true;
-            s.ports[0].forwards = Some(false);
+            s.ports[0].passage = Passage::Closed;
         };
         assert!(told(&blocked).contains("blocks this port"));
         assert!(told(&|s| s.ports.remove(0).mtu = 0).contains("taken out"));

@@ -24,13 +24,15 @@ pub(super) struct Chronicle {
 impl Chronicle {
     /// Writes something down.
     pub(super) fn add(&mut self, wall: Duration, (kind, message): (&str, String)) {
-        self.last += 1;
+        let unix_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        // Numbers go on where those of the last run ended, for who follows through a restart.
+        self.last = unix_ms.max(self.last + 1);
         if self.events.len() == KEPT {
             self.events.pop_front();
         }
         self.events.push_back(EventView {
             number: self.last,
-            unix_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            unix_ms,
             kind: kind.into(),
             message,
         });
@@ -163,10 +165,14 @@ mod tests {
             chronicle.add(Duration::from_millis(n as u64), ("kind", n.to_string()));
         }
         let all = chronicle.after(0);
-        assert_eq!((all.len(), all[0].number), (KEPT, 11));
+        assert_eq!((all.len(), &*all[0].message), (KEPT, "10"));
         let last = all.last().unwrap().number;
         assert!(chronicle.after(last).is_empty());
         chronicle.add(Duration::ZERO, ("kind", "new".into()));
         assert_eq!(chronicle.after(last)[0].message, "new");
+        // Another run, a minute later.
+        let mut next = Chronicle::default();
+        next.add(Duration::from_secs(60), ("kind", "after".into()));
+        assert_eq!(next.after(last)[0].message, "after");
     }
 }

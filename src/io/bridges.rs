@@ -39,10 +39,24 @@ pub struct BridgePort {
     pub mtu: u32,
     /// Whether it is up.
     pub is_up: bool,
-    /// Whether frames pass; `None` while spanning tree makes up its mind.
-    pub forwards: Option<bool>,
+    /// Whether frames pass.
+    pub passage: Passage,
     /// Whether frames for unknown hosts go out by it.
     pub floods: bool,
+}
+
+/// Whether a port of a bridge lets frames pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Passage {
+    /// They pass.
+    #[default]
+    Open,
+    /// Spanning tree makes up its mind.
+    Opening,
+    /// Spanning tree closed it.
+    Closed,
+    /// It is down or has no carrier, as one of ours without peers.
+    Off,
 }
 
 /// VLANs that a port carries as its bridge names them: first, last, and whether they are untagged on the port.
@@ -202,10 +216,11 @@ fn port_of(link: &LinkMessage) -> BridgePort {
         name: name_of(link).unwrap_or_default(),
         mtu: mtu_of(link),
         is_up: link.header.flags.contains(LinkFlags::Up),
-        forwards: match state {
-            Some(BridgePortState::Forwarding) => Some(true),
-            Some(BridgePortState::Blocking | BridgePortState::Disabled) => Some(false),
-            _ => None,
+        passage: match state {
+            Some(BridgePortState::Forwarding) => Passage::Open,
+            Some(BridgePortState::Blocking) => Passage::Closed,
+            Some(BridgePortState::Disabled) => Passage::Off,
+            _ => Passage::Opening,
         },
         floods: !data.contains(&InfoBridgePort::UnicastFlood(false)),
     }

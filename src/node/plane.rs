@@ -85,7 +85,7 @@ impl PerSecond {
 }
 
 /// Places that share an allowance are so many apart.
-const ALLOWANCES: usize = 64;
+const ALLOWANCES: usize = 256;
 
 /// Probes that go to the control side: a host or member that sends too many makes the guard blind for its own only.
 pub struct ProbeAllowance {
