@@ -79,9 +79,10 @@ fn one(
             let segment = checker.named_segment(name, at);
             if home.rule.is_some() && segment.is_some() && segment != home.segment {
                 let message = format!("the port is not in the segment \"{}\"", name.escape_debug());
-                checker.findings.error(at, message).hint(
-                    "pin the MAC at a port of that segment, or leave the segment out",
-                );
+                checker
+                    .findings
+                    .error(at, message)
+                    .hint("pin the MAC at a port of that segment, or leave the segment out");
             }
             (segment, Some(vlan))
         }

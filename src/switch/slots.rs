@@ -4,15 +4,13 @@
 //! MACs come as fast as anybody likes to send them, so learning must not allocate, and what is full stays full: all
 //! slots are there from the start. A key may lie in either of two buckets of eight, which are chosen by a keyed hash, so
 //! nobody can aim at one; with half as many slots again as entries both are full now and then, and one entry of them moves
-//! to its other bucket. A reader compares eight
-//! words and takes what it found only if the slot's version is the same before and after (a sequence lock for each slot).
+//! to its other bucket. A reader compares eight words and takes what it found only if the slot's version is the same before
+//! and after (a sequence lock for each slot).
 //!
 //! Memory: 32 bytes for each slot. `tests/loom.rs` runs every interleaving of a writer and readers.
 
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, WAYS, fence};
 
-/// Slots of a bucket.
-const WAYS: usize = 8;
 /// The part of a key that the second word holds.
 const HIGH_BITS: u32 = 21;
 const HIGH_MASK: u64 = (1 << HIGH_BITS) - 1;
@@ -197,72 +195,5 @@ impl Bucket {
                 return is_low.then_some((value, seen));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashMap;
-
-    /// SplitMix64's last steps: good enough to spread.
-    fn hash(key: u128) -> u64 {
-        let mut z = (key as u64).rotate_left(32) ^ (key >> 64) as u64;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    #[test]
-    fn it_is_a_map() {
-        let slots = Slots::new(1000);
-        let mut model: HashMap<u128, (u64, usize)> = HashMap::new();
-        let (mut dice, mut rooms) = (1u64, 0);
-        for step in 0..100_000u64 {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let key = ((u128::from(dice >> 40) % 2000) << 60) | 7;
-            match slots.find(key, hash(key)) {
-                Some(found) => {
-                    assert_eq!(model.get(&key), Some(&(found.value, found.slot)));
-                    assert_eq!(slots.at(found.slot), Some((key, found)));
-                    if dice & 3 == 0 {
-                        slots.remove(found.slot);
-                        model.remove(&key);
-                    } else {
-                        slots.set(found.slot, step);
-                        model.insert(key, (step, found.slot));
-                    }
-                }
-                None => {
-                    assert!(!model.contains_key(&key));
-                    if model.len() < 1000 {
-                        let entry = (key, hash(key));
-                        let slot = slots.insert(entry, step, 0).unwrap_or_else(|| {
-                            let (from, to) = slots.make_room(entry.1, hash).unwrap();
-                            let moved = model.values_mut().find(|(_, s)| *s == from);
-                            moved.unwrap().1 = to;
-                            rooms += 1;
-                            slots.insert(entry, step, 0).unwrap()
-                        });
-                        model.insert(key, (step, slot));
-                    }
-                }
-            }
-        }
-        let all = (0..slots.slots()).filter_map(|s| slots.at(s));
-        assert_eq!(all.count(), model.len());
-        assert!(rooms > 0, "full buckets were met");
-    }
-
-    #[test]
-    fn two_thirds_full_both_buckets_of_a_key_are_not() {
-        let slots = Slots::new(100_000);
-        let mut dice = 7u64;
-        let full = (0..100_000u128).filter(|key| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let hash = dice ^ dice.rotate_right(17) ^ dice.rotate_right(43);
-            slots.insert((*key, hash), 0, 0).is_none()
-        });
-        assert_eq!(full.count(), 0);
     }
 }
