@@ -13,6 +13,8 @@ mod sync {
 
 #[path = "../src/noise/replay.rs"]
 mod replay;
+// Of one slot in a bucket, its number is the remainder by one.
+#[allow(clippy::modulo_one)]
 #[path = "../src/switch/slots.rs"]
 mod slots;
 

@@ -63,17 +63,7 @@ fn one(
         Some((mac, vlan)) => (mac, Some(vlan)),
         None => (text, None),
     };
-    let mac = mac.parse::<Mac>().ok();
-    let Some(mac) = mac.filter(|m| !m.is_group() && *m != Mac::ZERO) else {
-        checker
-            .findings
-            .error(
-                at,
-                format!("\"{}\" is not the MAC of a host", text.escape_debug()),
-            )
-            .hint(FORM);
-        return None;
-    };
+    let mac = host(checker, (text, mac), at)?;
     let (segment, vlan) = match vlan.and_then(|v| v.split_once('/')) {
         Some((name, vlan)) => {
             let segment = checker.named_segment(name, at);
@@ -120,6 +110,16 @@ fn one(
         checker.findings.error(at, message);
     }
     Some(key)
+}
+
+fn host(checker: &mut Checker<'_>, (text, mac): (&str, &str), at: &Range<usize>) -> Option<Mac> {
+    let mac = mac.parse::<Mac>().ok();
+    let mac = mac.filter(|m| !m.is_group() && *m != Mac::ZERO);
+    if mac.is_none() {
+        let message = format!("\"{}\" is not the MAC of a host", text.escape_debug());
+        checker.findings.error(at, message).hint(FORM);
+    }
+    mac
 }
 
 /// `20`, `s100`, `untagged`; as `macs` prints them.

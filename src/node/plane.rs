@@ -235,3 +235,18 @@ pub enum Note {
         frame: Vec<u8>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_uses_up_no_other_allowance() {
+        let (allowance, now) = (ProbeAllowance::default(), Instant::from_micros(5_000_000));
+        let [port, other] = [3, 4].map(|n| Place::Port(crate::place::PortId(n)));
+        let peer = Place::Peer(PeerId(3));
+        let admitted = (0..1000).filter(|_| allowance.admit(port, now)).count();
+        assert_eq!(admitted as u64, PerSecond::MOST);
+        assert!(allowance.admit(other, now) && allowance.admit(peer, now));
+    }
+}

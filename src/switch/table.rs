@@ -820,6 +820,62 @@ mod tests {
     }
 
     #[test]
+    fn what_was_claimed_in_vain_or_overwritten_has_to_be_read_again() {
+        let t = table(100, 50);
+        let tell = |n, seq| t.tell(key(1), PeerId(n), claim(seq, false), at(1));
+        assert!(tell(1, 5));
+        assert_eq!(t.lost(), 0);
+        // An old claim, and then the winner takes its own back.
+        assert!(!tell(2, 4));
+        assert_eq!(t.lost(), 0);
+        t.untell(key(1), PeerId(1));
+        assert_eq!(t.lost(), 1);
+        // A frame says that it is elsewhere, what a member told says nothing of.
+        assert!(tell(2, 4));
+        hear(&t, key(1), Place::Peer(PeerId(3)), at(2));
+        assert_eq!(t.lost(), 2);
+    }
+
+    #[test]
+    fn there_is_always_a_higher_number() {
+        let t = table(100, 50);
+        let tell = |n, seq| t.tell(key(1), PeerId(n), claim(seq, false), at(1));
+        assert!(tell(1, u32::MAX));
+        assert!(tell(2, 0), "the next in the circle");
+        assert!(!tell(1, u32::MAX));
+    }
+
+    #[test]
+    fn to_take_a_mac_back_each_time_is_no_way_round_the_hold() {
+        let t = table(100, 50);
+        let (victim, thief) = (Place::Port(PortId(0)), Place::Peer(PeerId(1)));
+        for n in 0..10 {
+            hear(&t, key(1), victim, at(n));
+            t.tell(key(1), PeerId(1), claim(1000 + n as u32, false), at(n));
+            t.untell(key(1), PeerId(1));
+        }
+        hear(&t, key(1), victim, at(10));
+        t.tell(key(1), PeerId(1), claim(2000, false), at(10));
+        assert_eq!(place(&t, key(1), at(10)), Some(victim));
+        assert_ne!(place(&t, key(1), at(10)), Some(thief));
+    }
+
+    #[test]
+    fn a_small_place_is_not_made_to_pay_for_the_large_ones() {
+        let t = table(80, 40);
+        for n in 0..40 {
+            hear(&t, key(n), Place::Peer(PeerId(1)), at(0));
+            hear(&t, key(100 + n), Place::Peer(PeerId(2)), at(0));
+        }
+        for n in 0..10 {
+            hear(&t, key(200 + n), Place::Peer(PeerId(3)), at(1));
+        }
+        assert_eq!(t.count(Place::Peer(PeerId(3))), 10);
+        assert_eq!(t.len(), 80);
+        audit(&t);
+    }
+
+    #[test]
     fn pinned_macs_always_win() {
         let pins = [(key(1), Home::heard(PORT)), (key(2), Home::heard(A))];
         let t = ForwardingTable::new(Limits::default(), (1, 2), &pins);
