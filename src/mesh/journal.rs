@@ -211,7 +211,8 @@ impl Journal {
         if receipt.upto > self.version {
             return;
         }
-        if receipt.upto > reader.acknowledged {
+        let is_progress = receipt.upto > reader.acknowledged;
+        if is_progress {
             reader.acknowledged = receipt.upto;
             reader.sent = reader.sent.max(receipt.upto);
             reader.in_flight = reader.in_flight.saturating_sub(1);
@@ -220,7 +221,12 @@ impl Journal {
         if is_done {
             reader.in_flight = 0;
         }
-        reader.again_at = (!is_done).then_some(now + AGAIN);
+        // A receipt that says nothing new must not put off what it waits for.
+        reader.again_at = match is_done {
+            true => None,
+            false if is_progress => Some(now + AGAIN),
+            false => reader.again_at,
+        };
     }
 
     fn has_more(&self, reader: &Reader) -> bool {

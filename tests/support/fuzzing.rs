@@ -38,6 +38,11 @@ use l2vpn::wire::vlans::VidSet;
 use super::frames;
 use super::simulator::*;
 
+#[path = "fuzzing_lan.rs"]
+mod lan;
+
+pub use lan::*;
+
 pub type Target = fn(&[u8]);
 
 pub const TARGETS: &[(&str, Target)] = &[
@@ -55,6 +60,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("coalescing", coalescing),
     ("pieces", pieces),
     ("bundles", bundles),
+    ("snooping", snooping),
+    ("adverts", adverts),
+    ("journal", journal),
+    ("forwarding_table", forwarding_table),
+    ("full_table", full_table),
+    ("port_rules", port_rules),
 ];
 
 /// Takes numbers off the front; zeros when there is nothing left.
