@@ -81,8 +81,8 @@ impl Encap {
             Ok((forward, _)) if matches!(forward.targets, Targets::Guard) => {
                 note_probe(&plane, (&forward, Place::Port(port.id)), now, exits);
             }
-            Ok((forward, _)) if matches!(forward.targets, Targets::Back(_)) => {
-                answer(&plane, port, &forward, exits);
+            Ok((forward, _)) if matches!(forward.targets, Targets::Back) => {
+                answer(&plane, port, (&forward, now), exits);
             }
             Ok(decided) => self.forward((&layout, port.id), &decided, now, exits),
             Err(reason) => plane.drops.count(reason),
@@ -212,11 +212,16 @@ pub(super) fn deliver(
 }
 
 /// Gives who asked the answer that we know.
-fn answer(plane: &Plane, port: &Port, forward: &Forward<'_, '_>, exits: &mut impl Exits) {
-    let Targets::Back(answer) = &forward.targets else {
-        return;
+fn answer(
+    plane: &Plane,
+    port: &Port,
+    (forward, now): (&Forward<'_, '_>, Instant),
+    exits: &mut impl Exits,
+) {
+    let Some(answer) = plane.switch.answer(forward, now) else {
+        return plane.drops.count(DropReason::NoDestination);
     };
-    let tagged = Frame::parse(answer).map(|f| f.parts.with_tag(forward.frame.tag()));
+    let tagged = Frame::parse(&answer).map(|f| f.parts.with_tag(forward.frame.tag()));
     match tagged.and_then(|parts| port.egress(parts)) {
         Ok(frame) => exits.deliver(port.id, &frame, &Offload::NONE),
         Err(reason) => plane.drops.count(reason),

@@ -21,14 +21,42 @@ use crate::wire::segment::SegmentId;
 /// What the switch tells is compared with the journal this often, in case that something was not told.
 const RECONCILE: Duration = Duration::from_secs(30);
 
+/// The shortest and the longest time between two readings of everything.
+const REREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(64));
+
 /// The journal and those who read and write others'.
 pub(super) struct Adverts {
     journal: Journal,
     peers: Vec<Correspondence>,
     scratch: Vec<u8>,
     reconcile_at: Instant,
-    /// How much the table had lost of what members told when the journals were read last.
+    rereading: Rereading,
+}
+
+/// When all journals are read again, because the table has lost something of what members told: soon, and ever later while
+/// that goes on.
+struct Rereading {
+    /// How much it had lost when they were read last.
     lost: u64,
+    /// Not before.
+    next_at: Instant,
+    pause: Duration,
+}
+
+impl Rereading {
+    /// Whether they are to be read now.
+    fn is_due(&mut self, lost: u64, now: Instant) -> bool {
+        if lost == self.lost || now < self.next_at {
+            return false;
+        }
+        let is_calm = now.since(self.next_at) > self.pause;
+        self.pause = match is_calm {
+            true => REREAD.0,
+            false => (self.pause * 2).min(REREAD.1),
+        };
+        (self.lost, self.next_at) = (lost, now + self.pause);
+        true
+    }
 }
 
 /// Both directions with one peer.
@@ -46,7 +74,11 @@ impl Adverts {
             peers: Vec::new(),
             scratch: Vec::new(),
             reconcile_at: Instant::ZERO,
-            lost: 0,
+            rereading: Rereading {
+                lost: 0,
+                next_at: Instant::ZERO,
+                pause: REREAD.0,
+            },
         }
     }
 
@@ -389,15 +421,14 @@ impl Node {
 
     /// Once a second: what was taken back and is known to all needs no line any more.
     pub(super) fn tidy_adverts(&mut self, now: Instant) {
-        if now >= self.lan.adverts.reconcile_at {
+        let tells = self.plane.switch.table.limits().learning != Learning::Data;
+        if tells && now >= self.lan.adverts.reconcile_at {
             self.lan.adverts.reconcile_at = now + RECONCILE;
-            let lost = self.plane.switch.table.lost();
-            if self.plane.switch.table.limits().learning != Learning::Data {
-                self.reconcile(now);
-                if std::mem::replace(&mut self.lan.adverts.lost, lost) != lost {
-                    self.read_again(now);
-                }
-            }
+            self.reconcile(now);
+        }
+        let lost = self.plane.switch.table.lost();
+        if tells && self.lan.adverts.rereading.is_due(lost, now) {
+            self.read_again(now);
         }
         self.tidy_journal();
     }

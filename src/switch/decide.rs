@@ -14,9 +14,9 @@ use super::storm::{Storm, StormControl, StormLimits};
 use super::table::{ForwardingTable, Home, Key, Learning};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place, PortId};
+use crate::sync::Apart;
 use crate::time::Instant;
 use crate::wire::ethernet::{Frame, Mac, Parts};
-use crate::wire::neighbor::Answer;
 use crate::wire::probe::PROBE_GROUP;
 use crate::wire::segment::SegmentId;
 use crate::wire::vlan::VlanClass;
@@ -30,7 +30,7 @@ pub struct Switch {
     /// Who listens to which multicast group.
     pub groups: GroupTable,
     /// Who broke which rule last.
-    pub offences: Offences,
+    pub offences: Apart<Offences>,
     storms: StormControl,
     layout: ArcSwap<Layout>,
 }
@@ -48,8 +48,8 @@ pub enum Targets<'l> {
         /// VLAN are among them, see [`Forward::peers`].
         peers: &'l [Member],
     },
-    /// Nobody: who sent it gets this answer, by the port that it came from.
-    Back(Answer),
+    /// Nobody: who sent it gets the answer to its question by the port that it came from, see [`Switch::answer`].
+    Back,
     /// The control side: it is a loop guard's probe.
     Guard,
 }
@@ -147,7 +147,7 @@ impl Switch {
         Switch {
             neighbors: NeighborTable::new(limits.per_place, limits.age),
             groups: GroupTable::default(),
-            offences: Offences::default(),
+            offences: Apart::default(),
             table,
             storms: StormControl::new(storms),
             layout: ArcSwap::from_pointee(layout),
@@ -224,18 +224,18 @@ impl Switch {
     ) -> Result<Decided<'l>, DropReason> {
         let (domain, class) = (seen.domain, seen.class);
         guard::check(domain.rules.guards.without(port.roles), seen.frame)?;
-        let home = Home::heard(seen.place).isolated(port.is_isolated);
+        let home = Home::heard(Place::Port(port.id)).isolated(port.is_isolated);
         self.table.learn(seen.key(source), home, now)?;
         // The answer to a question of ours: what it says was heard, and it is for nobody else.
         let is_ours = seen.destination == port.asking_mac();
         let from = (port.id, port.is_isolated);
-        if let Some(answer) = self.converse(seen, from, now)?.filter(|_| !is_ours) {
-            return Ok((Targets::Back(answer), None, home));
+        if self.converse(seen, from, now)? && !is_ours {
+            return Ok((Targets::Back, None, home));
         }
         let known = self.known(seen, now);
+        let is_here = known.is_some_and(|there| there.is_beside(home));
         match known.map(|there| (there.place(), there)) {
-            _ if is_ours => Err(DropReason::Hairpin),
-            Some((place, _)) if place == seen.place => Err(DropReason::Hairpin),
+            _ if is_ours || is_here => Err(DropReason::Hairpin),
             // What the peer would drop is not sent; one that is not connected waits for its session with the frame.
             Some((Place::Peer(peer), _)) if !may_have(domain, peer, class) => {
                 Err(DropReason::VlanNotAllowed)
@@ -308,7 +308,7 @@ impl Switch {
         if !domain.vlans.contains(seen.class) {
             return Err(DropReason::VlanNotAllowed);
         }
-        let home = Home::heard(seen.place);
+        let home = Home::heard(Place::Peer(peer));
         let source = self.table.learn(seen.key(source), home, now)?;
         self.overhear(seen, now);
         match self.known(seen, now).map(Home::place) {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use super::mac::Key;
 use crate::place::{PeerId, Place};
+use crate::sync::Apart;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::{Mac, Parts};
 use crate::wire::membership::{Family, Membership, Scope};
@@ -147,7 +148,7 @@ impl Books {
 #[derive(Default)]
 pub struct GroupTable {
     places: papaya::HashMap<Subject, Arc<Vec<Place>>>,
-    books: Mutex<Books>,
+    books: Apart<Mutex<Books>>,
     has_news: AtomicBool,
 }
 

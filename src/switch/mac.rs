@@ -71,6 +71,11 @@ impl Home {
         Place::from_bits(self.0 & 0x1_ffff_ffff)
     }
 
+    /// Whether both are in one place.
+    pub const fn is_beside(self, other: Home) -> bool {
+        (self.0 ^ other.0) & 0x1_ffff_ffff == 0
+    }
+
     /// Whether the configuration puts it there.
     pub const fn is_pinned(self) -> bool {
         self.0 & Self::PINNED != 0

@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::mac::Key;
 use super::table::ForwardingTable;
 use crate::place::{PeerId, Place, PortId};
+use crate::sync::Apart;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::Mac;
-use crate::wire::neighbor::{Answer, Binding, Query};
+use crate::wire::neighbor::{Binding, Query};
 use crate::wire::segment::SegmentId;
 use crate::wire::vlan::VlanClass;
 
@@ -82,7 +83,7 @@ pub enum Reaction {
     /// It goes no further: who is asked hears it anyway.
     Rest,
     /// It is answered here.
-    Answer(Answer),
+    Answer,
 }
 
 struct Entry {
@@ -110,7 +111,7 @@ struct Inner {
 pub struct NeighborTable {
     per_place: usize,
     age: Duration,
-    inner: Mutex<Inner>,
+    inner: Apart<Mutex<Inner>>,
     has_news: AtomicBool,
 }
 
@@ -120,7 +121,7 @@ impl NeighborTable {
         NeighborTable {
             per_place,
             age,
-            inner: Mutex::default(),
+            inner: Apart::default(),
             has_news: AtomicBool::new(false),
         }
     }
@@ -230,7 +231,7 @@ impl NeighborTable {
         if query.asker.is_none() && !is_fresh {
             return Reaction::Pass;
         }
-        Answer::new(query, &entry.binding).map_or(Reaction::Pass, Reaction::Answer)
+        Reaction::Answer
     }
 
     fn is_old(&self, entry: &Entry, now: Instant) -> bool {

@@ -3,13 +3,13 @@
 //! # Why
 //! MACs come as fast as anybody likes to send them, so learning must not allocate, and what is full stays full: all
 //! slots are there from the start. A key may lie in either of two buckets of eight, which are chosen by a keyed hash, so
-//! nobody can aim at one; with half as many slots again as entries both are full now and then, and one entry of them moves
-//! to its other bucket. A reader compares eight words and takes what it found only if the slot's version is the same before
+//! nobody can aim at one; with half as many slots again as entries seven of eight lie in their first, both are full for one
+//! entry in sixty, and one of those in them moves to its other bucket. A reader compares eight words and takes what it found only if the slot's version is the same before
 //! and after (a sequence lock for each slot).
 //!
 //! Memory: 32 bytes for each slot. `tests/loom.rs` runs every interleaving of a writer and readers.
 
-use crate::sync::{AtomicU64, Ordering, WAYS, fence};
+use crate::sync::{AtomicU64, Ordering, WAYS, fence, fetch};
 
 /// The part of a key that the second word holds.
 const HIGH_BITS: u32 = 21;
@@ -20,6 +20,7 @@ const TAKEN: u64 = 1 << 63;
 const VERSION: u64 = 1 << HIGH_BITS;
 
 /// Eight slots, each kind of word in a cache line of its own.
+#[repr(align(64))]
 struct Bucket {
     low: [AtomicU64; WAYS],
     /// Taken, version, and the rest of the key.
@@ -83,13 +84,22 @@ impl Slots {
             let Some(bucket) = self.0.get(index) else {
                 continue;
             };
-            for way in 0..WAYS {
-                if bucket.low[way].load(Ordering::Relaxed) == low
-                    && let Some((value, seen)) = bucket.read(way, (low, high))
-                {
+            // All are compared before any is looked at: where the key is, nobody can predict. And what will be needed of
+            // it is fetched meanwhile, wherever it is in its line.
+            for words in [&bucket.high, &bucket.value, &bucket.seen] {
+                fetch(&words[0]);
+            }
+            let mut same = 0u32;
+            for (way, word) in bucket.low.iter().enumerate() {
+                same |= u32::from(word.load(Ordering::Relaxed) == low) << way;
+            }
+            while same != 0 {
+                let way = same.trailing_zeros() as usize;
+                if let Some((value, seen)) = bucket.read(way, (low, high)) {
                     let slot = index * WAYS + way;
                     return Some(Found { slot, value, seen });
                 }
+                same &= same - 1;
             }
         }
         None
@@ -119,18 +129,16 @@ impl Slots {
         }
     }
 
-    /// Puts a key that is not there into a free slot of its buckets, the emptier one first. Only the one writer calls
-    /// this. `None` when both are full.
+    /// Puts a key that is not there into a free slot of its buckets, of the second only when the first is full: most are
+    /// found at the first look. Only the one writer calls this. `None` when both are full.
     pub fn insert(&self, (key, hash): (u128, u64), value: u64, seen: u64) -> Option<usize> {
         let (low, high) = split(key);
         let free = |index: &usize| {
             let bucket = self.0.get(*index)?;
             let is_free = |way: &usize| bucket.high[*way].load(Ordering::Relaxed) & TAKEN == 0;
-            let count = (0..WAYS).filter(is_free).count();
-            Some((count, *index, (0..WAYS).find(is_free)?))
+            Some((*index, (0..WAYS).find(is_free)?))
         };
-        let buckets = self.buckets_of(hash);
-        let (_, index, way) = buckets.iter().filter_map(free).max_by_key(|f| f.0)?;
+        let (index, way) = self.buckets_of(hash).iter().find_map(free)?;
         let bucket = self.0.get(index)?;
         let version = (bucket.high[way].load(Ordering::Relaxed) & !HIGH_MASK) + VERSION;
         let version = version & !TAKEN;

@@ -1,6 +1,6 @@
 //! What the switch overhears: addresses and groups, and what it answers itself.
 
-use super::decide::{Seen, Switch};
+use super::decide::{Forward, Seen, Switch};
 use super::groups::Audience;
 use super::neighbors::{Address, Reaction};
 use super::table::Learning;
@@ -11,7 +11,7 @@ use crate::wire::membership::Membership;
 use crate::wire::neighbor::{Answer, Talk};
 
 impl Switch {
-    /// Takes what a frame from a port, isolated or not, says of addresses; gives the answer to what it asks, if that is known.
+    /// Takes what a frame from a port, isolated or not, says of addresses; gives whether it asks for something that is known.
     ///
     /// # Errors
     /// [`DropReason::Suppressed`] when who is asked hears it anyway.
@@ -20,26 +20,34 @@ impl Switch {
         seen: &Seen<'_, '_, '_>,
         from: (PortId, bool),
         now: Instant,
-    ) -> Result<Option<Answer>, DropReason> {
+    ) -> Result<bool, DropReason> {
         if !seen.domain.rules.answers_neighbors {
-            return Ok(None);
+            return Ok(false);
         }
         let Some(talk) = Talk::of(seen.frame) else {
-            return Ok(None);
+            return Ok(false);
         };
         let is_known = self.note(seen, &talk, now);
         let Some(query) = talk.query.filter(|_| is_known) else {
-            return Ok(None);
+            return Ok(false);
         };
         let address = seen.address(query.target);
         match self
             .neighbors
             .react((&query, address), from, &self.table, now)
         {
-            Reaction::Pass => Ok(None),
+            Reaction::Pass => Ok(false),
             Reaction::Rest => Err(DropReason::Suppressed),
-            Reaction::Answer(answer) => Ok(Some(answer)),
+            Reaction::Answer => Ok(true),
         }
+    }
+
+    /// The answer to a question that is sent back, unless it was forgotten just now.
+    pub fn answer(&self, forward: &Forward<'_, '_>, now: Instant) -> Option<Answer> {
+        let query = Talk::of(&forward.frame)?.query?;
+        let (segment, class, ip) = (forward.segment, forward.class, query.target);
+        let address = Address { segment, class, ip };
+        Answer::new(&query, &self.neighbors.get(address, now)?.binding)
     }
 
     /// Takes what a peer's frame says of addresses and groups, where members do not tell each other.

@@ -28,6 +28,7 @@ use super::moves::{self, Moves, Verdict};
 use super::slots::{Found, Slots};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place};
+use crate::sync::Apart;
 use crate::time::{Duration, Instant};
 
 /// How much the table holds, for how long, and whom it believes.
@@ -87,12 +88,17 @@ pub struct ForwardingTable {
     limits: Limits,
     seed: (u64, u64),
     slots: Slots,
-    books: Mutex<Books>,
+    books: Apart<Mutex<Books>>,
     has_news: AtomicBool,
+    tallies: Apart<Tallies>,
+}
+
+/// How often things happened.
+#[derive(Default)]
+struct Tallies {
     moves: AtomicU64,
     evictions: AtomicU64,
     lost: AtomicU64,
-    /// Frames whose source no member has advertised, where only advertised ones are learned.
     unadvertised: AtomicU64,
 }
 
@@ -103,13 +109,10 @@ impl ForwardingTable {
         let table = ForwardingTable {
             limits,
             seed,
-            books: Mutex::new(Books::new(slots.slots())),
+            books: Apart(Mutex::new(Books::new(slots.slots()))),
             slots,
             has_news: AtomicBool::new(false),
-            moves: AtomicU64::new(0),
-            evictions: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            unadvertised: AtomicU64::new(0),
+            tallies: Apart::default(),
         };
         for (key, home) in pinned {
             let hash = table.hash(*key);
@@ -164,7 +167,7 @@ impl ForwardingTable {
         let told_only = from_peer && self.limits.learning == Learning::Advertised;
         if let Some(found) = self.find(key) {
             let known = Home::from_bits(found.value);
-            if known.place() == home.place() {
+            if known.is_beside(home) {
                 if now.as_micros().saturating_sub(found.seen) >= REFRESH {
                     self.slots.refresh(found.slot, now.as_micros());
                 }
@@ -186,7 +189,7 @@ impl ForwardingTable {
             }
         }
         if told_only {
-            self.unadvertised.fetch_add(1, Ordering::Relaxed);
+            self.tallies.unadvertised.fetch_add(1, Ordering::Relaxed);
         } else {
             self.hear(key, home, now);
         }
@@ -231,9 +234,9 @@ impl ForwardingTable {
     ) {
         let known = Home::from_bits(found.value);
         let from = known.place();
-        if known.is_told() && !home.is_told() {
-            // Its member does not know that this was forgotten.
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        // Its member does not know that it was forgotten; or another's claim may count now.
+        if books.refused.remove(&key) || known.is_told() && !home.is_told() {
+            self.tallies.lost.fetch_add(1, Ordering::Relaxed);
         }
         let is_held = books
             .moves
@@ -262,8 +265,8 @@ impl ForwardingTable {
             books.relocate(from, to);
             put()
         }) else {
-            self.evictions.fetch_add(1, Ordering::Relaxed);
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.tallies.evictions.fetch_add(1, Ordering::Relaxed);
+            self.tallies.lost.fetch_add(1, Ordering::Relaxed);
             return;
         };
         books.enter(slot, home.place(), seq);
@@ -282,9 +285,11 @@ impl ForwardingTable {
         if let Some(slot) = books.oldest(place) {
             let is_told = |found: Found| Home::from_bits(found.value).is_told();
             let was_told = self.slots.at(slot).is_some_and(|(_, f)| is_told(f));
-            self.lost.fetch_add(u64::from(was_told), Ordering::Relaxed);
+            self.tallies
+                .lost
+                .fetch_add(u64::from(was_told), Ordering::Relaxed);
             self.remove(books, slot);
-            self.evictions.fetch_add(1, Ordering::Relaxed);
+            self.tallies.evictions.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -298,7 +303,7 @@ impl ForwardingTable {
         books.leave(slot, place);
         if books.refused.remove(&key) {
             // Another's claim to it may count now.
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.tallies.lost.fetch_add(1, Ordering::Relaxed);
         }
         self.tell_news(books, key, place);
     }
@@ -327,7 +332,7 @@ impl ForwardingTable {
         let moves = books.moves.entry(key).or_insert_with(|| Moves::from(from));
         let verdict = moves.judge((from, to), now);
         if verdict != Verdict::Hold {
-            self.moves.fetch_add(1, Ordering::Relaxed);
+            self.tallies.moves.fetch_add(1, Ordering::Relaxed);
             books.note_move(Moved { key, from, to });
         }
         let (held, other) = match verdict {
@@ -521,19 +526,19 @@ impl ForwardingTable {
     /// How often a MAC has moved, and how often an entry was evicted because its place had too many.
     pub fn moves_and_evictions(&self) -> (u64, u64) {
         (
-            self.moves.load(Ordering::Relaxed),
-            self.evictions.load(Ordering::Relaxed),
+            self.tallies.moves.load(Ordering::Relaxed),
+            self.tallies.evictions.load(Ordering::Relaxed),
         )
     }
 
     /// How often something that members told was forgotten or not taken, and may be so: it has to be read again.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.tallies.lost.load(Ordering::Relaxed)
     }
 
     /// Frames whose source no member has advertised, where only advertised ones are learned.
     pub fn unadvertised(&self) -> u64 {
-        self.unadvertised.load(Ordering::Relaxed)
+        self.tallies.unadvertised.load(Ordering::Relaxed)
     }
 }
 

@@ -91,7 +91,7 @@ fn overheard(data: &[u8]) {
         return;
     };
     let mac = Mac([2, 0, 0, 0, 0, 7]);
-    let is_router = Some(data.len() % 2 == 0);
+    let is_router = Some(data.len().is_multiple_of(2));
     let binding = Binding {
         ip: query.target,
         mac,
