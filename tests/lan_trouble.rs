@@ -409,3 +409,20 @@ fn addresses_that_move_are_no_way_to_have_more() {
         assert!((1024..=2048).contains(&known), "member {n}: {known}");
     }
 }
+
+#[test]
+fn members_that_have_nothing_to_tell_sleep() {
+    let mut net = connected(members(2), 15);
+    speak(&mut net, 0, mac(1), Mac::BROADCAST);
+    speak(&mut net, 1, mac(2), Mac::BROADCAST);
+    net.run_for(SECOND * 60);
+    let end = net.now + SECOND * 100;
+    let mut wakes = 0;
+    while net.now < end {
+        let next = net.member(0).node.deadline();
+        assert!(next > net.now, "nothing is overdue");
+        wakes += 1;
+        net.run_for(next.since(net.now));
+    }
+    assert!(wakes < 600, "{wakes} in 100 seconds");
+}
