@@ -426,3 +426,29 @@ fn members_that_have_nothing_to_tell_sleep() {
     }
     assert!(wakes < 600, "{wakes} in 100 seconds");
 }
+
+#[test]
+fn a_new_port_has_its_part_in_floods_at_once() {
+    let mut recipes = members(3);
+    let vid = Vid::new(20).unwrap();
+    let with_20 = PortRule::Access(vid);
+    recipes[1].ports = vec![(segment(1), PortRule::Access(Vid::new(10).unwrap()))];
+    recipes[2].ports = recipes[1].ports.clone();
+    let mut net = connected(recipes, 16);
+    net.weather.delay = millis(20);
+    let call = frame(Mac::BROADCAST, mac(1), Some([0x81, 0, 0, 20]), b"anybody?");
+    let before = net.recording.len();
+    net.send(0, 0, &call);
+    net.run_for(millis(100));
+    assert_eq!(net.recording.len(), before, "nobody has a part in it");
+    // Member 1 comes back with a port in VLAN 20.
+    net.recipes[1].ports.push((segment(1), with_20));
+    net.rebuild(1);
+    net.introduce(1, 0);
+    net.introduce(1, 2);
+    net.run_for(millis(200));
+    net.send(0, 0, &call);
+    net.run_for(millis(25));
+    assert_eq!(net.member(1).frames().len(), 1, "200 ms later");
+    assert_eq!(net.member(2).frames().len(), 0);
+}
