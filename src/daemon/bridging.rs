@@ -1,4 +1,7 @@
 //! Ports that join a bridge of the host: what is wrong with it, and which VLANs it shall pass.
+//!
+//! Offloads of the bridge's other ports need no look: the kernel turns large receive offload off where a device joins a
+//! bridge, it gives back the tags that a card has taken off, and what is not cut yet our TAP takes whole or has cut.
 
 use crate::config::PortConfig;
 use crate::io::bridges::{BridgeState, Passage, VlanRange};

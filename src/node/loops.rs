@@ -4,8 +4,9 @@
 //! Two members on one LAN, each with a bridged port, make a ring of that LAN and the overlay, and one broadcast goes round
 //! for ever. Spanning tree finds that where bridges run it; this guard needs nothing of them. Every bridged port sends
 //! probes every [`EVERY`], without a tag and in its VLANs; where those are many, in those that are in use. Members hand
-//! what came in by their ports to the one that sent it, and a probe that comes back so went round. Of two members that see each other so, the one with the larger key closes its port; with two ports of one member
-//! the higher port is closed. A closed port goes on probing, so it notices the end of the loop.
+//! what came in by their ports to the one that sent it, and a probe that comes back so went round. Of two members that
+//! see each other so, the one with the larger key closes its port; with two ports of one member the higher port is
+//! closed. A closed port goes on probing, so it notices the end of the loop.
 
 use std::collections::BTreeMap;
 
