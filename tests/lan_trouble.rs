@@ -10,10 +10,12 @@ mod simulator;
 
 use hosts::*;
 use l2vpn::drops::DropReason;
+use l2vpn::mesh::journal::{Inbox, Journal, Reader};
 use l2vpn::node::Event;
 use l2vpn::place::{PeerId, Place, PortId};
 use l2vpn::switch::port::PortRule;
 use l2vpn::switch::table::{Home, Key};
+use l2vpn::time::Instant;
 use l2vpn::wire::ethernet::Mac;
 use l2vpn::wire::vlan::{Vid, VlanClass};
 use packets::*;
@@ -451,4 +453,43 @@ fn a_new_port_has_its_part_in_floods_at_once() {
     net.run_for(millis(25));
     assert_eq!(net.member(1).frames().len(), 1, "200 ms later");
     assert_eq!(net.member(2).frames().len(), 0);
+}
+
+#[test]
+fn a_greeting_that_is_lost_is_sent_again() {
+    let (journal, mut reader) = (Journal::default(), Reader::default());
+    let inbox = Inbox::new(5);
+    let at = |ms: u64| Instant::from_micros(1_000_000 + ms * 1000);
+    let mut scratch = Vec::new();
+    journal.acknowledge(&mut reader, inbox.receipt(0), 7, at(0));
+    let everything = |_: &_| true;
+    let first = journal.next(&mut reader, everything, &mut scratch, at(0));
+    assert!(
+        first.is_some(),
+        "there is nothing to tell, and that is told"
+    );
+    // It is lost, and who waits for it asks again before it would be sent again.
+    journal.acknowledge(&mut reader, inbox.receipt(0), 8, at(100));
+    let again = journal.next(&mut reader, everything, &mut scratch, at(300));
+    assert!(again.is_some());
+}
+
+#[test]
+fn a_querier_that_is_only_told_of_prunes_nothing() {
+    let mut net = connected(members(3), 17);
+    net.send(2, 0, &query(4, mac(9)));
+    net.run_for(SECOND * 15);
+    // Member 0 begins anew; its host listens already and will say so when it is asked next.
+    net.rebuild(0);
+    net.introduce(0, 1);
+    net.introduce(0, 2);
+    net.run_for(SECOND * 30);
+    net.member(1).delivered.clear();
+    net.send(0, 0, &to_group(4, 7, mac(1)));
+    net.run_for(millis(20));
+    assert_eq!(
+        net.member(1).frames().len(),
+        1,
+        "no question was heard here"
+    );
 }

@@ -208,7 +208,8 @@ impl Journal {
             *reader = reader.anew(epoch, reader.name);
             return;
         }
-        if receipt.upto > self.version {
+        // One that has not read the greeting yet waits for it, as we do for its word of that.
+        if receipt.journal != reader.name || receipt.upto > self.version {
             return;
         }
         let is_progress = receipt.upto > reader.acknowledged;

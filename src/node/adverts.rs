@@ -222,15 +222,19 @@ impl Node {
             }
             (Subject::Group(mac), state) => {
                 let subject = GroupSubject::Group(Key::new(segment, class, mac));
-                self.take_group(id, subject, state, now);
+                self.take_group(id, subject, state);
             }
             (Subject::Querier(family), state) => {
                 let subject = GroupSubject::Querier(segment, class, family);
-                self.take_group(id, subject, state, now);
+                self.take_group(id, subject, state);
+            }
+            (Subject::Crowd(family), state) => {
+                let subject = GroupSubject::Crowd(segment, class, family);
+                self.take_group(id, subject, state);
             }
             (Subject::Routers(family), state) => {
                 let subject = GroupSubject::Routers(segment, class, family);
-                self.take_group(id, subject, state, now);
+                self.take_group(id, subject, state);
             }
         }
     }
@@ -266,9 +270,9 @@ impl Node {
         }
     }
 
-    fn take_group(&self, id: PeerId, subject: GroupSubject, state: State, now: Instant) {
+    fn take_group(&self, id: PeerId, subject: GroupSubject, state: State) {
         match state {
-            State::There => self.plane.switch.groups.tell(subject, id, now),
+            State::There => self.plane.switch.groups.tell(subject, id),
             _ => self.plane.switch.groups.untell(subject, id),
         }
     }
@@ -462,6 +466,11 @@ fn topic_of(subject: GroupSubject) -> Option<Topic> {
             segment,
             class,
             subject: Subject::Querier(family),
+        },
+        GroupSubject::Crowd(segment, class, family) => Topic {
+            segment,
+            class,
+            subject: Subject::Crowd(family),
         },
         GroupSubject::Routers(segment, class, family) => Topic {
             segment,

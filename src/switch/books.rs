@@ -262,10 +262,10 @@ impl Books {
         served
     }
 
-    /// Keeps fewer moves than this, and the held ones.
-    pub(super) fn make_room_for_moves(&mut self, most: usize) {
+    /// Keeps fewer moves than this: those of MACs that are known, which are fewer.
+    pub(super) fn make_room_for_moves(&mut self, most: usize, is_known: impl Fn(Key) -> bool) {
         if self.moves.len() >= most {
-            self.moves.retain(|_, moves| moves.held_until.is_some());
+            self.moves.retain(|key, _| is_known(*key));
         }
     }
 }

@@ -45,8 +45,10 @@ pub enum Subject {
     Group(Key),
     /// Everything for groups of this family: a querier is there.
     Querier(SegmentId, VlanClass, Family),
-    /// The same: a router that does not ask is there, or too many listeners.
+    /// The same: a router that does not ask is there.
     Routers(SegmentId, VlanClass, Family),
+    /// The same: there are too many listeners to be told one by one.
+    Crowd(SegmentId, VlanClass, Family),
 }
 
 impl Subject {
@@ -54,9 +56,9 @@ impl Subject {
     fn vlan(&self) -> (u32, VlanClass) {
         match self {
             Subject::Group(key) => (key.segment(), key.class()),
-            Subject::Querier(segment, class, _) | Subject::Routers(segment, class, _) => {
-                (segment.get(), *class)
-            }
+            Subject::Querier(segment, class, _)
+            | Subject::Routers(segment, class, _)
+            | Subject::Crowd(segment, class, _) => (segment.get(), *class),
         }
     }
 }
@@ -67,6 +69,7 @@ pub struct Audience {
     listeners: Option<Arc<Vec<Place>>>,
     queriers: Option<Arc<Vec<Place>>>,
     routers: Option<Arc<Vec<Place>>>,
+    crowds: Option<Arc<Vec<Place>>>,
 }
 
 impl Audience {
@@ -75,7 +78,7 @@ impl Audience {
         let has = |places: &Option<Arc<Vec<Place>>>| {
             places.as_ref().is_some_and(|all| all.contains(&place))
         };
-        has(&self.listeners) || has(&self.queriers) || has(&self.routers)
+        has(&self.listeners) || has(&self.queriers) || has(&self.routers) || has(&self.crowds)
     }
 }
 
@@ -87,6 +90,11 @@ impl Asking {
             is_answered: false,
         }
     }
+}
+
+/// The later of both. What a member told stays until it takes it back, whatever passes.
+fn later(known: Option<Instant>, until: Option<Instant>) -> Option<Instant> {
+    known.zip(until).map(|(a, b)| a.max(b))
 }
 
 /// How long a word counts where it is asked for so often: two questions may be lost, and hosts take their time.
@@ -171,12 +179,12 @@ impl GroupTable {
             Membership::Query(family, interval) => {
                 let subject = querier(*family);
                 let lasts = self.asked(subject, *interval, now);
-                self.set((subject, *family), place, Some(now + ASKS.max(lasts)), now);
+                self.set((subject, *family), place, Some(now + ASKS.max(lasts)));
             }
             Membership::GroupQuery(_) => {}
             Membership::Router(family) => {
                 let subject = Subject::Routers(segment, class, *family);
-                self.set((subject, *family), place, Some(now + ASKS), now);
+                self.set((subject, *family), place, Some(now + ASKS));
             }
             Membership::Report(family, groups) => {
                 let lasts = twice(self.lock().interval(querier(*family)));
@@ -184,7 +192,7 @@ impl GroupTable {
                 for (group, listens) in groups {
                     let subject = Subject::Group(Key::new(segment, class, *group));
                     match listens {
-                        true => self.set((subject, *family), place, Some(until), now),
+                        true => self.set((subject, *family), place, Some(until)),
                         false => self.last_call(subject, place, now),
                     }
                 }
@@ -196,18 +204,20 @@ impl GroupTable {
     fn asked(&self, subject: Subject, interval: Duration, now: Instant) -> Duration {
         let mut books = self.lock();
         let asking = books.asking.entry(subject).or_insert(Asking::since(now));
-        asking.interval = interval.min(MAX_INTERVAL);
+        asking.interval = asking.interval.max(interval.min(MAX_INTERVAL));
         twice(asking.interval)
     }
 
     /// Takes what a member tells: it stays until it is taken back.
-    pub fn tell(&self, subject: Subject, peer: PeerId, now: Instant) {
+    pub fn tell(&self, subject: Subject, peer: PeerId) {
         let family = match subject {
-            Subject::Querier(_, _, family) | Subject::Routers(_, _, family) => family,
+            Subject::Querier(_, _, family)
+            | Subject::Routers(_, _, family)
+            | Subject::Crowd(_, _, family) => family,
             Subject::Group(key) if key.mac().0[0] == 0x33 => Family::V6,
             Subject::Group(_) => Family::V4,
         };
-        self.set((subject, family), Place::Peer(peer), None, now);
+        self.set((subject, family), Place::Peer(peer), None);
     }
 
     /// A member takes something back.
@@ -216,18 +226,11 @@ impl GroupTable {
         self.remove(&mut books, subject, Place::Peer(peer));
     }
 
-    fn set(
-        &self,
-        (subject, family): (Subject, Family),
-        place: Place,
-        until: Option<Instant>,
-        now: Instant,
-    ) {
+    fn set(&self, (subject, family): (Subject, Family), place: Place, until: Option<Instant>) {
         let mut books = self.lock();
         let subjects = &mut books.subjects;
         if let Some(known) = subjects.get_mut(&subject).and_then(|u| u.get_mut(&place)) {
-            // What a member told stays until it takes it back, whatever passes.
-            *known = known.and(until);
+            *known = later(*known, until);
             return;
         }
         let vlan = subject.vlan();
@@ -238,15 +241,12 @@ impl GroupTable {
             let Some(segment) = SegmentId::new(key.segment()) else {
                 return;
             };
-            subject = Subject::Routers(segment, key.class(), family);
+            subject = Subject::Crowd(segment, key.class(), family);
             let known = books.subjects.get_mut(&subject);
             if let Some(known) = known.and_then(|u| u.get_mut(&place)) {
-                *known = known.and(until);
+                *known = later(*known, until);
                 return;
             }
-        }
-        if let Subject::Querier(..) = subject {
-            books.asking.entry(subject).or_insert(Asking::since(now));
         }
         books.count(place, vlan, 1);
         let places = books.subjects.entry(subject).or_default();
@@ -287,8 +287,10 @@ impl GroupTable {
     }
 
     fn let_see(&self, books: &Books, subject: Subject) {
-        let asking = books.asking.get(&subject);
-        let counts = |_: &&Until| asking.is_none_or(|a| a.is_answered);
+        // That a member told of a querier is not enough: hosts here answer what they heard.
+        let is_querier = matches!(subject, Subject::Querier(..));
+        let is_answered = books.asking.get(&subject).is_some_and(|a| a.is_answered);
+        let counts = |_: &&Until| is_answered || !is_querier;
         match books.subjects.get(&subject).filter(counts) {
             Some(until) => {
                 let places = Arc::new(until.keys().copied().collect());
@@ -310,14 +312,12 @@ impl GroupTable {
             return None;
         };
         let places = self.places.pin();
-        let queriers = places.get(&Subject::Querier(segment, class, family))?;
-        let group = Subject::Group(Key::new(segment, class, group));
+        let all = |subject| places.get(&subject).cloned();
         Some(Audience {
-            listeners: places.get(&group).cloned(),
-            queriers: Some(queriers.clone()),
-            routers: places
-                .get(&Subject::Routers(segment, class, family))
-                .cloned(),
+            queriers: Some(all(Subject::Querier(segment, class, family))?),
+            listeners: all(Subject::Group(Key::new(segment, class, group))),
+            routers: all(Subject::Routers(segment, class, family)),
+            crowds: all(Subject::Crowd(segment, class, family)),
         })
     }
 
@@ -328,13 +328,12 @@ impl GroupTable {
         family: Family,
     ) -> Option<Audience> {
         let places = self.places.pin();
-        let queriers = places.get(&Subject::Querier(segment, class, family))?;
+        let all = |subject| places.get(&subject).cloned();
         Some(Audience {
+            queriers: Some(all(Subject::Querier(segment, class, family))?),
             listeners: None,
-            queriers: Some(queriers.clone()),
-            routers: places
-                .get(&Subject::Routers(segment, class, family))
-                .cloned(),
+            routers: all(Subject::Routers(segment, class, family)),
+            crowds: None,
         })
     }
 

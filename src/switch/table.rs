@@ -234,9 +234,12 @@ impl ForwardingTable {
     ) {
         let known = Home::from_bits(found.value);
         let from = known.place();
-        // Its member does not know that it was forgotten; or another's claim may count now.
-        if books.refused.remove(&key) || known.is_told() && !home.is_told() {
+        if books.refused.remove(&key) {
+            // Another's claim to it may count now.
             self.tallies.lost.fetch_add(1, Ordering::Relaxed);
+        } else if known.is_told() && !home.is_told() {
+            // What its member told counts no more, and would if it came back.
+            books.refuse(key);
         }
         let is_held = books
             .moves
@@ -328,7 +331,7 @@ impl ForwardingTable {
             return false;
         }
         let from = known.place();
-        books.make_room_for_moves(self.slots.slots());
+        books.make_room_for_moves(self.slots.slots(), |key| self.find(key).is_some());
         let moves = books.moves.entry(key).or_insert_with(|| Moves::from(from));
         let verdict = moves.judge((from, to), now);
         if verdict != Verdict::Hold {
@@ -367,6 +370,7 @@ impl ForwardingTable {
             self.slots
                 .set(found.slot, home.held(known.is_held()).bits());
             books.set_seq(found.slot, claim.seq);
+            books.refused.remove(&key);
             return true;
         }
         let seq = books.seq(found.slot);
@@ -838,7 +842,37 @@ mod tests {
         // A frame says that it is elsewhere, what a member told says nothing of.
         assert!(tell(2, 4));
         hear(&t, key(1), Place::Peer(PeerId(3)), at(2));
-        assert_eq!(t.lost(), 2);
+        assert_eq!(t.lost(), 1, "that may be a move, and will be told");
+        hear(&t, key(1), Place::Peer(PeerId(2)), at(3));
+        assert_eq!(
+            t.lost(),
+            2,
+            "it is back, and its member has nothing new to tell"
+        );
+    }
+
+    #[test]
+    fn moves_of_evicted_macs_cost_no_memory_for_long() {
+        let t = table(60, 30);
+        let places = [Place::Peer(PeerId(1)), Place::Peer(PeerId(2))];
+        for n in 0..2000 {
+            for k in 0..8 {
+                hear(&t, key(n), places[k % 2], at(1));
+            }
+        }
+        assert!(t.lock().moves.len() <= t.slots.slots());
+        audit(&t);
+    }
+
+    #[test]
+    fn a_host_that_roams_makes_nobody_read_again() {
+        let t = table(100, 50);
+        for n in 1..20 {
+            let (peer, now) = (PeerId(n % 2 + 1), at(u64::from(n) * 60));
+            hear(&t, key(1), Place::Peer(peer), now);
+            assert!(t.tell(key(1), peer, claim(n, false), now));
+        }
+        assert_eq!(t.lost(), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Value of the control element 6: `journal 4 · from 8 · upto 8` and items of `kind 1 · segment 3 · VLAN 2 · subject · state`.
 //! Kinds: 1 a MAC (6; state: claim number 4, flags 1) · 2 an IPv4 address (4; MAC 6, flags 1) · 3 an IPv6 address (16; MAC 6,
-//! flags 1) · 4 a group (MAC 6) · 5 queriers, 6 other routers for multicast (family 1). With the highest bit of the kind set it is taken back, and there is no
+//! flags 1) · 4 a group (MAC 6) · 5 queriers, 6 other routers for multicast, 7 too many listeners (family 1). With the highest bit of the kind set it is taken back, and there is no
 //! state. Value of element 7, the receipt: `journal 4 · epoch 4 · known epoch 4 ·
 //! upto 8`. The idea of types, claim numbers and flags is that of EVPN (RFC 7432, RFC 9161); [`crate::mesh::journal`] says how they arrive.
 
@@ -20,6 +20,7 @@ const IPV6: u8 = 3;
 const GROUP: u8 = 4;
 const QUERIER: u8 = 5;
 const ROUTERS: u8 = 6;
+const CROWD: u8 = 7;
 const TAKEN_BACK: u8 = 0x80;
 const ISOLATED: u8 = 1;
 const ROUTER: u8 = 1;
@@ -35,8 +36,10 @@ pub enum Subject {
     Group(Mac),
     /// A querier.
     Querier(Family),
-    /// Another router for multicast, or more listeners than can be told.
+    /// Another router for multicast.
     Routers(Family),
+    /// More listeners than can be told.
+    Crowd(Family),
 }
 
 /// A subject and the VLAN that it is in.
@@ -92,6 +95,7 @@ impl Item {
             Subject::Group(_) => GROUP,
             Subject::Querier(_) => QUERIER,
             Subject::Routers(_) => ROUTERS,
+            Subject::Crowd(_) => CROWD,
         };
         let at = out.len();
         out.push(kind);
@@ -101,7 +105,7 @@ impl Item {
             Subject::Mac(mac) | Subject::Group(mac) => out.extend_from_slice(&mac.0),
             Subject::Address(IpAddr::V4(ip)) => out.extend_from_slice(&ip.octets()),
             Subject::Address(IpAddr::V6(ip)) => out.extend_from_slice(&ip.octets()),
-            Subject::Querier(family) | Subject::Routers(family) => {
+            Subject::Querier(family) | Subject::Routers(family) | Subject::Crowd(family) => {
                 out.push(u8::from(family == Family::V6));
             }
         }
@@ -114,7 +118,7 @@ impl Item {
                 out.extend_from_slice(&mac.0);
                 out.push(if is_router { ROUTER } else { 0 });
             }
-            (GROUP | QUERIER | ROUTERS, State::There) => {}
+            (GROUP | QUERIER | ROUTERS | CROWD, State::There) => {}
             _ => {
                 if let Some(kind) = out.get_mut(at) {
                     *kind |= TAKEN_BACK;
@@ -139,6 +143,7 @@ impl Item {
             GROUP => Subject::Group(Some(Mac(cursor.array()?)).filter(|m| m.is_group())?),
             QUERIER => Subject::Querier(family(cursor.u8()?)?),
             ROUTERS => Subject::Routers(family(cursor.u8()?)?),
+            CROWD => Subject::Crowd(family(cursor.u8()?)?),
             _ => return None,
         };
         let state = match (kind & TAKEN_BACK != 0, subject) {
