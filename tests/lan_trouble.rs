@@ -495,3 +495,30 @@ fn a_querier_that_is_only_told_of_prunes_nothing() {
         "no question was heard here"
     );
 }
+
+#[test]
+fn listeners_behind_a_member_that_restarts_miss_nothing() {
+    let mut net = connected(members(4), 18);
+    net.send(2, 0, &query(4, mac(9)));
+    net.run_for(millis(50));
+    net.send(0, 0, &join(4, 7, mac(3)));
+    net.run_for(SECOND * 15);
+    let reached = |net: &mut Network| {
+        (0..4).for_each(|m| net.member(m).delivered.clear());
+        net.send(1, 0, &to_group(4, 7, mac(1)));
+        net.run_for(millis(20));
+        [0, 3].map(|m| net.member(m).frames().len())
+    };
+    assert_eq!(reached(&mut net), [1, 0]);
+    // Its hosts notice nothing and say nothing until they are asked.
+    net.rebuild(0);
+    (1..4).for_each(|other| net.introduce(0, other));
+    net.run_for(SECOND);
+    assert_eq!(reached(&mut net), [1, 0]);
+    net.run_for(SECOND * 60);
+    assert_eq!(reached(&mut net), [1, 0]);
+    // They are, and nobody listens any more.
+    net.send(2, 0, &query(4, mac(9)));
+    net.run_for(SECOND * 13);
+    assert_eq!(reached(&mut net), [0, 0]);
+}

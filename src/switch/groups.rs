@@ -10,7 +10,7 @@
 //! Members tell each other what their ports listen to. Memory: at most [`MAX_GROUPS`] groups for each place in a VLAN, and
 //! [`MAX_OF_PLACE`] in all; a place that has more gets everything, as one with a router does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -52,6 +52,16 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// What everything is for those that a querier asks.
+    fn crowd(&self) -> Option<Subject> {
+        match *self {
+            Subject::Querier(segment, class, family) => {
+                Some(Subject::Crowd(segment, class, family))
+            }
+            _ => None,
+        }
+    }
+
     /// Its VLAN, as counts go by it.
     fn vlan(&self) -> (u32, VlanClass) {
         match self {
@@ -125,6 +135,9 @@ struct Books {
     /// In a VLAN, and in all.
     counts: HashMap<(Place, Option<Vlan>), usize>,
     asking: HashMap<Subject, Asking>,
+    /// Queriers that members told of before our hosts had the time to answer one: who listens here, nobody knows yet, and
+    /// our ports count as a crowd.
+    unanswered: HashSet<Subject>,
     news: Vec<Subject>,
 }
 
@@ -218,6 +231,13 @@ impl GroupTable {
             Subject::Group(_) => Family::V4,
         };
         self.set((subject, family), Place::Peer(peer), None);
+        let mut books = self.lock();
+        let is_answered = books.asking.get(&subject).is_some_and(|a| a.is_answered);
+        if let Some(crowd) = subject.crowd().filter(|_| !is_answered)
+            && books.unanswered.insert(subject)
+        {
+            self.note(&mut books, crowd);
+        }
     }
 
     /// A member takes something back.
@@ -272,6 +292,7 @@ impl GroupTable {
         if until.is_empty() {
             books.subjects.remove(&subject);
             books.asking.remove(&subject);
+            self.answered(books, subject);
         }
         books.count(place, subject.vlan(), -1);
         self.publish(books, subject, place);
@@ -280,9 +301,25 @@ impl GroupTable {
     /// Lets readers see who counts for a subject now.
     fn publish(&self, books: &mut Books, subject: Subject, changed: Place) {
         self.let_see(books, subject);
-        if matches!(changed, Place::Port(_)) && !books.news.contains(&subject) {
+        if matches!(changed, Place::Port(_)) {
+            self.note(books, subject);
+        }
+    }
+
+    /// The control side shall tell the others of this.
+    fn note(&self, books: &mut Books, subject: Subject) {
+        if !books.news.contains(&subject) {
             books.news.push(subject);
             self.has_news.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Our hosts have answered a querier, or it is gone.
+    fn answered(&self, books: &mut Books, querier: Subject) {
+        if let Some(crowd) = querier.crowd()
+            && books.unanswered.remove(&querier)
+        {
+            self.note(books, crowd);
         }
     }
 
@@ -353,6 +390,7 @@ impl GroupTable {
             .collect();
         for subject in due {
             self.let_see(&books, subject);
+            self.answered(&mut books, subject);
         }
     }
 
@@ -383,9 +421,11 @@ impl GroupTable {
         let mut books = self.lock();
         let news = std::mem::take(&mut books.news);
         let is_port = |p: &Place| matches!(p, Place::Port(_));
+        let unanswered = books.unanswered.iter().filter_map(Subject::crowd);
+        let crowds: HashSet<Subject> = unanswered.collect();
         let counts = |s: &Subject| {
             let until = books.subjects.get(s);
-            until.is_some_and(|u| u.keys().any(is_port))
+            until.is_some_and(|u| u.keys().any(is_port)) || crowds.contains(s)
         };
         news.into_iter().map(|s| (s, counts(&s))).collect()
     }
