@@ -6,9 +6,10 @@ pub use std::sync::atomic::{AtomicU64, Ordering, fence};
 /// Slots of a bucket of [`crate::switch::slots`]: a cache line of words each. A model checker takes fewer.
 pub const WAYS: usize = 8;
 
-/// Brings a word's cache line near, whatever is in it. For a model checker there is nothing to see here.
-pub fn fetch(word: &AtomicU64) {
-    std::hint::black_box(word.load(Ordering::Relaxed));
+/// Brings the cache lines of some words near, whatever is in them. For a model checker there is nothing to see here.
+pub fn fetch<const N: usize>(words: [&AtomicU64; N]) {
+    let all = words.map(|word| word.load(Ordering::Relaxed));
+    std::hint::black_box(all.iter().fold(0, |sum, word| sum | word));
 }
 
 /// Lanes that one thread each has for itself.

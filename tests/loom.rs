@@ -10,7 +10,7 @@ mod sync {
     /// With one slot in a bucket, each key has two slots, and all that a writer does happens in them.
     pub const WAYS: usize = 1;
 
-    pub fn fetch(_: &AtomicU64) {}
+    pub fn fetch<const N: usize>(_: [&AtomicU64; N]) {}
 }
 
 #[path = "../src/noise/replay.rs"]

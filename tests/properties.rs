@@ -72,10 +72,8 @@ fn oracle(bytes: &[u8]) -> Option<(Mac, Mac, Option<Tag>)> {
 fn vlan_tag(vlan: &SingleVlanSlice<'_>, tpid: EtherType) -> Tag {
     let priority = u16::from(vlan.priority_code_point().value());
     let dei = u16::from(vlan.drop_eligible_indicator());
-    Tag {
-        tpid: tpid.0,
-        tci: priority << 13 | dei << 12 | vlan.vlan_identifier().value(),
-    }
+    let tci = priority << 13 | dei << 12 | vlan.vlan_identifier().value();
+    Tag::new(tpid.0, tci)
 }
 
 proptest! {
@@ -117,7 +115,7 @@ proptest! {
 
     #[test]
     fn vlan_classes_fit_thirteen_bits(tpid in prop_oneof![Just(TPID_CUSTOMER), Just(TPID_SERVICE), Just(TPID_STACKED)], tci: u16) {
-        let class = VlanClass::of(Some(Tag { tpid, tci }));
+        let class = VlanClass::of(Some(Tag::new(tpid, tci)));
         prop_assert_eq!(VlanClass::from_bits(class.bits()), class);
     }
 

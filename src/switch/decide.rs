@@ -35,8 +35,9 @@ pub struct Switch {
     layout: ArcSwap<Layout>,
 }
 
-/// Who gets a frame.
+/// Who gets a frame. Its kind takes a whole word, so that what follows is copied in the words that it was written in.
 #[derive(Clone, Copy, Debug)]
+#[repr(u64)]
 pub enum Targets<'l> {
     /// One place.
     One(Place),

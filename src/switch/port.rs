@@ -45,7 +45,9 @@ impl PortRule {
             PortRule::Access(vid) => match tag {
                 None => Ok(frame.with_tag(Some(Tag::customer(*vid, 0)))),
                 // A second tag would come to light where the first is taken off: the classic way to hop VLANs.
-                Some(tag) if tag.tpid == TPID_CUSTOMER && tag.vid() == 0 && !frame.is_stacked() => {
+                Some(tag)
+                    if tag.tpid() == TPID_CUSTOMER && tag.vid() == 0 && !frame.is_stacked() =>
+                {
                     Ok(frame.with_tag(Some(tag.with_vid(*vid))))
                 }
                 Some(_) => Err(DropReason::TaggedOnAccess),
@@ -63,7 +65,7 @@ impl PortRule {
             PortRule::Trunk { allowed, native } => match (native, allowed, tag) {
                 (Some(native), _, None) => Ok(frame.with_tag(Some(Tag::customer(*native, 0)))),
                 (Some(native), _, Some(tag))
-                    if tag.tpid == TPID_CUSTOMER && !frame.is_stacked() =>
+                    if tag.tpid() == TPID_CUSTOMER && !frame.is_stacked() =>
                 {
                     Ok(frame.with_tag(Some(tag.with_vid(*native))))
                 }

@@ -86,9 +86,7 @@ impl Slots {
             };
             // All are compared before any is looked at: where the key is, nobody can predict. And what will be needed of
             // it is fetched meanwhile, wherever it is in its line.
-            for words in [&bucket.high, &bucket.value, &bucket.seen] {
-                fetch(&words[0]);
-            }
+            fetch([&bucket.high[0], &bucket.value[0], &bucket.seen[0]]);
             let mut same = 0u32;
             for (way, word) in bucket.low.iter().enumerate() {
                 same |= u32::from(word.load(Ordering::Relaxed) == low) << way;

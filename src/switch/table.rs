@@ -16,7 +16,7 @@
 //! Memory: 66 bytes for each of [`Limits::total`] entries, from the start, its key of 11 bytes among them; and about 100
 //! for each MAC that has moved lately.
 
-use std::hash::Hasher;
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -83,6 +83,11 @@ const REFRESH: u64 = 1_000_000;
 /// The fewest and the most slots that one sweep looks at; between them it is an eighth of the table.
 const SWEEP: (usize, usize) = (2048, 16_384);
 
+thread_local! {
+    /// The slot of the MAC that this thread heard last. Whatever is in it now, in whichever table, says itself what it is.
+    static HEARD_LAST: Cell<usize> = const { Cell::new(0) };
+}
+
 /// The table.
 pub struct ForwardingTable {
     limits: Limits,
@@ -131,9 +136,7 @@ impl ForwardingTable {
     }
 
     fn hash(&self, key: Key) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
-        hasher.write(&key.bits().to_le_bytes());
-        hasher.finish()
+        SipHasher13::new_with_keys(self.seed.0, self.seed.1).hash(&key.bits().to_le_bytes())
     }
 
     /// Nothing is left half done under this lock, so a thread that died with it has spoilt nothing.
@@ -143,6 +146,19 @@ impl ForwardingTable {
 
     fn find(&self, key: Key) -> Option<Found> {
         self.slots.find(key.bits(), self.hash(key))
+    }
+
+    /// The same for who speaks: mostly the one that this thread heard last, so its slot is looked at first.
+    fn find_again(&self, key: Key) -> Option<Found> {
+        HEARD_LAST.with(|last| {
+            let again = self.slots.at(last.get());
+            if let Some((_, found)) = again.filter(|(bits, _)| *bits == key.bits()) {
+                return Some(found);
+            }
+            let found = self.find(key)?;
+            last.set(found.slot);
+            Some(found)
+        })
     }
 
     /// Where a MAC lives, unless its entry is too old.
@@ -165,7 +181,7 @@ impl ForwardingTable {
     pub fn learn(&self, key: Key, home: Home, now: Instant) -> Result<Home, DropReason> {
         let from_peer = matches!(home.place(), Place::Peer(_));
         let told_only = from_peer && self.limits.learning == Learning::Advertised;
-        if let Some(found) = self.find(key) {
+        if let Some(found) = self.find_again(key) {
             let known = Home::from_bits(found.value);
             if known.is_beside(home) {
                 if now.as_micros().saturating_sub(found.seen) >= REFRESH {

@@ -1,6 +1,7 @@
 //! VLAN tags: IEEE 802.1Q (C-tag), 802.1ad (S-tag) and the older stacking identifier 0x9100.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use crate::drops::DropReason;
 
@@ -39,63 +40,74 @@ impl fmt::Display for Vid {
     }
 }
 
-/// A tag as it stands in a frame: every bit is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag {
-    /// Tag protocol identifier: 0x8100, 0x88a8 or 0x9100.
-    pub tpid: u16,
-    /// Tag control information: PCP 3 bits, DEI 1 bit, VID 12 bits.
-    pub tci: u16,
+/// A tag as it stands in a frame: every bit is kept. It is one word, as is an `Option` of it: what is written in one piece
+/// is read in one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tag(NonZeroU32);
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag({:04x} {:04x})", self.tpid(), self.tci())
+    }
 }
 
 impl Tag {
+    /// The tag of a protocol identifier, which is not 0, and control information.
+    pub const fn new(tpid: u16, tci: u16) -> Tag {
+        match NonZeroU32::new((tpid as u32) << 16 | tci as u32) {
+            Some(bits) => Tag(bits),
+            None => Tag(NonZeroU32::MIN),
+        }
+    }
+
     /// An 802.1Q tag with a priority code point 0..=7 (higher bits are ignored) and DEI clear.
     pub const fn customer(vid: Vid, pcp: u8) -> Tag {
-        Tag {
-            tpid: TPID_CUSTOMER,
-            tci: ((pcp as u16 & 7) << 13) | vid.0,
-        }
+        Tag::new(TPID_CUSTOMER, ((pcp as u16 & 7) << 13) | vid.0)
     }
 
     /// An 802.1ad tag with the priority and DEI of another tag, or of none.
     pub const fn service(vid: Vid, like: Option<Tag>) -> Tag {
         let priority = match like {
-            Some(tag) => tag.tci & 0xf000,
+            Some(tag) => tag.tci() & 0xf000,
             None => 0,
         };
-        Tag {
-            tpid: TPID_SERVICE,
-            tci: priority | vid.0,
-        }
+        Tag::new(TPID_SERVICE, priority | vid.0)
+    }
+
+    /// Tag protocol identifier: 0x8100, 0x88a8 or 0x9100.
+    pub const fn tpid(self) -> u16 {
+        (self.0.get() >> 16) as u16
+    }
+
+    /// Tag control information: PCP 3 bits, DEI 1 bit, VID 12 bits.
+    pub const fn tci(self) -> u16 {
+        self.0.get() as u16
     }
 
     /// The 12-bit VID, which may be 0 (priority tag).
     pub const fn vid(self) -> u16 {
-        self.tci & 0x0fff
+        self.tci() & 0x0fff
     }
 
     /// Priority code point, 0..=7.
     pub const fn pcp(self) -> u8 {
-        (self.tci >> 13) as u8
+        (self.tci() >> 13) as u8
     }
 
     /// Drop eligible indicator.
     pub const fn dei(self) -> bool {
-        self.tci & 0x1000 != 0
+        self.tci() & 0x1000 != 0
     }
 
     /// The same tag with another VID; PCP and DEI are kept.
     pub const fn with_vid(self, vid: Vid) -> Tag {
-        Tag {
-            tpid: self.tpid,
-            tci: (self.tci & 0xf000) | vid.0,
-        }
+        Tag::new(self.tpid(), (self.tci() & 0xf000) | vid.0)
     }
 
     /// The four bytes on the wire, big endian.
     pub const fn to_bytes(self) -> [u8; TAG_LEN] {
-        let [a, b] = self.tpid.to_be_bytes();
-        let [c, d] = self.tci.to_be_bytes();
+        let [a, b] = self.tpid().to_be_bytes();
+        let [c, d] = self.tci().to_be_bytes();
         [a, b, c, d]
     }
 }
@@ -119,10 +131,7 @@ pub(super) fn outermost(after_addresses: &[u8]) -> Result<(Option<Tag>, &[u8]), 
     if rest.len() < 2 {
         return Err(DropReason::TruncatedTag);
     }
-    let tag = Tag {
-        tpid,
-        tci: u16::from_be_bytes(*tci),
-    };
+    let tag = Tag::new(tpid, u16::from_be_bytes(*tci));
     if tag.vid() == 4095 {
         return Err(DropReason::ReservedVid);
     }
@@ -143,11 +152,8 @@ pub(super) fn begins_with_tag(bytes: &[u8]) -> bool {
 /// The tag that these bytes begin with, and what follows it.
 fn next_tag(bytes: &[u8]) -> Option<(Tag, &[u8])> {
     let ([a, b, c, d], rest) = bytes.split_first_chunk::<TAG_LEN>()?;
-    let tag = Tag {
-        tpid: u16::from_be_bytes([*a, *b]),
-        tci: u16::from_be_bytes([*c, *d]),
-    };
-    is_tag(tag.tpid).then_some((tag, rest))
+    let tag = Tag::new(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+    is_tag(tag.tpid()).then_some((tag, rest))
 }
 
 /// The broadcast domain of a frame inside its segment, as the forwarding table keys it.
@@ -166,7 +172,7 @@ impl VlanClass {
         match tag {
             None => VlanClass::UNTAGGED,
             Some(tag) if tag.vid() == 0 => VlanClass::UNTAGGED,
-            Some(tag) if tag.tpid == TPID_CUSTOMER => VlanClass(tag.vid()),
+            Some(tag) if tag.tpid() == TPID_CUSTOMER => VlanClass(tag.vid()),
             Some(tag) => VlanClass(tag.vid() | Self::SERVICE_BIT),
         }
     }
@@ -232,10 +238,7 @@ mod tests {
     #[test]
     fn a_tag_of_vid_0_hides_no_vlan() {
         let vid = |n| Vid::new(n).unwrap();
-        let priority = Some(Tag {
-            tpid: TPID_CUSTOMER,
-            tci: 0xe000,
-        });
+        let priority = Some(Tag::new(TPID_CUSTOMER, 0xe000));
         let class = |rest: &[u8]| VlanClass::of_frame(priority, rest);
         assert_eq!(class(&[8, 0]), VlanClass::UNTAGGED);
         assert_eq!(class(&[0x81, 0, 0, 20, 8, 0]), VlanClass::customer(vid(20)));
@@ -253,7 +256,7 @@ mod tests {
     fn tags_keep_every_bit() {
         for tci in [0u16, 1, 0x0fff - 1, 0x1000, 0xe001, 0xfffe] {
             for tpid in [TPID_CUSTOMER, TPID_SERVICE, TPID_STACKED] {
-                let tag = Tag { tpid, tci };
+                let tag = Tag::new(tpid, tci);
                 let mut bytes = tag.to_bytes().to_vec();
                 bytes.extend_from_slice(&[8, 0]);
                 assert_eq!(outermost(&bytes), Ok((Some(tag), &[8u8, 0][..])));
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn vid_zero_is_not_a_vlan_and_s_tags_are_another_space() {
-        let class = |tpid, tci| VlanClass::of(Some(Tag { tpid, tci }));
+        let class = |tpid, tci| VlanClass::of(Some(Tag::new(tpid, tci)));
         assert_eq!(class(TPID_CUSTOMER, 0xe000), VlanClass::UNTAGGED);
         assert_ne!(class(TPID_CUSTOMER, 100), class(TPID_SERVICE, 100));
         assert_eq!(class(TPID_SERVICE, 100), class(TPID_STACKED, 100));
