@@ -507,16 +507,8 @@ fn a_host_that_throws_probes_back_closes_nothing() {
     let mut net = connected(recipes, 23);
     for _ in 0..5 {
         net.run_for(SECOND * 2);
-        let emitted = net
-            .member(0)
-            .events
-            .iter()
-            .rev()
-            .find_map(|(_, e)| match e {
-                Event::Emit(_, frame) => Some(frame.clone()),
-                _ => None,
-            });
-        net.send(0, 0, &emitted.unwrap());
+        let probe = last_probe(&mut net, 0);
+        net.send(0, 0, &probe);
     }
     assert_eq!(loops(&mut net, 0), []);
     assert!(net.member(0).drops(DropReason::Hairpin) >= 5);
@@ -578,16 +570,7 @@ fn a_forged_probe_closes_nothing() {
     let mut recipes = members(2);
     recipes.iter_mut().for_each(|r| r.loop_guard = true);
     let mut net = connected(recipes, 20);
-    let emitted = net
-        .member(0)
-        .events
-        .iter()
-        .rev()
-        .find_map(|(_, e)| match e {
-            Event::Emit(_, frame) => Some(frame.clone()),
-            _ => None,
-        });
-    let old = emitted.unwrap();
+    let old = last_probe(&mut net, 0);
     let mut forged = old.clone();
     forged[30] ^= 1;
     // By the other member, as a true one would come.

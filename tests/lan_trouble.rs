@@ -11,7 +11,6 @@ mod simulator;
 use hosts::*;
 use l2vpn::drops::DropReason;
 use l2vpn::mesh::journal::{Inbox, Journal, Reader};
-use l2vpn::node::Event;
 use l2vpn::place::{PeerId, Place, PortId};
 use l2vpn::switch::port::PortRule;
 use l2vpn::switch::table::{Home, Key};
@@ -373,11 +372,7 @@ fn a_host_that_floods_probes_blinds_the_guard_of_its_own_port_only() {
     recipes.iter_mut().for_each(|r| r.loop_guard = true);
     let mut net = connected(recipes, 13);
     net.record = false;
-    let emitted = net.member(2).events.iter().find_map(|(_, e)| match e {
-        Event::Emit(_, frame) => Some(frame.clone()),
-        _ => None,
-    });
-    let mut forged = emitted.unwrap();
+    let mut forged = last_probe(&mut net, 2);
     forged[30] ^= 1;
     // Behind member 2; the loop is between members 0 and 1.
     for _ in 0..300 {

@@ -64,8 +64,8 @@ ping)
     passes big-qinq -s 1472 10.1.130.2
     ;;
 filter)
-    mkdir -p /dev/net /tmp/l2vpn
-    cd /tmp/l2vpn || exit 1
+    mkdir -p /dev/net /member
+    cd /member || exit 1
     ip link add br0 type bridge vlan_filtering 1
     ip link set br0 up
     l2vpn key new -o own.key >/dev/null

@@ -106,3 +106,13 @@ pub fn loops(net: &mut Network, n: usize) -> Vec<Loop> {
     });
     loops.collect()
 }
+
+/// The last frame that a member emitted itself: a probe of its loop guard.
+pub fn last_probe(net: &mut Network, n: usize) -> Vec<u8> {
+    let events = net.member(n).events.iter().rev();
+    let mut emitted = events.filter_map(|(_, e)| match e {
+        Event::Emit(_, frame) => Some(frame.clone()),
+        _ => None,
+    });
+    emitted.next().expect("it has sent one")
+}

@@ -262,15 +262,19 @@ pub fn to_group(family: u8, n: u8, mac: Mac) -> Vec<u8> {
 /// Something to a group of the link.
 pub fn to_link_group(family: u8, mac: Mac) -> Vec<u8> {
     let udp = [0x14, 0xe9, 0x14, 0xe9, 0, 12, 0, 0, 1, 2, 3, 4];
-    if family == 4 {
-        let to = (Mac([1, 0, 0x5e, 0, 0, 0xfb]), Ipv4Addr::new(224, 0, 0, 251));
-        return ipv4(mac, to, 17, &udp);
+    match family {
+        4 => ipv4(mac, link_group4(251), 17, &udp),
+        _ => ipv6_udp(mac, link_group6(0xfb), &udp),
     }
-    let to = (
-        Mac([0x33, 0x33, 0, 0, 0, 0xfb]),
-        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb),
-    );
-    ipv6_udp(mac, to, &udp)
+}
+
+fn link_group4(n: u8) -> (Mac, Ipv4Addr) {
+    (Mac([1, 0, 0x5e, 0, 0, n]), Ipv4Addr::new(224, 0, 0, n))
+}
+
+fn link_group6(n: u8) -> (Mac, Ipv6Addr) {
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, u16::from(n));
+    (Mac([0x33, 0x33, 0, 0, 0, n]), group)
 }
 
 fn ipv6_udp(mac: Mac, (to_mac, to): (Mac, Ipv6Addr), udp: &[u8]) -> Vec<u8> {
@@ -299,14 +303,9 @@ pub fn as_router(frame: &mut [u8]) {
 pub fn hello(family: u8, mac: Mac) -> Vec<u8> {
     let body = [0x20, 0, 0, 0, 0, 1, 0, 2, 0, 105];
     if family == 4 {
-        let to = (Mac([1, 0, 0x5e, 0, 0, 13]), Ipv4Addr::new(224, 0, 0, 13));
-        return ipv4(mac, to, 103, &body);
+        return ipv4(mac, link_group4(13), 103, &body);
     }
-    let to = (
-        Mac([0x33, 0x33, 0, 0, 0, 13]),
-        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 13),
-    );
-    let mut frame = ipv6_udp(mac, to, &body);
+    let mut frame = ipv6_udp(mac, link_group6(13), &body);
     frame[14 + 6] = 103;
     frame
 }
