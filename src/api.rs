@@ -27,8 +27,8 @@ pub struct Request {
 pub enum Verb {
     /// How is it?
     Show,
-    /// Which MACs were learned?
-    Macs,
+    /// Which MACs were learned, of those that fit all that is given?
+    Macs(MacFilter),
     /// Forget learned MACs and addresses, those that fit all that is given.
     Flush(MacFilter),
     /// What is in the VLANs?

@@ -629,11 +629,20 @@ fn verbs() -> Result<(), String> {
         Ok(macs.len() == 2)
     })?;
     expect(again, || "they were not told again".into())?;
-    let (code, _, stderr) = world.cli(0, &["macs", "flush", "--peer", "nobody"])?;
-    expect(
-        code == Some(1) && stderr.contains("no peer \"nobody\""),
-        || stderr,
-    )
+    // What there is not is said, and no empty table shown.
+    for (option, name, message) in [
+        ("--peer", "nobody", "no peer \"nobody\""),
+        ("--port", "b", "no port \"b\""),
+        ("--segment", "nowhere", "no segment \"nowhere\""),
+        ("--vlan", "5000", "\"5000\" is no VLAN"),
+    ] {
+        for verb in [&["macs"][..], &["macs", "flush"]] {
+            let line = [verb, &[option, name]].concat();
+            let (code, _, stderr) = world.cli(0, &line)?;
+            expect(code == Some(1) && stderr.contains(message), || stderr)?;
+        }
+    }
+    Ok(())
 }
 
 fn priorities() -> Result<(), String> {

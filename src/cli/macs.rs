@@ -9,10 +9,10 @@ pub(super) fn run(args: &MacsArgs) -> Result<Exit, Failure> {
     if let Some(MacsVerb::Flush(args)) = &args.verb {
         return flush(args);
     }
-    let Answer::Macs(mut macs) = member::ask(&args.show.member, Verb::Macs)? else {
+    let verb = Verb::Macs(filter(&args.filter));
+    let Answer::Macs(macs) = member::ask(&args.show.member, verb)? else {
         return Err(member::unexpected());
     };
-    macs.retain(|m| fits(m, &args.filter));
     if args.show.json {
         render::json(&macs)?;
         return Ok(Exit::Ok);
@@ -39,33 +39,18 @@ fn row(m: MacView) -> Vec<String> {
     vec![m.segment, m.vlan, m.mac, place, idle, moves]
 }
 
-/// Whether a MAC is one of those that are meant.
-fn fits(m: &MacView, filter: &FilterArgs) -> bool {
-    let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
-    let is_behind = |wanted: &Option<String>, kind: &str| {
-        wanted.is_none() || m.kind == kind && is(wanted, &m.place)
-    };
-    let vlan = filter.vlan.as_ref().map(|v| v.replace("untagged", "-"));
-    is(&filter.segment, &m.segment)
-        && is(&vlan, &m.vlan)
-        && is_behind(&filter.peer, "peer")
-        && is_behind(&filter.port, "port")
+/// What the member is told of which MACs are meant; it knows which names there are.
+fn filter(args: &FilterArgs) -> MacFilter {
+    MacFilter {
+        segment: args.segment.clone(),
+        vlan: args.vlan.clone(),
+        peer: args.peer.clone(),
+        port: args.port.clone(),
+    }
 }
 
 fn flush(args: &FlushArgs) -> Result<Exit, Failure> {
-    let FilterArgs {
-        segment,
-        vlan,
-        peer,
-        port,
-    } = &args.filter;
-    let filter = MacFilter {
-        segment: segment.clone(),
-        vlan: vlan.clone(),
-        peer: peer.clone(),
-        port: port.clone(),
-    };
-    match member::ask(&args.member, Verb::Flush(filter))? {
+    match member::ask(&args.member, Verb::Flush(filter(&args.filter)))? {
         Answer::Flushed(1) => render::print("1 MAC forgotten\n")?,
         Answer::Flushed(count) => render::print(&format!("{count} MACs forgotten\n"))?,
         _ => return Err(member::unexpected()),
@@ -93,33 +78,4 @@ pub(super) fn neighbors(args: &ShowArgs) -> Result<Exit, Failure> {
     let header = ["SEGMENT", "VLAN", "ADDRESS", "MAC", "BEHIND", "HEARD", ""];
     render::print(&render::table(&header, &rows))?;
     Ok(Exit::Ok)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_takes_what_fits_all_of_it() {
-        let m = MacView {
-            segment: "lan".into(),
-            vlan: "-".into(),
-            kind: "peer".into(),
-            place: "b".into(),
-            ..MacView::default()
-        };
-        let filter = |segment: &str, vlan: &str, peer: &str, port: &str| {
-            let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
-            FilterArgs {
-                segment: some(segment),
-                vlan: some(vlan),
-                peer: some(peer),
-                port: some(port),
-            }
-        };
-        assert!(fits(&m, &filter("", "", "", "")));
-        assert!(fits(&m, &filter("lan", "untagged", "b", "")));
-        assert!(!fits(&m, &filter("lan", "20", "b", "")));
-        assert!(!fits(&m, &filter("", "", "", "b")), "b is no port");
-    }
 }

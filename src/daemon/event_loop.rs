@@ -309,7 +309,7 @@ impl EventLoop {
         let now = clock::now();
         let answer = match call.verb {
             Verb::Show => Answer::Snapshot(Box::new(self.member.snapshot(self.started, now))),
-            Verb::Macs => Answer::Macs(self.member.mac_views(now)),
+            Verb::Macs(filter) => self.member.mac_views(&filter, now),
             Verb::Flush(filter) => self.member.flush(&filter, now),
             Verb::Vlans => Answer::Vlans(self.member.vlan_views(now)),
             Verb::Neighbors => Answer::Neighbors(self.member.neighbor_views(now)),

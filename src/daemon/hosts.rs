@@ -14,10 +14,15 @@ use crate::wire::segment::SegmentId;
 use crate::wire::vlan::VlanClass;
 
 impl Member {
-    /// The forwarding table.
-    pub(super) fn mac_views(&self, now: Instant) -> Vec<MacView> {
+    /// The forwarding table, as far as it fits a filter.
+    pub(super) fn mac_views(&self, filter: &MacFilter, now: Instant) -> Answer {
+        let meant = match self.meant(filter) {
+            Ok(meant) => meant,
+            Err(message) => return Answer::Error(message),
+        };
         let table = &self.outside.plane.switch.table;
-        let views = table.entries(now).into_iter().map(|learned| {
+        let all = table.entries(now).into_iter();
+        let views = all.filter(|l| meant(l.key, l.place)).map(|learned| {
             let (kind, place) = self.place_name(learned.place);
             let segment = SegmentId::new(learned.key.segment());
             MacView {
@@ -33,7 +38,7 @@ impl Member {
                 told: learned.home.is_told(),
             }
         });
-        views.collect()
+        Answer::Macs(views.collect())
     }
 
     /// Every VLAN in which anything is or passed.
