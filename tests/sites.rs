@@ -124,18 +124,29 @@ fn sees(
     device: &str,
     end: &[u8],
     during: impl FnOnce(&mut World) -> Result<(), String>,
-) -> Result<bool, String> {
+) -> Result<Option<Vec<u8>>, String> {
     world.ask(n, &Order::Watch(device.into()))?;
     during(world)?;
-    let seen = world.ask(n, &Order::Expect(end.to_vec(), 300))?;
-    Ok(matches!(seen, Report::Frame(Ok(_))))
+    match world.ask(n, &Order::Expect(end.to_vec(), 300))? {
+        Report::Frame(seen) => Ok(seen.ok()),
+        _ => Err("the watch is gone".into()),
+    }
 }
 
 fn suppression() -> Result<(), String> {
     let mut world = World::pair(1500)?;
     world.start_all()?;
     world.reach(0, v4(1))?;
-    world.reach(0, v6(1))?;
+    // On a busy machine the first exchange may be one of the link-local address, while the other is not free yet, and who
+    // asks with an address for the first time is heard by all.
+    let own = v6(0).to_string();
+    let exchanged = world.eventually(Duration::from_secs(5), |w| {
+        w.ask(0, &Order::ForgetNeighbors(TAP.into()))?;
+        w.reach(0, v6(1))?;
+        let known: Vec<NeighborView> = ask_json(w, 0, &["neighbors", "--json"])?;
+        Ok(known.iter().any(|n| n.ip == own))
+    })?;
+    expect(exchanged, || format!("{own} was never heard"))?;
     // "Who has 10.77.0.2?" ends so: the unknown MAC and the address.
     let arp = [0, 0, 0, 0, 0, 0, 10, 77, 0, 2];
     // A solicitation ends with the option of who asks: its MAC.
@@ -149,7 +160,9 @@ fn suppression() -> Result<(), String> {
                 world.ask(0, &Order::ForgetNeighbors(TAP.into()))?;
                 world.reach(0, to).map(|_| ())
             })?;
-            expect(!asked, || format!("{to} was asked for at the other member"))?;
+            expect(asked.is_none(), || {
+                format!("{to} was asked for at the other member: {asked:02x?}")
+            })?;
         }
     }
     // An address that nobody has is asked for everywhere.
@@ -158,7 +171,7 @@ fn suppression() -> Result<(), String> {
         let _ = world.ping(0, "10.77.0.99".parse().map_err(|_| "address")?, 8, 1);
         Ok(())
     })?;
-    expect(asked, || {
+    expect(asked.is_some(), || {
         "the question for an unknown address did not come".into()
     })?;
     // And with the switch off, each time.
@@ -174,7 +187,9 @@ fn suppression() -> Result<(), String> {
         world.ask(0, &Order::ForgetNeighbors(TAP.into()))?;
         world.reach(0, v4(1)).map(|_| ())
     })?;
-    expect(asked, || "switched off, the question did not come".into())
+    expect(asked.is_some(), || {
+        "switched off, the question did not come".into()
+    })
 }
 
 fn defence() -> Result<(), String> {
@@ -197,11 +212,13 @@ fn defence() -> Result<(), String> {
     let answered = sees(&mut world, 0, TAP, &answer, |w| {
         w.ask(0, &inject(2)).map(|_| ())
     })?;
-    expect(answered, || "a taken address was not defended".into())?;
+    expect(answered.is_some(), || {
+        "a taken address was not defended".into()
+    })?;
     let answered = sees(&mut world, 0, TAP, &answer, |w| {
         w.ask(0, &inject(200)).map(|_| ())
     })?;
-    expect(!answered, || "a free address was defended".into())
+    expect(answered.is_none(), || "a free address was defended".into())
 }
 
 fn three_sites() -> Result<(), String> {
