@@ -4,6 +4,7 @@
 //! [`Snapshot`] as it stands here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,8 @@ pub enum Verb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vlan: Option<String>,
     },
+    /// Read the configuration again and take up what has changed.
+    Reload,
     /// Say goodbye and end.
     Down,
 }
@@ -74,6 +77,10 @@ pub enum Answer {
     Events(Vec<EventView>),
     /// To [`Verb::Ping`].
     Pong(Pong),
+    /// To [`Verb::Reload`]: what was taken up.
+    Reloaded(Changes),
+    /// To [`Verb::Reload`]: why nothing was, with places and hints.
+    Rejected(String),
     /// To [`Verb::Down`]: it is ending.
     Ending,
     /// The request cannot be met, and why.
@@ -234,6 +241,52 @@ pub struct PeerView {
     /// What passed.
     #[serde(flatten)]
     pub transfer: TransferView,
+}
+
+/// What a reload has changed: the TAPs of ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Ports that came.
+    pub added: Vec<String>,
+    /// Ports that follow other rules now.
+    pub changed: Vec<String>,
+    /// Ports that went.
+    pub removed: Vec<String>,
+    /// Whether segments came, went, or follow other rules now.
+    pub segments: bool,
+    /// What the configuration's checker warns of.
+    #[serde(default)]
+    pub warnings: String,
+}
+
+impl Changes {
+    /// Whether nothing has changed.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty()
+            && self.changed.is_empty()
+            && self.removed.is_empty()
+            && !self.segments
+    }
+}
+
+/// In a line, for people.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("added", &self.added),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+        ];
+        let some = parts.into_iter().filter(|(_, taps)| !taps.is_empty());
+        let mut text: Vec<String> = some
+            .map(|(what, taps)| format!("{what} {}", taps.join(", ")))
+            .collect();
+        text.extend(self.segments.then(|| "segments changed".into()));
+        match text.is_empty() {
+            true => f.write_str("nothing has changed"),
+            false => f.write_str(&text.join("; ")),
+        }
+    }
 }
 
 /// What passed between two members.

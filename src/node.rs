@@ -19,6 +19,7 @@ mod handshakes;
 mod load;
 pub mod loops;
 pub mod plane;
+mod ports;
 mod stamp;
 mod timers;
 
@@ -37,7 +38,7 @@ use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
 use crate::place::{PeerId, PortId};
-use crate::switch::layout::{Limit, Member};
+use crate::switch::layout::{Layout, Limit, Member};
 use crate::switch::neighbors::Quarrel;
 use crate::switch::offences::Offence;
 use crate::switch::table::{Frozen, Moved};
@@ -146,6 +147,8 @@ pub struct Node {
     heartbeat_at: Instant,
     /// Drawn at the start; peers tell a restart by it.
     boot: [u8; 8],
+    /// How often what we announce has changed.
+    edition: u32,
 }
 
 impl Node {
@@ -161,6 +164,7 @@ impl Node {
         let keeper = CookieKeeper::new(&dialect, &public, entropy.as_mut(), now);
         Node {
             boot: entropy.next_u64().to_le_bytes(),
+            edition: 0,
             gate: Gate {
                 keeper,
                 limiter: Limiter::new(entropy.next_u64()),
@@ -302,6 +306,7 @@ impl Node {
             suites,
             segments: self.plane.switch.layout().announcement(),
             boot: self.boot,
+            edition: self.edition,
             crossing: false,
             abilities: self.settings.abilities,
         }
@@ -324,8 +329,22 @@ impl Node {
     /// Publishes who gets floods, and tells which segments gained or lost their carrier.
     fn publish_layout(&mut self) {
         let before = self.plane.switch.layout();
-        let mut layout = crate::switch::layout::Layout::clone(&before);
-        for segment in before.segments() {
+        let layout = Layout::clone(&before);
+        let after = self.publish(layout);
+        for (segment, count) in after {
+            if before
+                .domain(segment)
+                .is_some_and(|d| d.peers.len() != count)
+            {
+                self.events.push_back(Event::Carrier(segment, count));
+            }
+        }
+    }
+
+    /// Publishes a layout with what is known of the peers; gives how many are connected in each segment.
+    fn publish(&self, mut layout: Layout) -> Vec<(SegmentId, usize)> {
+        let mut counts = Vec::new();
+        for segment in layout.segments() {
             let connected = self.peers.iter().filter(|p| p.up_since.is_some());
             let members: Vec<Member> = connected
                 .filter_map(|p| {
@@ -337,18 +356,13 @@ impl Node {
                     })
                 })
                 .collect();
-            let count = members.len();
+            counts.push((segment, members.len()));
             let limits = self.peers.iter().filter_map(|p| limit(p, segment));
             let limits = limits.collect();
-            let changed = before
-                .domain(segment)
-                .is_some_and(|d| d.peers.len() != count);
             layout.set_peers(segment, members, limits);
-            if changed {
-                self.events.push_back(Event::Carrier(segment, count));
-            }
         }
         self.plane.switch.publish(layout);
+        counts
     }
 }
 

@@ -482,7 +482,15 @@ fn of_three_gateways_at_one_site_one_stays_open() {
     recipes.iter_mut().for_each(|r| r.loop_guard = true);
     let mut net = connected(recipes, 18);
     wire_up(&mut net, &[(0, 0), (1, 0), (2, 0)], SECOND * 15);
-    let layouts = (0..4).map(|n| net.member(n).plane.switch.layout().ports()[0].is_blocked);
+    let layouts = (0..4).map(|n| {
+        net.member(n)
+            .plane
+            .switch
+            .layout()
+            .port(PortId(0))
+            .unwrap()
+            .is_blocked
+    });
     let closed: Vec<bool> = layouts.collect();
     assert_eq!(closed.iter().filter(|c| **c).count(), 2, "{closed:?}");
     assert!(!closed[3]);

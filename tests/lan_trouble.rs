@@ -14,7 +14,7 @@ use l2vpn::mesh::journal::{Inbox, Journal, Reader};
 use l2vpn::place::{PeerId, Place, PortId};
 use l2vpn::switch::port::PortRule;
 use l2vpn::switch::table::{Home, Key};
-use l2vpn::time::Instant;
+use l2vpn::time::{Duration, Instant};
 use l2vpn::wire::ethernet::Mac;
 use l2vpn::wire::vlan::{Vid, VlanClass};
 use packets::*;
@@ -177,7 +177,7 @@ fn an_isolated_host_gains_nothing_by_the_mac_of_another() {
     let mut net = connected(recipes, 6);
     // Port 0 of member 1 is isolated, port 1 is not, where a gateway is.
     let layout = net.member(1).plane.switch.layout().clone();
-    let mut ports = layout.ports().to_vec();
+    let mut ports = layout.ports().cloned().collect::<Vec<_>>();
     ports[1].is_isolated = false;
     let table = &net.member(1).plane.switch.table;
     let (now, gateway) = (l2vpn::time::Instant::from_micros(5_000_000), key(mac(7)));
@@ -354,7 +354,15 @@ fn a_loop_in_one_vlan_is_found() {
         f[12..16] == [0x81, 0, 0, 30]
     });
     let blocked = |net: &mut Network| {
-        let each = |n| net.member(n).plane.switch.layout().ports()[0].is_blocked;
+        let each = |n| {
+            net.member(n)
+                .plane
+                .switch
+                .layout()
+                .port(PortId(0))
+                .unwrap()
+                .is_blocked
+        };
         [0, 1].map(each)
     };
     assert_eq!(blocked(&mut net).iter().filter(|b| **b).count(), 1);
@@ -438,16 +446,103 @@ fn a_new_port_has_its_part_in_floods_at_once() {
     net.send(0, 0, &call);
     net.run_for(millis(100));
     assert_eq!(net.recording.len(), before, "nobody has a part in it");
-    // Member 1 comes back with a port in VLAN 20.
+    // Member 1 gets a port in VLAN 20 while it runs.
     net.recipes[1].ports.push((segment(1), with_20));
-    net.rebuild(1);
-    net.introduce(1, 0);
-    net.introduce(1, 2);
+    net.reload(1);
     net.run_for(millis(200));
     net.send(0, 0, &call);
     net.run_for(millis(25));
     assert_eq!(net.member(1).frames().len(), 1, "200 ms later");
     assert_eq!(net.member(2).frames().len(), 0);
+    // It is known who is behind it, though nobody but the caller's member has seen a frame of VLAN 20 before.
+    let answer = frame(mac(1), mac(9), Some([0x81, 0, 0, 20]), b"I am");
+    net.send(1, 1, &frame(mac(1), mac(9), None, b"I am"));
+    net.run_for(millis(50));
+    assert_eq!(net.member(0).frames().last(), Some(&answer));
+    let at = net.recording.len();
+    net.send(
+        0,
+        0,
+        &frame(mac(9), mac(1), Some([0x81, 0, 0, 20]), b"hello"),
+    );
+    net.run_for(millis(50));
+    assert_eq!(net.member(1).frames().len(), 2);
+    assert_eq!(to_member(&net, at, 2), 0, "known, so not flooded");
+    // And it goes again: its hosts are forgotten everywhere, and nobody floods there.
+    net.recipes[1].ports.pop();
+    net.reload(1);
+    net.run_for(millis(200));
+    let at = net.recording.len();
+    net.send(
+        0,
+        0,
+        &frame(mac(9), mac(1), Some([0x81, 0, 0, 20]), b"hello?"),
+    );
+    net.send(0, 0, &call);
+    net.run_for(millis(50));
+    assert_eq!(net.recording.len(), at, "nobody has a part in it");
+    assert!(net.all_up(), "and no peer was lost by all that");
+}
+
+fn to_member(net: &Network, since: usize, n: usize) -> usize {
+    let sent = net.recording.iter().skip(since);
+    sent.filter(|p| p.to == address(n)).count()
+}
+
+#[test]
+fn a_port_that_comes_while_handshakes_are_under_way_is_announced() {
+    // The change falls at every moment of a handshake that either end began, over a wire that loses and reorders.
+    for step in 0..60 {
+        let mut recipes = members(2);
+        let vid = |n| Vid::new(n).unwrap();
+        recipes[1].ports = vec![(segment(1), PortRule::Access(vid(10)))];
+        let mut net = Network::of(recipes, 100 + step);
+        net.weather = Weather {
+            loss: 10,
+            duplicate: 10,
+            delay: millis(10),
+            jitter: millis(15),
+        };
+        match step % 3 {
+            0 => net.introduce(0, 1),
+            1 => net.introduce(1, 0),
+            _ => net.introduce_all(),
+        }
+        net.run_for(millis(step * 2));
+        let port = (segment(1), PortRule::Access(vid(20)));
+        net.recipes[1].ports.push(port);
+        net.reload(1);
+        net.run_for(Duration::from_secs(5));
+        let peers = net.member(0).node.peers();
+        let told = peers[0].vlans_in(segment(1)).unwrap();
+        let class = VlanClass::customer(vid(20));
+        assert!(told.contains(class), "step {step}: {told}");
+        let before = net.recording.len();
+        net.run_for(Duration::from_secs(4));
+        let more = net.recording.len() - before;
+        assert!(more < 40, "step {step}: it ends, and {more} datagrams came");
+    }
+}
+
+#[test]
+fn frames_go_on_while_ports_change() {
+    let mut net = connected(members(2), 4);
+    net.send(1, 0, &frame(Mac::BROADCAST, mac(2), None, b"here"));
+    net.run_for(millis(20));
+    let ask = frame(mac(2), mac(1), None, b"steady");
+    for n in 0..200 {
+        if n % 20 == 10 {
+            let vid = Vid::new(20 + n as u16).unwrap();
+            let port = (segment(2 + n), PortRule::Access(vid));
+            net.recipes[1].ports.push(port);
+            net.reload(1);
+        }
+        net.send(0, 0, &ask);
+        net.run_for(millis(5));
+    }
+    net.run_for(millis(50));
+    let steady = net.member(1).frames().into_iter().filter(|f| *f == ask);
+    assert_eq!(steady.count(), 200);
 }
 
 #[test]

@@ -196,12 +196,13 @@ proptest! {
         suites: u8,
         segments in btree_map(segment(), vec(0u16..8192, 0..40), 0..64),
         boot: [u8; 8],
+        edition: u32,
         crossing: bool,
         junk in bytes(80),
     ) {
         let vlans = |bits: Vec<u16>| bits.into_iter().fold(VlanSet::default(), |s, b| s.with(VlanClass::from_bits(b)));
         let segments: Vec<_> = segments.into_iter().map(|(id, bits)| (id, vlans(bits))).collect();
-        let offer = Offer { suites, segments, boot, crossing, abilities: Abilities::BUNDLES };
+        let offer = Offer { suites, segments, boot, edition, crossing, abilities: Abilities::BUNDLES };
         let written = offer.write();
         prop_assert!(written.len() <= 470, "it fits an initiation: {}", written.len());
         let read = Offer::read(&written).unwrap();

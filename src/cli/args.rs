@@ -33,6 +33,8 @@ pub enum Verb {
     Up(UpArgs),
     /// Say goodbye to all peers and end the running member
     Down(MemberArgs),
+    /// Have the running member take up what has changed in its configuration: ports and segments
+    Reload(MemberArgs),
     /// Check a configuration and tell everything that is wrong with it
     Check(CheckArgs),
     /// Show the running member: ports, peers, drops

@@ -18,6 +18,7 @@ mod key;
 mod macs;
 mod member;
 mod ping;
+mod reload;
 mod render;
 mod show;
 mod up;
@@ -51,6 +52,7 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
         Verb::Key(args) => key::run(&args),
         Verb::Up(args) => up::run(&args),
         Verb::Down(args) => down::run(&args),
+        Verb::Reload(args) => reload::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Show(args) => show::run(&args),
         Verb::Macs(args) => macs::run(&args),

@@ -93,6 +93,7 @@ impl Checker<'_> {
             table,
             storms,
             tuning,
+            demo: self.demo,
         })
     }
 

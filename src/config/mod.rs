@@ -69,6 +69,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where the member keeps what must survive a restart.
     pub state_dir: PathBuf,
+    /// Whether published keys are let in; a reload asks the same.
+    pub demo: DemoKeys,
 }
 
 /// A segment.

@@ -15,6 +15,7 @@ use super::journal::Gate;
 use super::resolve::{self, Resolved};
 use super::state;
 use crate::api::{Answer, Pong, Verb};
+use crate::dataplane::workers::Workers;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
@@ -45,7 +46,7 @@ pub(super) struct Inputs {
     pub(super) signals: Signals,
 }
 
-/// The signals that end a member, and the one that does not yet do anything.
+/// The signals that end a member, and the one that has it read its configuration again.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -71,6 +72,7 @@ impl Signals {
 /// The loop and what only it knows.
 pub(super) struct EventLoop {
     member: Member,
+    workers: Workers,
     started: Instant,
     gate: Gate,
     chronicle: Chronicle,
@@ -81,9 +83,10 @@ pub(super) struct EventLoop {
 }
 
 impl EventLoop {
-    pub(super) fn new(member: Member, mark_file: PathBuf) -> Self {
+    pub(super) fn new(member: Member, workers: Workers, mark_file: PathBuf) -> Self {
         EventLoop {
             member,
+            workers,
             started: clock::now(),
             gate: Gate::default(),
             chronicle: Chronicle::default(),
@@ -95,7 +98,7 @@ impl EventLoop {
     }
 
     /// Runs until a signal or `down`, and says goodbye.
-    pub(super) async fn run(mut self, mut inputs: Inputs) -> Member {
+    pub(super) async fn run(mut self, mut inputs: Inputs) -> (Member, Workers) {
         let now = clock::now();
         for index in 0..self.member.config.peers.len() {
             if let Some(peer) = self.member.config.peers.get(index) {
@@ -116,7 +119,7 @@ impl EventLoop {
                 _ = inputs.signals.interrupt.recv() => self.ending = true,
                 _ = inputs.signals.terminate.recv() => self.ending = true,
                 _ = inputs.signals.hang_up.recv() => {
-                    tracing::info!("SIGHUP is kept for reloading; nothing was done");
+                    self.reload().await;
                 }
                 () = tokio::time::sleep(wait) => self.timeout(),
                 count = self.member.notes.recv_many(&mut notes, NOTES_AT_ONCE) => {
@@ -125,7 +128,13 @@ impl EventLoop {
                     notes.drain(..).for_each(|n| self.member.node.handle_note(n, now));
                     self.some_handshakes(now);
                 }
-                Some(call) = inputs.calls.recv() => self.call(call),
+                Some(call) = inputs.calls.recv() => match call.verb {
+                    Verb::Reload => {
+                        let answer = self.reload().await;
+                        let _ = call.answer.send(answer);
+                    }
+                    _ => self.call(call),
+                },
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
                 _ = routes.tick() => {
                     self.look_at_routes();
@@ -140,7 +149,22 @@ impl EventLoop {
         tracing::info!("ending: saying goodbye to the peers");
         self.member.node.close(clock::now());
         self.send();
-        self.member
+        (self.member, self.workers)
+    }
+
+    /// Takes up what has changed of the configuration, and says so.
+    async fn reload(&mut self) -> Answer {
+        let answer = self.member.reload(&self.workers).await;
+        match &answer {
+            Answer::Reloaded(changes) => {
+                tracing::info!("reloaded: {changes}");
+                let text = changes.to_string();
+                self.chronicle.add(clock::wall(), ("reloaded", text));
+            }
+            Answer::Rejected(why) => tracing::error!("not reloaded: {why}"),
+            _ => {}
+        }
+        answer
     }
 
     /// Tells what happened and sends what is outgoing.
@@ -234,12 +258,11 @@ impl EventLoop {
     }
 
     fn carrier(&self, segment: crate::wire::segment::SegmentId, up: bool) {
-        let ports = self.member.config.ports.iter();
-        for (port, tap) in ports.zip(self.member.outside.taps.iter()) {
-            if port.segment == segment
-                && let Err(error) = tap.set_carrier(up)
+        for (_, port) in self.member.ports.iter() {
+            if port.config.segment == segment
+                && let Err(error) = port.tap.set_carrier(up)
             {
-                tracing::debug!(tap = tap.name(), "carrier: {error}");
+                tracing::debug!(tap = port.config.tap, "carrier: {error}");
             }
         }
     }
@@ -255,26 +278,20 @@ impl EventLoop {
     }
 
     async fn look_at_queues(&mut self) {
-        let Member {
-            config,
-            links,
-            queue_drops,
-            bridge_warnings,
-            ..
-        } = &mut self.member;
-        for (port, drops) in config.ports.iter().zip(queue_drops) {
-            *drops = links.queue_drops(&port.tap).await.unwrap_or(*drops);
-        }
-        for (port, known) in config.ports.iter().zip(bridge_warnings) {
-            let Some(bridge) = &port.bridge else {
+        let Member { links, ports, .. } = &mut self.member;
+        for port in ports.iter_mut() {
+            let drops = links.queue_drops(&port.config.tap).await;
+            port.queue_drops = drops.unwrap_or(port.queue_drops);
+            let Some(bridge) = &port.config.bridge else {
                 continue;
             };
             let state = links.bridge_state(bridge).await;
-            let now = bridging::warnings(port, state.as_ref());
+            let now = bridging::warnings(&port.config, state.as_ref());
+            let known = &port.bridge_warnings;
             for warning in now.iter().filter(|w| !known.contains(w)) {
-                tracing::warn!(tap = port.tap, bridge, "{warning}");
+                tracing::warn!(tap = port.config.tap, bridge, "{warning}");
             }
-            *known = now;
+            port.bridge_warnings = now;
         }
     }
 
@@ -323,6 +340,8 @@ impl EventLoop {
                 let target = (&target[..], vlan.as_deref());
                 return self.ping(target, size, timeout_ms, call.answer);
             }
+            // These wait for the system or end the loop, and are not for here.
+            Verb::Reload => return,
             Verb::Down => {
                 self.ending = true;
                 Answer::Ending

@@ -154,9 +154,9 @@ impl Member {
             .as_ref()
             .map(|name| self.named_peer(name).map(Place::Peer));
         let port = filter.port.as_ref().map(|name| {
-            let index = self.config.ports.iter().position(|p| p.tap == *name);
-            let id = index.and_then(|i| u16::try_from(i).ok());
-            id.map(|id| Place::Port(PortId(id)))
+            let known = self.ports.named(name);
+            known
+                .map(|(id, _)| Place::Port(id))
                 .ok_or(format!("there is no port \"{name}\""))
         });
         let (segment, class) = (segment.transpose()?, class.transpose()?);
@@ -171,11 +171,13 @@ impl Member {
 
     /// Sends a frame by a port of ours.
     pub(super) fn emit(&self, port: PortId, frame: &[u8]) {
-        let tap = self.outside.taps.get(usize::from(port.0));
-        let (Some(tap), Ok(frame)) = (tap, Frame::parse(frame)) else {
+        let open = self.ports.get(port);
+        let (Some(open), Ok(frame)) = (open, Frame::parse(frame)) else {
             return;
         };
-        let sent = tap.send(0, (&frame.parts, &Offload::NONE), &mut Vec::new());
+        let sent = open
+            .tap
+            .send(0, (&frame.parts, &Offload::NONE), &mut Vec::new());
         if let Err(error) = sent {
             let reason = crate::io::process::port_failure(&error);
             self.outside.plane.drops.count(reason);
@@ -186,8 +188,9 @@ impl Member {
     pub(super) fn place_name(&self, place: Place) -> (&'static str, String) {
         match place {
             Place::Port(port) => {
-                let port = self.config.ports.get(usize::from(port.0));
-                ("port", port.map(|p| p.tap.clone()).unwrap_or_default())
+                let port = self.ports.get(port);
+                let tap = port.map(|p| p.config.tap.clone());
+                ("port", tap.unwrap_or_default())
             }
             Place::Peer(peer) => ("peer", self.peer_name(peer)),
         }

@@ -12,6 +12,8 @@ mod control;
 mod event_loop;
 mod hosts;
 mod journal;
+mod ports;
+mod reload;
 mod resolve;
 mod run;
 mod state;

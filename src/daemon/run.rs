@@ -5,10 +5,11 @@ use std::io;
 
 use tokio::sync::mpsc;
 
-use super::assemble::{StartError, assemble, derived_mac};
+use super::assemble::{StartError, assemble};
 use super::event_loop::{EventLoop, Inputs, Signals};
+use super::ports::derived_mac;
 use super::{control, journal, resolve, state};
-use crate::config::Config;
+use crate::config::{Config, PortConfig};
 use crate::dataplane::workers::Workers;
 use crate::io::janitor::Janitor;
 use crate::switch::port::PortRule;
@@ -70,16 +71,15 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
         resolved,
         signals,
     };
-    let member = EventLoop::new(member, mark_file).run(inputs).await;
+    let (member, workers) = EventLoop::new(member, workers, mark_file).run(inputs).await;
     // In the mirror order of the setup; each step goes on whatever became of the one before.
     server.abort();
     control::drain(&room).await;
     drop(workers);
-    for port in &member.config.ports {
-        member
-            .links
-            .remove_addresses(&port.tap, &port.addresses)
-            .await;
+    for (_, port) in member.ports.iter() {
+        let links = &member.links;
+        let PortConfig { tap, addresses, .. } = &port.config;
+        links.remove_addresses(tap, addresses).await;
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ impl Member {
             },
             workers: self.outside.lanes.len(),
             trains: self.trains().into(),
-            ports: self.ports(),
+            ports: self.port_views(),
             peers: self
                 .node
                 .peers()
@@ -69,54 +69,51 @@ impl Member {
         }
     }
 
-    fn ports(&self) -> Vec<PortView> {
+    fn port_views(&self) -> Vec<PortView> {
         let layout = self.outside.plane.switch.layout();
-        let taps = self.outside.taps.iter().zip(&self.queue_drops);
-        let ports = self.config.ports.iter().zip(&self.macs).zip(taps);
-        let views = ports
-            .enumerate()
-            .map(|(n, ((port, mac), (tap, queue_drops)))| {
-                let (offloads, offload_limits) = tap.offloads();
-                let (mode, vlans, native) = match &port.rule {
-                    PortRule::Access(vid) => ("access", vid.to_string(), None),
-                    PortRule::Trunk { allowed, native } => (
-                        "trunk",
-                        allowed
-                            .as_ref()
-                            .map(ToString::to_string)
-                            .unwrap_or_default(),
-                        native.map(|v| v.get()),
-                    ),
-                    PortRule::Qinq(vid) => ("qinq", vid.to_string(), None),
-                    PortRule::Translate(map) => ("translate", map.to_string(), None),
-                };
-                PortView {
-                    tap: port.tap.clone(),
-                    segment: self.segment_name(port.segment),
-                    segment_id: port.segment.get(),
-                    mode: mode.into(),
-                    vlans,
-                    native,
-                    mtu: port.mtu,
-                    mac: mac.to_string(),
-                    bridge: port.bridge.clone(),
-                    state: if tap.is_gone() { "removed" } else { "open" }.into(),
-                    carrier: !tap.is_gone()
-                        && layout
-                            .domain(port.segment)
-                            .is_some_and(|d| !d.peers.is_empty()),
-                    offloads: offloads.into_iter().map(Into::into).collect(),
-                    offload_limits,
-                    queues: tap.queues(),
-                    queue_drops: *queue_drops,
-                    manner: MannerView {
-                        isolated: port.is_isolated,
-                        loop_guard: port.guards_loops,
-                        blocked: layout.ports().get(n).is_some_and(|p| p.is_blocked),
-                        bridge_warnings: self.bridge_warnings.get(n).cloned().unwrap_or_default(),
-                    },
-                }
-            });
+        let views = self.ports.iter().map(|(id, open)| {
+            let (port, tap) = (&open.config, &open.tap);
+            let (offloads, offload_limits) = tap.offloads();
+            let (mode, vlans, native) = match &port.rule {
+                PortRule::Access(vid) => ("access", vid.to_string(), None),
+                PortRule::Trunk { allowed, native } => (
+                    "trunk",
+                    allowed
+                        .as_ref()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
+                    native.map(|v| v.get()),
+                ),
+                PortRule::Qinq(vid) => ("qinq", vid.to_string(), None),
+                PortRule::Translate(map) => ("translate", map.to_string(), None),
+            };
+            PortView {
+                tap: port.tap.clone(),
+                segment: self.segment_name(port.segment),
+                segment_id: port.segment.get(),
+                mode: mode.into(),
+                vlans,
+                native,
+                mtu: port.mtu,
+                mac: open.mac.to_string(),
+                bridge: port.bridge.clone(),
+                state: if tap.is_gone() { "removed" } else { "open" }.into(),
+                carrier: !tap.is_gone()
+                    && layout
+                        .domain(port.segment)
+                        .is_some_and(|d| !d.peers.is_empty()),
+                offloads: offloads.into_iter().map(Into::into).collect(),
+                offload_limits,
+                queues: tap.queues(),
+                queue_drops: open.queue_drops,
+                manner: MannerView {
+                    isolated: port.is_isolated,
+                    loop_guard: port.guards_loops,
+                    blocked: layout.port(id).is_some_and(|p| p.is_blocked),
+                    bridge_warnings: open.bridge_warnings.clone(),
+                },
+            }
+        });
         views.collect()
     }
 

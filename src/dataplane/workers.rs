@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc::Sender;
 
 use super::Exits;
@@ -61,13 +62,16 @@ const REST: Duration = Duration::from_millis(200);
 /// How long a full send buffer is waited for before the datagram is dropped.
 const SEND_PATIENCE: Duration = Duration::from_millis(5);
 
+/// The TAPs of the ports, by number; a port that was closed leaves a gap.
+pub type Taps = Vec<Option<Arc<Tap>>>;
+
 /// What the threads work on.
 #[derive(Clone)]
 pub struct Outside {
     /// What all threads share.
     pub plane: Arc<Plane>,
-    /// The ports, by number.
-    pub taps: Arc<Vec<Tap>>,
+    /// The ports, by number; a new list takes effect at the next [`Workers::wake`].
+    pub taps: Arc<ArcSwap<Taps>>,
     /// The underlay: a pair of sockets for each worker.
     pub lanes: Arc<Vec<Lane>>,
     /// How long a worker looks for more before it sleeps.
@@ -110,9 +114,16 @@ impl Workers {
     }
 }
 
+impl Workers {
+    /// Has all threads look at what has changed.
+    pub fn wake(&self) {
+        self.threads.iter().for_each(|(waker, _)| waker.wake());
+    }
+}
+
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
         for (waker, thread) in &mut self.threads {
             waker.wake();
             if let Some(thread) = thread.take() {
@@ -125,6 +136,8 @@ impl Drop for Workers {
 /// One thread's access to the outside and its buffers.
 struct Hands {
     outside: Outside,
+    /// The ports at the last look.
+    taps: Arc<Taps>,
     /// Which worker.
     number: usize,
     outgoing: Outgoing,
@@ -138,6 +151,7 @@ impl Hands {
         outgoing.worker = u8::try_from(number).unwrap_or(0);
         Hands {
             outside: outside.clone(),
+            taps: outside.taps.load_full(),
             number,
             outgoing,
             scratch: Vec::with_capacity(MAX_FRAME_LEN),
@@ -159,9 +173,16 @@ impl Hands {
         self.outgoing.clear();
     }
 
+    fn tap(&self, port: PortId) -> Option<&Arc<Tap>> {
+        self.taps.get(usize::from(port.0))?.as_ref()
+    }
+
     fn write(&mut self, port: PortId, frame: &Parts<'_>, offload: &Offload) -> io::Result<()> {
-        match self.outside.taps.get(usize::from(port.0)) {
-            Some(tap) => tap.send(self.number, (frame, offload), &mut self.scratch),
+        match self.tap(port) {
+            Some(tap) => {
+                let tap = tap.clone();
+                tap.send(self.number, (frame, offload), &mut self.scratch)
+            }
             None => Ok(()),
         }
     }
@@ -169,8 +190,7 @@ impl Hands {
 
 impl Exits for Hands {
     fn takes(&self, port: PortId, offload: &Offload) -> bool {
-        let tap = self.outside.taps.get(usize::from(port.0));
-        tap.is_some_and(|t| t.takes(offload))
+        self.tap(port).is_some_and(|t| t.takes(offload))
     }
 
     fn deliver(&mut self, port: PortId, frame: &Parts<'_>, offload: &Offload) {
@@ -286,9 +306,13 @@ enum PortState {
     Gone,
 }
 
-/// Whether a worker reads a port: all do that has a queue for each, one does that has fewer.
-fn reads(number: usize, tap: &Tap) -> bool {
-    number < tap.queues()
+/// What ports are good for at first. All workers read one that has a queue for each, one does that has fewer.
+fn states(taps: &Taps, number: usize) -> Vec<PortState> {
+    let state = |tap: &Option<Arc<Tap>>| match tap {
+        Some(tap) if number < tap.queues() && !tap.is_gone() => PortState::Up,
+        _ => PortState::Gone,
+    };
+    taps.iter().map(state).collect()
 }
 
 /// One worker: both directions, its queue of every port, its socket.
@@ -306,15 +330,11 @@ impl Worker {
     fn new(hands: Hands) -> Worker {
         let own_port = hands.socket().and_then(|s| s.local_address().ok());
         let plane = &hands.outside.plane;
-        let state = |tap| match reads(hands.number, tap) {
-            true => PortState::Up,
-            false => PortState::Gone,
-        };
         Worker {
             encap: Encap::new(plane.clone(), own_port.map_or(0, |a| a.port()))
                 .showing_priority(hands.outside.shows_priority),
             decap: Decap::new(plane.clone()),
-            states: hands.outside.taps.iter().map(state).collect(),
+            states: states(&hands.taps, hands.number),
             backlog: Backlog::default(),
             bulk: Received::default(),
             urgent: Received::default(),
@@ -328,7 +348,11 @@ impl Worker {
             return;
         };
         let mut idle_since = None;
-        while !stop.load(Ordering::Relaxed) {
+        loop {
+            self.look_at_ports(waker);
+            if stop.load(Ordering::Acquire) {
+                return;
+            }
             let came = self.out_of_lane(lane);
             let went = self.out_of_ports();
             if came || went {
@@ -340,15 +364,25 @@ impl Worker {
         }
     }
 
+    /// Takes up a new list of ports, if there is one.
+    fn look_at_ports(&mut self, waker: &Waker) {
+        let hands = &mut self.hands;
+        if !Arc::ptr_eq(&hands.outside.taps.load(), &hands.taps) {
+            waker.reset();
+            hands.taps = hands.outside.taps.load_full();
+            self.states = states(&hands.taps, hands.number);
+        }
+    }
+
     fn wait(&self, lane: &Lane, waker: &Waker) {
-        let taps = &self.hands.outside.taps;
+        let taps = &self.hands.taps;
         let resting = self.states.contains(&PortState::Resting);
         let mut files: Vec<BorrowedFd<'_>> =
             vec![waker.as_fd(), lane.urgent.as_fd(), lane.bulk.as_fd()];
         let up = taps.iter().zip(&self.states);
         files.extend(
             up.filter(|(_, s)| **s == PortState::Up)
-                .filter_map(|(t, _)| t.descriptor(self.hands.number).ok()),
+                .filter_map(|(t, _)| t.as_ref()?.descriptor(self.hands.number).ok()),
         );
         if wait_readable(&files, resting.then_some(REST)).is_err() {
             std::thread::sleep(REST);
@@ -357,12 +391,12 @@ impl Worker {
 
     /// Works on what the ports have; gives whether there was anything.
     fn out_of_ports(&mut self) -> bool {
-        let taps = self.hands.outside.taps.clone();
+        let taps = self.hands.taps.clone();
         let mut frames = 0;
         for ((index, tap), state) in taps.iter().enumerate().zip(&mut self.states) {
-            if *state == PortState::Gone {
+            let Some(tap) = tap.as_ref().filter(|_| *state != PortState::Gone) else {
                 continue;
-            }
+            };
             let port = PortId(u16::try_from(index).unwrap_or(u16::MAX));
             let (some, after) = drain(
                 port,

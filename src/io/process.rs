@@ -91,6 +91,8 @@ pub fn signal(pid: u32, signal: i32) -> io::Result<()> {
 
 /// SIGTERM, for who has no libc.
 pub const SIGTERM: i32 = libc::SIGTERM;
+/// Hang up: a daemon reads its configuration again.
+pub const SIGHUP: i32 = libc::SIGHUP;
 /// SIGINT.
 pub const SIGINT: i32 = libc::SIGINT;
 /// SIGKILL.

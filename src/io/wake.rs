@@ -23,11 +23,20 @@ impl Waker {
         Ok(Waker(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Wakes the thread, now or the next time that it waits. The waker stays set.
+    /// Wakes the thread, now or the next time that it waits. The waker stays set until it is [reset](Waker::reset).
     pub fn wake(&self) {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the buffer is 8 valid bytes, which is what an eventfd takes. A full counter is as good as a wake-up.
         let _ = unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+}
+
+impl Waker {
+    /// Lets the thread wait again. What it was woken for is to be looked at afterwards, or a wake-up could be lost.
+    pub fn reset(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: the buffer is 8 valid bytes, which is what an eventfd gives. Nothing to read is as good.
+        let _ = unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 }
 

@@ -8,6 +8,18 @@ use crate::noise::schedule::{GIVE_UP_AFTER, is_fresh_attempt, ladder};
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MAC_LEN;
 
+/// An initiation that was made and not sent.
+pub struct Draft {
+    /// The index that the response will name.
+    pub index: u32,
+    /// The handshake.
+    pub state: AwaitingResponse,
+    /// All of it, with mac2 zero.
+    pub datagram: Vec<u8>,
+    /// Which edition of our announcement it holds.
+    pub told: u32,
+}
+
 /// An initiation on its way.
 pub struct Attempt {
     /// The index that the response will name.
@@ -16,6 +28,8 @@ pub struct Attempt {
     pub state: Option<AwaitingResponse>,
     /// The initiation with mac2 zero.
     pub datagram: Vec<u8>,
+    /// Which edition of our announcement it holds.
+    pub told: u32,
     /// Whether an initiation of the peer came in meanwhile.
     pub crossed: bool,
     began: Instant,
@@ -37,7 +51,7 @@ pub enum Step {
     Wait,
     /// Send the same bytes again.
     Repeat,
-    /// Make a new initiation.
+    /// Make a new draft.
     Renew,
     /// Nobody answers.
     GiveUp,
@@ -45,11 +59,12 @@ pub enum Step {
 
 impl Attempt {
     /// A new attempt, to be sent now.
-    pub fn new(index: u32, state: AwaitingResponse, datagram: Vec<u8>, now: Instant) -> Self {
+    pub fn new(draft: Draft, now: Instant) -> Self {
         Attempt {
-            index,
-            state: Some(state),
-            datagram,
+            index: draft.index,
+            state: Some(draft.state),
+            datagram: draft.datagram,
+            told: draft.told,
             crossed: false,
             began: now,
             sent: 0,
@@ -61,11 +76,12 @@ impl Attempt {
         }
     }
 
-    /// The same attempt with a new initiation.
-    pub fn renew(&mut self, index: u32, state: AwaitingResponse, datagram: Vec<u8>) {
-        self.index = index;
-        self.state = Some(state);
-        self.datagram = datagram;
+    /// The same attempt with a new draft.
+    pub fn renew(&mut self, draft: Draft) {
+        self.index = draft.index;
+        self.state = Some(draft.state);
+        self.datagram = draft.datagram;
+        self.told = draft.told;
         self.hurried = false;
     }
 

@@ -65,6 +65,8 @@ struct Correspondence {
     reader: Reader,
     inbox: Inbox,
     is_open: bool,
+    /// Which edition of our announcement the peer had when it was asked.
+    edition: u32,
 }
 
 impl Adverts {
@@ -107,16 +109,29 @@ impl Node {
             reader: Reader::default(),
             inbox: Inbox::new(epoch),
             is_open: true,
+            edition: 0,
         };
+        self.lan.adverts.of(id).edition = self.told_to(id);
         self.send_receipt(id, now);
     }
 
+    /// Which edition of our announcement a peer has.
+    fn told_to(&self, id: PeerId) -> u32 {
+        let peer = self.peers.get(id.0 as usize);
+        let session = peer.and_then(|p| p.keyring.current());
+        session.map_or(0, |s| s.told)
+    }
+
     /// A new session began. A peer that tells nothing any more is told nothing either: a restart may have changed its mind.
+    /// One that knows of other VLANs of ours now is asked again: it has told nothing of those that it did not know of.
     pub(super) fn renew_adverts(&mut self, id: PeerId, now: Instant) {
         let is_open = self.lan.adverts.of(id).is_open;
         match (is_open, self.has_adverts(id)) {
             (true, false) => self.close_adverts(id),
             (false, true) => self.open_adverts(id, now),
+            (true, true) if self.lan.adverts.of(id).edition != self.told_to(id) => {
+                self.read_one_again(id, now);
+            }
             _ => {}
         }
     }
@@ -416,11 +431,17 @@ impl Node {
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             if self.lan.adverts.of(id).is_open {
-                let epoch = self.entropy.next_u32();
-                self.lan.adverts.of(id).inbox.read_again(epoch);
-                self.send_receipt(id, now);
+                self.read_one_again(id, now);
             }
         }
+    }
+
+    fn read_one_again(&mut self, id: PeerId, now: Instant) {
+        let (epoch, edition) = (self.entropy.next_u32(), self.told_to(id));
+        let peer = self.lan.adverts.of(id);
+        peer.edition = edition;
+        peer.inbox.read_again(epoch);
+        self.send_receipt(id, now);
     }
 
     /// Once a second: what was taken back and is known to all needs no line any more.

@@ -151,6 +151,7 @@ impl Node {
         self.renew_adverts(id, now);
         // What the peer announced for this session may differ from before.
         self.publish_layout();
+        self.announce_again(id, now);
     }
 
     /// Sends something that the peer has to answer: it confirms the session to the responder, and the answer tells us

@@ -5,12 +5,12 @@ use blake2::{Blake2s256, Digest};
 use super::plane::Inlet;
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::mesh::attempt::Attempt;
+use crate::mesh::attempt::{Attempt, Draft};
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::Answered;
 use crate::noise::aead::Suite;
 use crate::noise::dialect::handshake_psk;
-use crate::noise::handshake::{Answering, AwaitingResponse, HandshakeError, Secret};
+use crate::noise::handshake::{Answering, HandshakeError, Secret};
 use crate::noise::keyring::Session;
 use crate::noise::limiter::Class;
 use crate::noise::schedule::{ANSWER_CACHED, REST_AFTER_GIVING_UP};
@@ -35,6 +35,7 @@ pub(super) struct Agreed {
     pub(super) local: u32,
     pub(super) remote: u32,
     pub(super) crossed: bool,
+    pub(super) told: u32,
     pub(super) offer: Offer,
 }
 
@@ -188,6 +189,7 @@ impl Node {
             .ok_or(DropReason::Stranger)?;
         let psk = handshake_psk(peer.settings.psk.as_ref());
         let crossed = peer.attempt.is_some();
+        let told = self.edition;
         ours.crossing = crossed;
         let payload = ours.write();
         if let Some(attempt) = &mut peer.attempt {
@@ -209,6 +211,7 @@ impl Node {
             local,
             remote,
             crossed,
+            told,
             offer,
         };
         let session = self
@@ -247,6 +250,8 @@ impl Node {
             born: now,
             crossed: agreed.crossed,
             boot: agreed.offer.boot,
+            told: agreed.told,
+            edition: agreed.offer.edition,
             segments: agreed.offer.segments,
             abilities,
         })
@@ -283,6 +288,7 @@ impl Node {
         };
         let crossed = attempt.crossed;
         let asked = attempt.sent_to();
+        let told = attempt.told;
         let offer = Offer::read(&payload);
         let suite = offer.as_ref().and_then(|o| Suite::answered(ours, o.suites));
         self.drop_attempt(id);
@@ -300,6 +306,7 @@ impl Node {
             local: message.receiver,
             remote: message.sender,
             crossed: crossed || offer.crossing,
+            told,
             offer,
         };
         let session = self
@@ -349,12 +356,13 @@ impl Node {
         if busy {
             return;
         }
-        let Some((index, state, datagram)) = self.make_initiation(id, now) else {
+        let Some(draft) = self.make_initiation(id, now) else {
             return;
         };
+        let index = draft.index;
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             peer.retry_at = None;
-            peer.attempt = Some(Attempt::new(index, state, datagram, now));
+            peer.attempt = Some(Attempt::new(draft, now));
             self.attempts.insert(index, id);
             self.send_initiation(id, now);
         }
@@ -362,7 +370,7 @@ impl Node {
 
     /// Replaces the initiation of a running attempt by a new one.
     pub(super) fn renew_attempt(&mut self, id: PeerId, now: Instant) {
-        let Some((index, state, datagram)) = self.make_initiation(id, now) else {
+        let Some(draft) = self.make_initiation(id, now) else {
             return;
         };
         if let Some(attempt) = self
@@ -371,16 +379,12 @@ impl Node {
             .and_then(|p| p.attempt.as_mut())
         {
             self.attempts.remove(&attempt.index);
-            self.attempts.insert(index, id);
-            attempt.renew(index, state, datagram);
+            self.attempts.insert(draft.index, id);
+            attempt.renew(draft);
         }
     }
 
-    fn make_initiation(
-        &mut self,
-        id: PeerId,
-        now: Instant,
-    ) -> Option<(u32, AwaitingResponse, Vec<u8>)> {
+    fn make_initiation(&mut self, id: PeerId, now: Instant) -> Option<Draft> {
         let remote = self.peers.get(id.0 as usize)?.settings.key;
         let index = self.fresh_index();
         let (stamp, mark) = self.settings.wall.stamp(now);
@@ -391,7 +395,12 @@ impl Node {
             self.local()
                 .initiate(&remote, INITIATION_HEADER, index, &payload, &mut dice);
         match made {
-            Ok((state, datagram)) => Some((index, state, datagram)),
+            Ok((state, datagram)) => Some(Draft {
+                index,
+                state,
+                datagram,
+                told: self.edition,
+            }),
             Err(_) => {
                 // A key of low order in the configuration: no packet ever leaves for it.
                 self.drop_one(DropReason::HandshakeFailed);

@@ -82,6 +82,11 @@ impl LoopGuard {
         }
     }
 
+    /// Forgets what was seen at a port.
+    pub(super) fn forget(&mut self, port: PortId) {
+        self.ports.remove(&port);
+    }
+
     /// What only we can say of a port in this round.
     fn proof(&self, port: u16, round: u64) -> [u8; 16] {
         let mut proof = [0u8; 16];
@@ -119,7 +124,7 @@ impl Node {
         let early = Duration::from_micros(u64::from(self.entropy.next_u32()) % JITTER);
         self.lan.loops.next_at = now + EVERY.saturating_sub(early);
         let layout = self.plane.switch.layout();
-        for port in layout.ports().iter().filter(|p| p.guards_loops) {
+        for port in layout.ports().filter(|p| p.guards_loops) {
             let probe = Probe {
                 member: self.initials(),
                 port: port.id.0,

@@ -202,6 +202,7 @@ impl Node {
         if needs.handshake {
             self.start_attempt(id, now);
         }
+        self.announce_again(id, now);
         match needs.keepalive {
             Some(Keepalive::Question) => self.send_first_packet(id, now),
             Some(Keepalive::Sign) => self.send_keepalive(id, now),

@@ -6,6 +6,7 @@
 //! two sessions arise; both work, and both ends settle on the one that the member with the smaller key began, so that
 //! only one is rekeyed later.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::aead::Suite;
@@ -36,6 +37,10 @@ pub struct Session {
     pub crossed: bool,
     /// What the peer drew when it started: sessions of two starts never compete.
     pub boot: [u8; 8],
+    /// Which edition of our own announcement the peer has with it.
+    pub told: u32,
+    /// Which edition of its own the peer announced, since its start.
+    pub edition: u32,
     /// The segments that the peer announced in the handshake, and its VLANs in each.
     pub segments: Vec<(SegmentId, VlanSet)>,
     /// What both ends can do with frames.
@@ -43,6 +48,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// How much is announced in it; the same number at both ends.
+    fn news(&self) -> u64 {
+        u64::from(self.told) + u64::from(self.edition)
+    }
+
     /// Its age.
     pub fn age(&self, now: Instant) -> Duration {
         now.since(self.born)
@@ -200,7 +210,8 @@ impl Keyring {
     }
 }
 
-/// Whether `new` is the half of a crossing that both ends let go.
+/// Whether `new` is the half of a crossing that both ends let go: the one in which less is announced, else the one that the
+/// member with the greater key began.
 fn loses_to(new: &Session, current: &Session, our_key_is_smaller: bool) -> bool {
     let crossing = (new.crossed || current.crossed)
         && new.role != current.role
@@ -211,5 +222,10 @@ fn loses_to(new: &Session, current: &Session, our_key_is_smaller: bool) -> bool 
     } else {
         Role::Responder
     };
-    crossing && current.role == winner
+    crossing
+        && match new.news().cmp(&current.news()) {
+            Ordering::Less => true,
+            Ordering::Equal => current.role == winner,
+            Ordering::Greater => false,
+        }
 }

@@ -17,9 +17,9 @@ use crate::wire::vlan::VlanClass;
 use crate::wire::vlans::VlanSet;
 
 /// A port of this member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// Its number: its index in the layout.
+    /// Its number.
     pub id: PortId,
     /// The segment it is in.
     pub segment: SegmentId,
@@ -100,6 +100,16 @@ impl Port {
         let [b, c, d, e, f] = rest;
         // Another address of the locally administered ones.
         Mac([(first ^ 0x04) | 0x02, b, c, d, e, f])
+    }
+
+    /// Whether it does the same as another, be it closed or not.
+    fn is_like(&self, other: &Port) -> bool {
+        let is_blocked = other.is_blocked;
+        let same = Port {
+            is_blocked,
+            ..self.clone()
+        };
+        same == *other
     }
 
     fn check_link_local(&self, frame: &Parts<'_>) -> Result<(), DropReason> {
@@ -187,20 +197,47 @@ impl Domain {
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    ports: Vec<Port>,
+    /// By their numbers; a port that was closed leaves a gap.
+    ports: Vec<Option<Port>>,
     domains: BTreeMap<SegmentId, Domain>,
 }
 
 impl Layout {
-    /// A layout of these ports, numbered as they stand, and of no peers.
+    /// A layout of these ports and of no peers.
     pub fn new(ports: Vec<Port>) -> Self {
-        let mut domains: BTreeMap<SegmentId, Domain> = BTreeMap::new();
-        for port in &ports {
-            let domain = domains.entry(port.segment).or_default();
+        let mut layout = Layout::default();
+        for port in ports {
+            let domain = layout.domains.entry(port.segment).or_default();
             domain.ports.push(port.id);
             domain.vlans = Arc::new(port.rule.vlans().or(&domain.vlans));
+            let index = usize::from(port.id.0);
+            if layout.ports.len() <= index {
+                layout.ports.resize(index + 1, None);
+            }
+            if let Some(slot) = layout.ports.get_mut(index) {
+                *slot = Some(port);
+            }
         }
-        Layout { ports, domains }
+        layout
+    }
+
+    /// Takes over from the layout before what a change of the ports leaves as it is: what was counted, and which ports are
+    /// closed because of a loop. Gives the ports of before that are gone or not the same any more.
+    pub fn succeed(&mut self, before: &Layout) -> Vec<PortId> {
+        for (id, domain) in &mut self.domains {
+            if let Some(old) = before.domain(*id) {
+                domain.counters = old.counters.clone();
+            }
+        }
+        let mut changed = Vec::new();
+        for old in before.ports() {
+            let slot = self.ports.get_mut(usize::from(old.id.0));
+            match slot.and_then(Option::as_mut).filter(|new| new.is_like(old)) {
+                Some(new) => new.is_blocked = old.is_blocked,
+                None => changed.push(old.id),
+            }
+        }
+        changed
     }
 
     /// Sets what a segment does beside forwarding.
@@ -212,7 +249,7 @@ impl Layout {
 
     /// Opens or closes a port.
     pub fn block(&mut self, port: PortId, is_blocked: bool) {
-        if let Some(port) = self.ports.get_mut(usize::from(port.0)) {
+        if let Some(Some(port)) = self.ports.get_mut(usize::from(port.0)) {
             port.is_blocked = is_blocked;
         }
     }
@@ -234,12 +271,12 @@ impl Layout {
 
     /// A port by its number.
     pub fn port(&self, id: PortId) -> Option<&Port> {
-        self.ports.get(usize::from(id.0))
+        self.ports.get(usize::from(id.0))?.as_ref()
     }
 
-    /// All ports.
-    pub fn ports(&self) -> &[Port] {
-        &self.ports
+    /// All ports, in the order of their numbers.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter().flatten()
     }
 
     /// A segment in which we have a port.
@@ -270,8 +307,6 @@ impl Layout {
 
     /// Whether a MAC is one of our ports'.
     pub fn is_own(&self, mac: Mac) -> bool {
-        self.ports
-            .iter()
-            .any(|p| p.mac == mac || p.asking_mac() == mac)
+        self.ports().any(|p| p.mac == mac || p.asking_mac() == mac)
     }
 }

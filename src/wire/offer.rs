@@ -3,8 +3,9 @@
 //! Payload of message 1: `stamp 12` and elements; payload of message 2: elements only. Elements are
 //! `type 1 · length 2 · value`: 1 suites (a bitmap in an offer, one bit in an answer), 2 segments (three bytes each),
 //! 3 boot (eight random bytes since the member's start), 4 crossing (empty: the answering end has an initiation of its
-//! own on the way), 5 abilities (a bitmap of one byte). Elements 3 and 4 let both ends settle on one session after a crossing, without taking a restart for
-//! one.
+//! own on the way), 5 abilities (a bitmap of one byte), 6 VLANs (of the segments that do not carry all), 7 edition (four
+//! bytes, little endian: how often 2 and 6 have changed since the start; left out while they have not). Elements 3 and 4 let both ends
+//! settle on one session after a crossing, without taking a restart for one; 7 says which of two announcements is newer.
 //! Types 16 to 31 are kept for post-quantum keys and member records. Unknown elements are skipped.
 
 use super::control::{MAX_SEGMENTS, read_segments, tlv, write_segments};
@@ -21,6 +22,7 @@ const BOOT: u8 = 3;
 const CROSSING: u8 = 4;
 const ABILITIES: u8 = 5;
 const VLANS: u8 = 6;
+const EDITION: u8 = 7;
 
 /// The most bytes that tell VLANs; segments that do not fit are told as carrying everything, which costs floods that the
 /// other end drops, and loses none.
@@ -72,6 +74,8 @@ pub struct Offer {
     pub segments: Vec<(SegmentId, VlanSet)>,
     /// Drawn at random when this end started.
     pub boot: [u8; 8],
+    /// How often its segments and VLANs have changed since then.
+    pub edition: u32,
     /// Whether the end that answers has an initiation of its own on the way.
     pub crossing: bool,
     /// What this end can take.
@@ -95,6 +99,10 @@ impl Offer {
         }
         if self.abilities != Abilities::NONE {
             out.extend_from_slice(&[ABILITIES, 1, 0, self.abilities.0]);
+        }
+        if self.edition != 0 {
+            out.extend_from_slice(&[EDITION, 4, 0]);
+            out.extend_from_slice(&self.edition.to_le_bytes());
         }
         let vlans = self.write_vlans();
         if !vlans.is_empty() {
@@ -125,6 +133,7 @@ impl Offer {
         let mut cursor = Cursor(payload);
         let (mut suites, mut segments, mut boot) = (None, None, None);
         let (mut crossing, mut abilities, mut vlans) = (false, None, None);
+        let mut edition: Option<[u8; 4]> = None;
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
@@ -133,7 +142,10 @@ impl Offer {
                 (CROSSING, []) => crossing = true,
                 (ABILITIES, [bits]) if abilities.is_none() => abilities = Some(Abilities(*bits)),
                 (VLANS, value) if vlans.is_none() => vlans = Some(read_vlans(value)?),
-                (SUITES | SEGMENTS | BOOT | CROSSING | ABILITIES | VLANS, _) => return None,
+                (EDITION, value) if edition.is_none() => edition = Some(value.try_into().ok()?),
+                (SUITES | SEGMENTS | BOOT | CROSSING | ABILITIES | VLANS | EDITION, _) => {
+                    return None;
+                }
                 _ => {}
             }
         }
@@ -151,6 +163,7 @@ impl Offer {
             suites: suites?,
             segments: segments.into_iter().map(|id| (id, told(id))).collect(),
             boot: boot.unwrap_or_default(),
+            edition: edition.map_or(0, u32::from_le_bytes),
             crossing,
             abilities: abilities.unwrap_or_default(),
         })
@@ -195,6 +208,7 @@ mod tests {
                 ),
             ],
             boot: [7; 8],
+            edition: 3,
             crossing: true,
             abilities: Abilities::ALL,
         };

@@ -143,7 +143,7 @@ fn decide(switch: &Switch, hosts: u64, count: u64) -> f64 {
     // What was written just now reads slowly; frames lie there for longer.
     let mut ring = vec![simulator::frame(mac(0), mac(1 << 30), None, &[0x5a; 100]); 64];
     let layout = switch.layout();
-    let port = &layout.ports()[0];
+    let port = layout.port(PortId(0)).unwrap();
     timed(count, || {
         let mut n = 0;
         for at in 0..count as usize {

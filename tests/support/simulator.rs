@@ -150,6 +150,29 @@ impl Recipe {
     pub fn public(&self) -> PublicKey {
         PrivateKey::from_bytes(self.key).public()
     }
+
+    fn layout(&self) -> Layout {
+        let ports = self.ports.iter().enumerate();
+        let ports = ports.map(|(i, (segment, rule))| Port {
+            id: PortId(i as u16),
+            segment: *segment,
+            rule: rule.clone(),
+            link_local: self.link_local,
+            roles: self.roles,
+            is_isolated: self.isolated,
+            guards_loops: self.loop_guard,
+            is_blocked: false,
+            mac: Mac([2, 0xaa, self.key[0], self.key[1], 0, i as u8]),
+        });
+        let mut layout = Layout::new(ports.collect());
+        let rules = SegmentRules {
+            drops_unknown: self.drops_unknown == Some(segment(1)),
+            guards: self.guards,
+            ..SegmentRules::default()
+        };
+        layout.set_rules(segment(1), rules);
+        layout
+    }
 }
 
 pub fn segment(n: u32) -> SegmentId {
@@ -217,28 +240,7 @@ pub struct Member {
 impl Member {
     pub fn new(recipe: &Recipe, address: SocketAddr, seed: u64, now: Instant) -> Self {
         let mut dice = Dice(seed);
-        let ports = recipe
-            .ports
-            .iter()
-            .enumerate()
-            .map(|(i, (segment, rule))| Port {
-                id: PortId(i as u16),
-                segment: *segment,
-                rule: rule.clone(),
-                link_local: recipe.link_local,
-                roles: recipe.roles,
-                is_isolated: recipe.isolated,
-                guards_loops: recipe.loop_guard,
-                is_blocked: false,
-                mac: Mac([2, 0xaa, recipe.key[0], recipe.key[1], 0, i as u8]),
-            });
-        let mut layout = Layout::new(ports.collect());
-        let rules = SegmentRules {
-            drops_unknown: recipe.drops_unknown == Some(segment(1)),
-            guards: recipe.guards,
-            ..SegmentRules::default()
-        };
-        layout.set_rules(segment(1), rules);
+        let layout = recipe.layout();
         let seed = (dice.next(), dice.next());
         let table = ForwardingTable::new(recipe.limits, seed, &recipe.pinned);
         let plane = Arc::new(Plane::new(Switch::new(table, recipe.storms, layout)));
@@ -396,6 +398,13 @@ impl Network {
     pub fn rebuild(&mut self, n: usize) {
         let member = self.build(n);
         self.members[n] = Some(member);
+    }
+
+    /// `n` takes up the ports of its recipe while it runs.
+    pub fn reload(&mut self, n: usize) {
+        let (now, layout) = (self.now, self.recipes[n].layout());
+        self.member(n).node.set_ports(layout, now);
+        self.collect(n);
     }
 
     /// The number that `n` gives to `other`.
