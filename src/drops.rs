@@ -9,6 +9,7 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
         /// The reason that a frame or datagram was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u64)]
         pub enum DropReason { $($(#[$doc])* $variant,)* }
 
         impl DropReason {

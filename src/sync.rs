@@ -3,8 +3,8 @@
 
 pub use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Slots of a bucket of [`crate::switch::slots`]: a cache line of words each. A model checker takes fewer.
-pub const WAYS: usize = 8;
+/// Slots of a bucket of [`crate::switch::slots`]: a cache line of keys. A model checker takes fewer.
+pub const WAYS: usize = 4;
 
 /// Brings the cache lines of some words near, whatever is in them. For a model checker there is nothing to see here.
 pub fn fetch<const N: usize>(words: [&AtomicU64; N]) {
@@ -15,18 +15,40 @@ pub fn fetch<const N: usize>(words: [&AtomicU64; N]) {
 /// Lanes that one thread each has for itself.
 pub const LANES: usize = 16;
 
-static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
+/// A bit for each lane that some thread has.
+static LANES_TAKEN: AtomicU64 = AtomicU64::new(0);
 
-thread_local! {
-    static LANE: Option<usize> = {
-        let lane = NEXT_LANE.fetch_add(1, Ordering::Relaxed);
-        usize::try_from(lane).ok().filter(|lane| *lane < LANES)
-    };
+/// The lane of a thread, which is free again when the thread ends.
+struct Lane(Option<usize>);
+
+impl Lane {
+    /// The first that is free. Who had it before has done all that it did there before this.
+    fn take() -> Lane {
+        let free = |taken: u64| {
+            let first = (!taken).trailing_zeros() as usize;
+            (first < LANES).then_some(taken | 1 << first)
+        };
+        let before = LANES_TAKEN.try_update(Ordering::Acquire, Ordering::Relaxed, free);
+        Lane(before.ok().map(|taken| (!taken).trailing_zeros() as usize))
+    }
 }
 
-/// The lane of this thread, which no other thread ever has; those that come after the first [`LANES`] have none.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some(lane) = self.0 {
+            LANES_TAKEN.fetch_and(!(1 << lane), Ordering::Release);
+        }
+    }
+}
+
+thread_local! {
+    static LANE: Lane = Lane::take();
+}
+
+/// The lane of this thread, which no other thread has while this one lives; when [`LANES`] threads have one, others have
+/// none.
 pub fn lane() -> Option<usize> {
-    LANE.with(|lane| *lane)
+    LANE.try_with(|lane| lane.0).ok().flatten()
 }
 
 /// Something that is written often, in cache lines of its own: what lies beside it is read by everybody for each frame.

@@ -11,7 +11,7 @@ use super::layout::{Domain, Layout, Member, Port};
 use super::neighbors::NeighborTable;
 use super::offences::Offences;
 use super::storm::{Storm, StormControl, StormLimits};
-use super::table::{ForwardingTable, Home, Key, Learning};
+use super::table::{Approach, ForwardingTable, Home, Key, Learning};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place, PortId};
 use crate::sync::Apart;
@@ -224,6 +224,7 @@ impl Switch {
         now: Instant,
     ) -> Result<Decided<'l>, DropReason> {
         let (domain, class) = (seen.domain, seen.class);
+        let approach = self.approach(seen);
         guard::check(domain.rules.guards.without(port.roles), seen.frame)?;
         let home = Home::heard(Place::Port(port.id)).isolated(port.is_isolated);
         self.table.learn(seen.key(source), home, now)?;
@@ -233,7 +234,7 @@ impl Switch {
         if self.converse(seen, from, now)? && !is_ours {
             return Ok((Targets::Back, None, home));
         }
-        let known = self.known(seen, now);
+        let known = approach.and_then(|at| self.table.arrive(at, now));
         let is_here = known.is_some_and(|there| there.is_beside(home));
         match known.map(|there| (there.place(), there)) {
             _ if is_ours || is_here => Err(DropReason::Hairpin),
@@ -304,6 +305,7 @@ impl Switch {
         if is_own {
             return Err(DropReason::SourceIsOwn);
         }
+        let approach = self.approach(seen);
         guard::check(domain.forbidden(peer), seen.frame)?;
         // What no port of ours carries is not learned either.
         if !domain.vlans.contains(seen.class) {
@@ -312,7 +314,8 @@ impl Switch {
         let home = Home::heard(Place::Peer(peer));
         let source = self.table.learn(seen.key(source), home, now)?;
         self.overhear(seen, now);
-        match self.known(seen, now).map(Home::place) {
+        let known = approach.and_then(|at| self.table.arrive(at, now));
+        match known.map(Home::place) {
             Some(Place::Port(port)) => Ok((Targets::One(Place::Port(port)), None, source)),
             // Split horizon: a frame for a MAC behind a peer has no business here.
             Some(Place::Peer(_)) => Err(DropReason::NoDestination),
@@ -362,11 +365,10 @@ impl Switch {
         }
     }
 
-    fn known(&self, seen: &Seen<'_, '_, '_>, now: Instant) -> Option<Home> {
-        if seen.destination.is_group() {
-            return None;
-        }
-        self.table.look_up(seen.key(seen.destination), now)
+    /// Begins to look the destination up.
+    fn approach(&self, seen: &Seen<'_, '_, '_>) -> Option<Approach> {
+        let is_one = !seen.destination.is_group();
+        is_one.then(|| self.table.approach(seen.key(seen.destination)))
     }
 }
 

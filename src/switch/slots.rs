@@ -2,10 +2,11 @@
 //!
 //! # Why
 //! MACs come as fast as anybody likes to send them, so learning must not allocate, and what is full stays full: all
-//! slots are there from the start. A key may lie in either of two buckets of eight, which are chosen by a keyed hash, so
-//! nobody can aim at one; with half as many slots again as entries seven of eight lie in their first, both are full for one
-//! entry in sixty, and one of those in them moves to its other bucket. A reader compares eight words and takes what it found only if the slot's version is the same before
-//! and after (a sequence lock for each slot).
+//! slots are there from the start. A key may lie in either of two buckets of four, which are chosen by a keyed hash, so
+//! nobody can aim at one. With half as many slots again as entries, most lie in their first; where both are full, others
+//! move out of the way (cuckoo hashing with buckets: Dietzfelbinger and Weidling, 2007). A bucket is two cache lines, which a
+//! look-up fetches together: what many threads share comes from far, and each line costs. A reader compares four words and
+//! takes what it found only if the slot's version is the same before and after (a sequence lock for each slot).
 //!
 //! Memory: 32 bytes for each slot. `tests/loom.rs` runs every interleaving of a writer and readers.
 
@@ -16,11 +17,13 @@ const HIGH_BITS: u32 = 21;
 const HIGH_MASK: u64 = (1 << HIGH_BITS) - 1;
 /// Whether the slot holds something.
 const TAKEN: u64 = 1 << 63;
+/// So many moves make room for a key.
+pub const MOST_MOVES: usize = 2;
 /// One more version.
 const VERSION: u64 = 1 << HIGH_BITS;
 
-/// Eight slots, each kind of word in a cache line of its own.
-#[repr(align(64))]
+/// Four slots: a cache line of their keys and one of what is kept for these.
+#[repr(align(128))]
 struct Bucket {
     low: [AtomicU64; WAYS],
     /// Taken, version, and the rest of the key.
@@ -77,6 +80,14 @@ impl Slots {
         [scale(hash), scale(hash >> 32)]
     }
 
+    /// Brings near what a look-up with this hash will want first.
+    pub fn approach(&self, hash: u64) {
+        let [first, _] = self.buckets_of(hash);
+        if let Some(bucket) = self.0.get(first) {
+            fetch([&bucket.low[0], &bucket.value[0]]);
+        }
+    }
+
     /// What is kept for a key with this hash.
     pub fn find(&self, key: u128, hash: u64) -> Option<Found> {
         let (low, high) = split(key);
@@ -86,7 +97,7 @@ impl Slots {
             };
             // All are compared before any is looked at: where the key is, nobody can predict. And what will be needed of
             // it is fetched meanwhile, wherever it is in its line.
-            fetch([&bucket.high[0], &bucket.value[0], &bucket.seen[0]]);
+            fetch([&bucket.value[0]]);
             let mut same = 0u32;
             for (way, word) in bucket.low.iter().enumerate() {
                 same |= u32::from(word.load(Ordering::Relaxed) == low) << way;
@@ -150,29 +161,49 @@ impl Slots {
         Some(index * WAYS + way)
     }
 
-    /// Moves an entry of the full buckets of a hash to the other bucket where it may lie, if there is room; gives its old
-    /// slot and its new one. Only the one writer calls this. A reader that looks at the right moment does not find it.
+    /// Moves an entry on the way to room for a hash whose buckets are full: one of these to its other bucket, or, where none
+    /// has room there either, one of those that are in the way. Gives its old slot and its new one; after at most
+    /// [`MOST_MOVES`] there is room. Only the one writer calls this. A reader that looks at the right moment does not find
+    /// the entry.
     pub fn make_room(&self, hash: u64, hash_of: impl Fn(u128) -> u64) -> Option<(usize, usize)> {
-        for index in self.buckets_of(hash) {
-            for slot in index * WAYS..(index + 1) * WAYS {
-                let Some((key, found)) = self.at(slot) else {
-                    continue;
-                };
-                let own = hash_of(key);
-                // Both halves the same make it go to the bucket that is not this one.
-                let half = match self.buckets_of(own) {
-                    [first, second] if first == index && second != index => own >> 32,
-                    [first, second] if second == index && first != index => own & 0xffff_ffff,
-                    _ => continue,
-                };
-                let only = half << 32 | half;
-                if let Some(to) = self.insert((key, only), found.value, found.seen) {
-                    self.remove(slot);
-                    return Some((slot, to));
-                }
-            }
-        }
-        None
+        let full = self.buckets_of(hash);
+        let moved = full.iter().find_map(|index| self.shift(*index, &hash_of));
+        moved.or_else(|| {
+            let slots = full
+                .iter()
+                .flat_map(|index| index * WAYS..(index + 1) * WAYS);
+            let mut ways = slots.filter_map(|slot| self.other_bucket(slot, &hash_of));
+            ways.find_map(|(_, half)| self.shift(self.buckets_of(half)[0], &hash_of))
+        })
+    }
+
+    /// Moves an entry of a bucket to its other one.
+    fn shift(&self, index: usize, hash_of: &impl Fn(u128) -> u64) -> Option<(usize, usize)> {
+        let mut slots = index * WAYS..(index + 1) * WAYS;
+        slots.find_map(|slot| {
+            let ((key, found), half) = self.other_bucket(slot, hash_of)?;
+            // Both halves the same make it go to the bucket that is not this one.
+            let entry = (key, half << 32 | half);
+            let to = self.insert(entry, found.value, found.seen)?;
+            self.remove(slot);
+            Some((slot, to))
+        })
+    }
+
+    /// What is in a slot, and the half of its hash that leads to its other bucket, if it has one.
+    fn other_bucket(
+        &self,
+        slot: usize,
+        hash_of: &impl Fn(u128) -> u64,
+    ) -> Option<((u128, Found), u64)> {
+        let (key, found) = self.at(slot)?;
+        let own = hash_of(key);
+        let half = match self.buckets_of(own) {
+            [first, second] if first == second => return None,
+            [first, _] if first == slot / WAYS => own >> 32,
+            _ => own & 0xffff_ffff,
+        };
+        Some(((key, found), half))
     }
 
     /// Empties a slot. Only the one writer calls this.

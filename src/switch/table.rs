@@ -25,7 +25,7 @@ use siphasher::sip::SipHasher13;
 use super::books::Books;
 pub use super::mac::{Frozen, Home, Key, Learned, Moved, News};
 use super::moves::{self, Moves, Verdict};
-use super::slots::{Found, Slots};
+use super::slots::{Found, MOST_MOVES, Slots};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place};
 use crate::sync::Apart;
@@ -98,6 +98,13 @@ pub struct ForwardingTable {
     tallies: Apart<Tallies>,
 }
 
+/// A look-up that has begun.
+#[derive(Clone, Copy)]
+pub struct Approach {
+    key: Key,
+    hash: u64,
+}
+
 /// How often things happened.
 #[derive(Default)]
 struct Tallies {
@@ -159,6 +166,19 @@ impl ForwardingTable {
             last.set(found.slot);
             Some(found)
         })
+    }
+
+    /// Begins to look a MAC up: what the table has of it comes near while something else is done.
+    pub fn approach(&self, key: Key) -> Approach {
+        let hash = self.hash(key);
+        self.slots.approach(hash);
+        Approach { key, hash }
+    }
+
+    /// Ends what [`ForwardingTable::approach`] began.
+    pub fn arrive(&self, at: Approach, now: Instant) -> Option<Home> {
+        let found = self.slots.find(at.key.bits(), at.hash)?;
+        (!self.is_old(&found, now)).then_some(Home::from_bits(found.value))
     }
 
     /// Where a MAC lives, unless its entry is too old.
@@ -277,13 +297,18 @@ impl ForwardingTable {
         }
         let entry = (key.bits(), self.hash(key));
         let put = || self.slots.insert(entry, home.bits(), now.as_micros());
-        // Both buckets are full, and so are those that their entries could go to.
-        let Some(slot) = put().or_else(|| {
-            let hash_of = |key| self.hash(Key::from_bits(key));
-            let (from, to) = self.slots.make_room(entry.1, hash_of)?;
-            books.relocate(from, to);
-            put()
-        }) else {
+        let hash_of = |key| self.hash(Key::from_bits(key));
+        let mut slot = put();
+        for _ in 0..MOST_MOVES {
+            if slot.is_none()
+                && let Some((from, to)) = self.slots.make_room(entry.1, hash_of)
+            {
+                books.relocate(from, to);
+                slot = put();
+            }
+        }
+        // Where it could go is full, and so is where all could go that are there.
+        let Some(slot) = slot else {
             self.tallies.evictions.fetch_add(1, Ordering::Relaxed);
             self.tallies.lost.fetch_add(1, Ordering::Relaxed);
             return;
