@@ -81,25 +81,6 @@ fn plug(world: &mut World, n: usize, cable: &str, host: usize, end: &str) -> Res
     world.ask(n, &Order::GiveTo(end.into(), pid)).map(|_| ())
 }
 
-/// Three members that all know each other.
-fn mesh() -> Result<World, String> {
-    let mut world = World::new(&[Underlay::V4; 3], 1500)?;
-    for n in 0..3 {
-        let before = (n + 2) % 3;
-        world.hosts[n].more = format!(
-            "\n[[peer]]\nname = \"{}\"\npublic_key = \"{}\"\nendpoints = [\"{}:7656\"]\n",
-            NAMES[before],
-            world.public_key(before),
-            underlay_v4(before)
-        );
-    }
-    Ok(world)
-}
-
-fn all_connected(world: &mut World) -> Result<(), String> {
-    (0..3).try_for_each(|n| world.connected(n))
-}
-
 fn ask_json<T: serde::de::DeserializeOwned>(
     world: &mut World,
     n: usize,
@@ -222,14 +203,14 @@ fn defence() -> Result<(), String> {
 }
 
 fn three_sites() -> Result<(), String> {
-    let mut world = mesh()?;
+    let mut world = World::mesh()?;
     for n in 0..3 {
         bridge_port(&mut world, n, "");
         add_bridge(&mut world, n)?;
     }
     world.write()?;
     world.start_all()?;
-    all_connected(&mut world)?;
+    world.all_connected()?;
     let mut hosts = Vec::new();
     for n in 0..3 {
         for k in 0..2u8 {
@@ -252,14 +233,14 @@ fn three_sites() -> Result<(), String> {
 }
 
 fn moved_host() -> Result<(), String> {
-    let mut world = mesh()?;
+    let mut world = World::mesh()?;
     for n in 1..3 {
         bridge_port(&mut world, n, "");
         add_bridge(&mut world, n)?;
     }
     world.write()?;
     world.start_all()?;
-    all_connected(&mut world)?;
+    world.all_connected()?;
     let address: IpAddr = [10, 77, 0, 50].into();
     let host = host_behind(&mut world, 1, address)?;
     world.reach(0, address)?;
@@ -349,7 +330,7 @@ fn dead_member() -> Result<(), String> {
 
 /// A site with two gateways, members a and b, on one LAN with a host; c is elsewhere, with a host. Gives both hosts.
 fn two_gateways(more: &str) -> Result<(World, usize, usize), String> {
-    let mut world = mesh()?;
+    let mut world = World::mesh()?;
     for n in 0..3 {
         bridge_port(&mut world, n, more);
         add_bridge(&mut world, n)?;
@@ -386,7 +367,7 @@ fn spanning_tree() -> Result<(), String> {
         expect(report == Report::Done, || format!("{report:?}"))?;
     }
     world.start_all()?;
-    all_connected(&mut world)?;
+    world.all_connected()?;
     wire_gateways(&mut world, site)?;
     // One port of the ring blocks: which, says spanning tree.
     std::thread::sleep(Duration::from_secs(7));
@@ -435,7 +416,7 @@ fn broadcasts(world: &mut World) -> Result<u64, String> {
 fn loop_guard() -> Result<(), String> {
     let (mut world, site, far) = two_gateways("")?;
     world.start_all()?;
-    all_connected(&mut world)?;
+    world.all_connected()?;
     let blocked = |w: &mut World| -> Result<usize, String> {
         let mut count = 0;
         for n in 0..2 {

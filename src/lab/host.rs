@@ -148,6 +148,13 @@ impl Host {
                 Ok((packets, seconds)) => Report::Packets(packets, seconds),
                 Err(error) => Report::Failed(error.to_string()),
             },
+            Order::Babble(order) => match self.socket(&order.interface) {
+                Ok(socket) => {
+                    let (packets, seconds) = traffic::babble(&socket, &order);
+                    Report::Packets(packets, seconds)
+                }
+                Err(why) => Report::Failed(why),
+            },
             Order::PingSeries(to, count, every) => {
                 let every = Duration::from_micros(every);
                 match icmp::series(to, count, every) {

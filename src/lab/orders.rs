@@ -77,6 +77,8 @@ pub enum Order {
     CountResult,
     /// Send UDP packets.
     Flood(Flood),
+    /// Send frames by an interface.
+    Babble(Babble),
     /// Ping an address so many times, with so many microseconds between.
     PingSeries(IpAddr, u32, u64),
     /// Make a VXLAN interface on another: its name, id, the peer, the interface below it.
@@ -148,6 +150,21 @@ pub struct Flood {
     /// Bytes of payload.
     pub size: usize,
     /// Packets in a second; 0 for as many as possible.
+    pub rate: u64,
+    /// For how long.
+    pub millis: u64,
+}
+
+/// Small frames to one MAC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Babble {
+    /// By which interface.
+    pub interface: String,
+    /// To whom.
+    pub to: [u8; 6],
+    /// From how many MACs in turn.
+    pub voices: u64,
+    /// Frames in a second.
     pub rate: u64,
     /// For how long.
     pub millis: u64,

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::orders::{Flood, Stream, Traffic};
+use super::orders::{Babble, Flood, Stream, Traffic};
+use crate::io::packet::PacketSocket;
 
 const BLOCK: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -214,25 +215,51 @@ pub(super) fn flood(order: &Flood) -> io::Result<(u64, f64)> {
     let socket = udp(any)?;
     socket.connect(order.to)?;
     let payload = vec![0x5au8; order.size];
+    Ok(at_rate((order.rate, order.millis), |_| {
+        // A full buffer counts as sent and lost.
+        let _ = socket.send(&payload);
+    }))
+}
+
+/// The same with frames from many MACs.
+pub(super) fn babble(socket: &PacketSocket, order: &Babble) -> (u64, f64) {
+    let mut frame = vec![0u8; 60];
+    if let Some((head, _)) = frame.split_first_chunk_mut::<14>() {
+        head[..6].copy_from_slice(&order.to);
+        head[12..].copy_from_slice(&[0x88, 0xb5]);
+    }
+    at_rate((order.rate, order.millis), |n| {
+        // Spread as dice would, and no number twice in a turn.
+        let voice = (n % order.voices.max(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if let Some((_, source)) = frame.split_first_chunk_mut::<6>() {
+            let [a, b, c, d, e, ..] = voice.to_be_bytes();
+            source[..6].copy_from_slice(&[2, a, b, c, d, e]);
+        }
+        let _ = socket.send(&frame);
+    })
+}
+
+/// Does something so many times a second for so many milliseconds (as often as possible for a rate of 0); gives how often,
+/// and in how many seconds.
+fn at_rate((rate, millis): (u64, u64), mut send: impl FnMut(u64)) -> (u64, f64) {
     let began = Instant::now();
-    let span = Duration::from_millis(order.millis);
+    let span = Duration::from_millis(millis);
     let mut sent = 0u64;
     loop {
         let elapsed = began.elapsed();
         if elapsed >= span {
-            return Ok((sent, elapsed.as_secs_f64()));
+            return (sent, elapsed.as_secs_f64());
         }
-        let due = match order.rate {
+        let due = match rate {
             0 => sent + 64,
             rate => (elapsed.as_secs_f64() * rate as f64) as u64,
         };
         // A burst that was missed is not made up for: the sender did not get the CPU.
         for _ in 0..due.saturating_sub(sent).min(256) {
-            // A full buffer counts as sent and lost.
-            let _ = socket.send(&payload);
+            send(sent);
             sent += 1;
         }
-        if order.rate != 0 && due.saturating_sub(sent) == 0 {
+        if rate != 0 && due.saturating_sub(sent) == 0 {
             std::thread::sleep(Duration::from_micros(50));
         }
     }

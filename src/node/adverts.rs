@@ -21,6 +21,9 @@ use crate::wire::segment::SegmentId;
 /// What the switch tells is compared with the journal this often, in case that something was not told.
 const RECONCILE: Duration = Duration::from_secs(30);
 
+/// The first news is taken at once, what follows it this much later, all together.
+const TAKEN_EVERY: Duration = Duration::from_millis(5);
+
 /// The shortest and the longest time between two readings of everything.
 const REREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(64));
 
@@ -31,6 +34,10 @@ pub(super) struct Adverts {
     scratch: Vec<u8>,
     reconcile_at: Instant,
     rereading: Rereading,
+    /// When news was taken from the switch last.
+    taken_at: Instant,
+    /// When to take what has come since then.
+    take_at: Option<Instant>,
 }
 
 /// When all journals are read again, because the table has lost something of what members told: soon, and ever later while
@@ -76,6 +83,8 @@ impl Adverts {
             peers: Vec::new(),
             scratch: Vec::new(),
             reconcile_at: Instant::ZERO,
+            taken_at: Instant::ZERO,
+            take_at: None,
             rereading: Rereading {
                 lost: 0,
                 next_at: Instant::ZERO,
@@ -96,7 +105,8 @@ impl Adverts {
     /// When the next message is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let open = self.peers.iter().filter(|p| p.is_open);
-        open.filter_map(|p| self.journal.due(&p.reader)).min()
+        let due = open.filter_map(|p| self.journal.due(&p.reader));
+        due.chain(self.take_at).min()
     }
 }
 
@@ -292,8 +302,26 @@ impl Node {
         }
     }
 
+    /// There is news: takes it, or waits a moment for more. Hosts can make it as fast as they like.
+    pub(super) fn news(&mut self, now: Instant) {
+        let next = self.lan.adverts.taken_at + TAKEN_EVERY;
+        match now >= next {
+            true => self.tell_news(now),
+            false => self.lan.adverts.take_at = Some(next),
+        }
+    }
+
+    /// Takes news that has waited.
+    pub(super) fn take_due_news(&mut self, now: Instant) {
+        if self.lan.adverts.take_at.is_some_and(|at| now >= at) {
+            self.tell_news(now);
+        }
+    }
+
     /// Writes what has changed behind our ports to the journal, and says what happened to MACs and addresses.
     pub(super) fn tell_news(&mut self, now: Instant) {
+        self.lan.adverts.taken_at = now;
+        self.lan.adverts.take_at = None;
         if self.plane.switch.table.limits().learning != Learning::Data {
             self.write_news(now);
         }

@@ -25,7 +25,7 @@ impl Node {
 
     fn take_note(&mut self, note: Note, now: Instant) {
         match note {
-            Note::News => self.tell_news(now),
+            Note::News => self.news(now),
             Note::Probe { place, vlan, probe } => self.take_probe(place, vlan, &probe, now),
             Note::Handshake { from, datagram } => self.handle_handshake(from, &datagram, now),
             Note::Heard { peer, index, from } => self.heard(peer, index, from, now),

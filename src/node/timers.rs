@@ -48,6 +48,7 @@ impl Node {
             self.tell_news(now);
             self.tell_offences(now);
         }
+        self.take_due_news(now);
         self.guard_loops(now);
         self.send_adverts(now);
     }

@@ -44,14 +44,17 @@ pub(super) struct NewsBox {
 }
 
 impl NewsBox {
-    pub(super) fn push(&mut self, key: Key) {
+    /// Gives whether it is the first since somebody took them.
+    pub(super) fn push(&mut self, key: Key) -> bool {
+        let is_first = self.keys.is_empty();
         if self.keys.last() == Some(&key) {
-            return;
+            return false;
         }
         match self.keys.len() < MAX_NEWS {
             true => self.keys.push(key),
             false => self.overflowed = true,
         }
+        is_first
     }
 
     pub(super) fn take(&mut self) -> News {

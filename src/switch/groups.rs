@@ -310,7 +310,9 @@ impl GroupTable {
     fn note(&self, books: &mut Books, subject: Subject) {
         if !books.news.contains(&subject) {
             books.news.push(subject);
-            self.has_news.store(true, Ordering::Relaxed);
+            if books.news.len() == 1 {
+                self.has_news.store(true, Ordering::Relaxed);
+            }
         }
     }
 

@@ -187,7 +187,9 @@ impl NeighborTable {
             && inner.news.last() != Some(&address)
         {
             inner.news.push(address);
-            self.has_news.store(true, Ordering::Relaxed);
+            if inner.news.len() == 1 {
+                self.has_news.store(true, Ordering::Relaxed);
+            }
         }
     }
 

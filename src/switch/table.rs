@@ -354,8 +354,10 @@ impl ForwardingTable {
 
     fn tell_news(&self, books: &mut Books, key: Key, place: Place) {
         if matches!(place, Place::Port(_)) && self.limits.learning != Learning::Data {
-            books.news.push(key);
-            self.has_news.store(true, Ordering::Relaxed);
+            // Who was told of the first finds the others as well.
+            if books.news.push(key) {
+                self.has_news.store(true, Ordering::Relaxed);
+            }
         }
     }
 

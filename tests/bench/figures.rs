@@ -3,53 +3,23 @@
 //! Two members in namespaces on this machine, and beside them, in the same run, the bare veth underlay: figures of one
 //! machine mean little, ratios more. Each is the median of several runs, with the smallest and largest.
 
+#[path = "../support/isolated.rs"]
+mod isolated;
 #[path = "../support/world.rs"]
 mod world;
 
 use std::net::IpAddr;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use l2vpn::io::{namespace, process};
 use l2vpn::lab::orders::{Order, Ping};
 use world::*;
 
-const INSIDE: &str = "L2VPN_FIGURES";
 const RUNS: usize = 5;
 const TRANSFER: u64 = 512 << 20;
 
 fn main() -> ExitCode {
-    if std::env::var_os(INSIDE).is_some() {
-        return match figures() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("{why}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    // `cargo test --all-targets` starts this too, without wanting figures.
-    if !std::env::args().any(|a| a == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    let isolation = match namespace::available() {
-        Ok(isolation) => isolation,
-        Err(why) => {
-            eprintln!("no figures: {why}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut command = Command::new("/proc/self/exe");
-    command.env(INSIDE, "1");
-    let status = namespace::isolate(&mut command, isolation)
-        .and_then(|c| process::die_with_parent(c).status());
-    match status {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        other => {
-            eprintln!("{other:?}");
-            ExitCode::FAILURE
-        }
-    }
+    isolated::bench("L2VPN_FIGURES", figures)
 }
 
 /// Smallest, median and largest.

@@ -4,53 +4,27 @@
 //! is killed, ended and started again with other offloads, ciphers and workers. The other one is never restarted: its
 //! memory and descriptors must not grow.
 
+#[path = "../support/isolated.rs"]
+mod isolated;
 #[path = "../support/world.rs"]
 mod world;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use l2vpn::io::{namespace, process};
+use l2vpn::io::process;
 use l2vpn::lab::orders::{Interface, Order};
 use world::*;
 
-const INSIDE: &str = "L2VPN_SOAK";
 const TRANSFER: u64 = 48 << 20;
 /// Growth of the resident memory after the first rounds that counts as a leak, in KiB.
 const ALLOWED_KIB: u64 = 4096;
 
 fn main() -> ExitCode {
-    if let Ok(seconds) = std::env::var(INSIDE) {
-        let seconds = seconds.parse().unwrap_or(60);
-        return match soak(Duration::from_secs(seconds)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("{why}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    // `cargo test --all-targets` starts this too, without wanting to wait.
-    if !std::env::args().any(|a| a == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    let seconds = std::env::args().find(|a| a.parse::<u64>().is_ok());
-    let run = || -> Result<bool, String> {
-        let isolation = namespace::available()?;
-        let mut command = Command::new("/proc/self/exe");
-        command.env(INSIDE, seconds.as_deref().unwrap_or("60"));
-        let status = namespace::isolate(&mut command, isolation)
-            .and_then(|c| process::die_with_parent(c).status());
-        status.map(|s| s.success()).map_err(|e| e.to_string())
-    };
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("no soak: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    isolated::bench("L2VPN_SOAK", || {
+        let seconds = std::env::args().find_map(|a| a.parse().ok());
+        soak(Duration::from_secs(seconds.unwrap_or(60)))
+    })
 }
 
 /// What the restarted member is in each life.

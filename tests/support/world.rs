@@ -137,6 +137,26 @@ impl World {
         Ok(world)
     }
 
+    /// Three members that all know each other.
+    pub fn mesh() -> Result<World, String> {
+        let mut world = World::new(&[Underlay::V4; 3], 1500)?;
+        for n in 0..3 {
+            let before = (n + 2) % 3;
+            world.hosts[n].more = format!(
+                "\n[[peer]]\nname = \"{}\"\npublic_key = \"{}\"\nendpoints = [\"{}:7656\"]\n",
+                NAMES[before],
+                world.public_key(before),
+                underlay_v4(before)
+            );
+        }
+        Ok(world)
+    }
+
+    /// Waits until all three are connected.
+    pub fn all_connected(&mut self) -> Result<(), String> {
+        (0..3).try_for_each(|n| self.connected(n))
+    }
+
     /// Writes the configurations.
     pub fn write(&self) -> Result<(), String> {
         for n in 0..self.hosts.len() {
