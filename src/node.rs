@@ -20,6 +20,8 @@ mod load;
 pub mod loops;
 pub mod plane;
 mod ports;
+mod relaying;
+mod rendezvous;
 mod stamp;
 mod timers;
 
@@ -32,7 +34,7 @@ use crate::keys::{Entropy, PrivateKey, PublicKey};
 use crate::mesh::link::Link;
 use crate::mesh::outgoing::Outgoing;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Peer, PeerSettings};
+use crate::mesh::peer::{Kind, Peer, PeerSettings};
 use crate::noise::cookie::CookieKeeper;
 use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
@@ -53,6 +55,7 @@ use adverts::Adverts;
 use load::Load;
 use loops::{Loop, LoopGuard};
 use plane::Plane;
+use rendezvous::Relays;
 pub use stamp::WallClock;
 
 /// What a node is made of.
@@ -78,6 +81,8 @@ pub enum Event {
     Down(PeerId, Gone),
     /// A peer is at another address now.
     Moved(PeerId, SocketAddr),
+    /// The direct way to a peer does not work any more: a relay carries what goes there.
+    Relayed(PeerId),
     /// Nobody answered for the whole series of attempts.
     Unreachable(PeerId),
     /// The route to this address should be looked up, and [`Node::set_route_mtu`] called.
@@ -145,7 +150,13 @@ pub struct Node {
     outgoing: Outgoing,
     events: VecDeque<Event>,
     heartbeat_at: Instant,
-    /// Drawn at the start; peers tell a restart by it.
+    life: Life,
+    relays: Relays,
+}
+
+/// What peers tell a restart and a change of ours by.
+struct Life {
+    /// Drawn at the start.
     boot: [u8; 8],
     /// How often what we announce has changed.
     edition: u32,
@@ -163,8 +174,11 @@ impl Node {
         let public = settings.key.public();
         let keeper = CookieKeeper::new(&dialect, &public, entropy.as_mut(), now);
         Node {
-            boot: entropy.next_u64().to_le_bytes(),
-            edition: 0,
+            life: Life {
+                boot: entropy.next_u64().to_le_bytes(),
+                edition: 0,
+            },
+            relays: Relays::default(),
             gate: Gate {
                 keeper,
                 limiter: Limiter::new(entropy.next_u64()),
@@ -210,7 +224,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        peer.known = addresses
+        peer.places.known = addresses
             .into_iter()
             .map(|a| Endpoint::to(a).remote)
             .collect();
@@ -301,14 +315,23 @@ impl Node {
         }
     }
 
-    fn offer(&self, suites: u8) -> Offer {
+    fn offer(&self, id: PeerId, suites: u8) -> Offer {
+        let peer = self.peers.get(id.0 as usize);
+        // What is in our network is not a relay's business.
+        let (segments, abilities) = match peer.map(|p| p.settings.kind) {
+            Some(Kind::Member) => {
+                let announcement = self.plane.switch.layout().announcement();
+                (announcement, self.settings.abilities)
+            }
+            _ => (Vec::new(), Abilities::NONE),
+        };
         Offer {
             suites,
-            segments: self.plane.switch.layout().announcement(),
-            boot: self.boot,
-            edition: self.edition,
+            segments,
+            boot: self.life.boot,
+            edition: self.life.edition,
             crossing: false,
-            abilities: self.settings.abilities,
+            abilities,
         }
     }
 

@@ -525,6 +525,55 @@ fn a_port_that_comes_while_handshakes_are_under_way_is_announced() {
 }
 
 #[test]
+fn what_was_behind_the_last_port_of_a_segment_is_forgotten_by_all() {
+    let mut recipes = members(3);
+    for recipe in &mut recipes {
+        recipe.ports.push((segment(2), PortRule::TRANSPARENT));
+    }
+    let mut net = connected(recipes, 18);
+    let key = |n| Key::new(segment(2), VlanClass::UNTAGGED, mac(n));
+    let call = frame(Mac::BROADCAST, mac(7), None, b"I am here");
+    net.send(1, 1, &call);
+    net.run_for(SECOND);
+    assert_eq!(
+        (told(&mut net, 0), told(&mut net, 2)),
+        (vec![key(7)], vec![key(7)])
+    );
+    // It loses its only port of that segment.
+    let port = net.recipes[1].ports.pop().unwrap();
+    net.reload(1);
+    net.run_for(SECOND);
+    assert_eq!((told(&mut net, 0), told(&mut net, 2)), (vec![], vec![]));
+    // The host is behind member 2 now and is reached there at once.
+    net.send(2, 1, &call);
+    net.run_for(SECOND);
+    assert!(is_at(&mut net, 0, key(7), 2));
+    // And what goes while nobody listens has not stayed when somebody listens again.
+    net.recipes[1].ports.push(port);
+    net.reload(1);
+    net.run_for(SECOND);
+    assert!(is_at(&mut net, 1, key(7), 2));
+    net.recipes[1].ports.pop();
+    net.reload(1);
+    net.run_for(SECOND);
+    net.member(2).plane.switch.forget(Place::Port(PortId(1)));
+    net.run_for(SECOND * 70);
+    net.recipes[1]
+        .ports
+        .push((segment(2), PortRule::TRANSPARENT));
+    net.reload(1);
+    net.run_for(SECOND);
+    assert_eq!(told(&mut net, 1), vec![]);
+}
+
+fn is_at(net: &mut Network, n: usize, key: Key, other: usize) -> bool {
+    let now = net.now;
+    let home = net.member(n).plane.switch.table.look_up(key, now);
+    let peer = PeerId(Network::peer_of(n, other));
+    home.is_some_and(|h| h.place() == Place::Peer(peer))
+}
+
+#[test]
 fn frames_go_on_while_ports_change() {
     let mut net = connected(members(2), 4);
     net.send(1, 0, &frame(Mac::BROADCAST, mac(2), None, b"here"));

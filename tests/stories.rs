@@ -380,6 +380,7 @@ fn a_stranger_hears_nothing() {
     let target = net.recipes[0].public();
     let mut outside = Member::new(&stranger, "10.5.5.5:5".parse().unwrap(), 3, net.now);
     let settings = |key| l2vpn::mesh::peer::PeerSettings {
+        kind: l2vpn::mesh::peer::Kind::Member,
         name: "target".into(),
         key,
         psk: None,
@@ -506,6 +507,7 @@ fn under_load_only_proven_addresses_get_through() {
             net.now,
         );
         let id = flooder.node.add_peer(l2vpn::mesh::peer::PeerSettings {
+            kind: l2vpn::mesh::peer::Kind::Member,
             name: String::new(),
             key,
             psk: None,
@@ -1037,6 +1039,7 @@ fn a_key_of_low_order_makes_no_packet_and_no_busy_loop() {
     let now = net.now;
     let node = &mut net.member(0).node;
     let id = node.add_peer(l2vpn::mesh::peer::PeerSettings {
+        kind: l2vpn::mesh::peer::Kind::Member,
         name: "nobody".into(),
         key: l2vpn::keys::PublicKey::from_bytes(one),
         psk: None,

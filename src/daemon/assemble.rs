@@ -18,7 +18,7 @@ use crate::io::links::{LinkError, Links};
 use crate::io::process;
 use crate::io::tap::TapError;
 use crate::keys::Entropy;
-use crate::mesh::peer::PeerSettings;
+use crate::mesh::peer::{Kind, PeerSettings};
 use crate::node::plane::{Note, Plane};
 use crate::node::{Node, NodeSettings, WallClock};
 use crate::noise::aead::Suite;
@@ -223,6 +223,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
     let mut node = Node::new(settings, plane, Box::new(OsEntropy), now);
     for peer in &config.peers {
         node.add_peer(PeerSettings {
+            kind: Kind::Member,
             name: peer.name.clone(),
             key: peer.key,
             psk: peer.psk.clone(),

@@ -161,18 +161,18 @@ impl Ports {
     }
 }
 
-/// Checks that a port's bridge is there, or makes it.
-pub(super) async fn prepare_bridge(links: &Links, port: &PortConfig) -> Result<(), LinkError> {
+/// Checks that a port's bridge is there, or makes it; gives whether it did.
+pub(super) async fn prepare_bridge(links: &Links, port: &PortConfig) -> Result<bool, LinkError> {
     let Some(bridge) = &port.bridge else {
-        return Ok(());
+        return Ok(false);
     };
     match links.require_bridge(bridge).await {
         Err(LinkError::Missing(_)) if port.creates_bridge => {
             links.create_bridge(bridge).await?;
             tracing::info!(bridge, "made; it stays when this member ends");
-            Ok(())
+            Ok(true)
         }
-        other => other,
+        other => other.map(|()| false),
     }
 }
 

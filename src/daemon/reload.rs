@@ -106,8 +106,32 @@ impl Member {
 
     /// Opens all ports that are new; an error closes them again.
     async fn open_all(&self, config: &Config, plan: &Plan) -> Result<Vec<OpenPort>, StartError> {
+        let mut bridges = Vec::new();
+        let result = self.open_each(config, plan, &mut bridges).await;
+        if result.is_err() {
+            // A TAP that somebody else made would keep what it was given.
+            for port in &plan.added {
+                let links = &self.links;
+                links.remove_addresses(&port.tap, &port.addresses).await;
+            }
+            for bridge in bridges {
+                if let Err(error) = self.links.remove(&bridge).await {
+                    tracing::warn!(bridge, "made for a port that could not be opened: {error}");
+                }
+            }
+        }
+        result
+    }
+
+    async fn open_each(
+        &self,
+        config: &Config,
+        plan: &Plan,
+        bridges: &mut Vec<String>,
+    ) -> Result<Vec<OpenPort>, StartError> {
         for port in &plan.added {
-            prepare_bridge(&self.links, port).await?;
+            let made = prepare_bridge(&self.links, port).await?;
+            bridges.extend(port.bridge.clone().filter(|_| made));
         }
         let mut opened = Vec::new();
         for port in &plan.added {
@@ -152,9 +176,9 @@ impl Member {
         changes.segments = self.config.segments != config.segments;
         let layout = self.ports.layout(&config.segments);
         self.config = config;
-        self.outside.taps.store(self.ports.taps().into());
-        workers.wake();
         if !changes.is_empty() {
+            self.outside.taps.store(self.ports.taps().into());
+            workers.wake();
             self.node.set_ports(layout, clock::now());
         }
         changes
@@ -169,6 +193,11 @@ fn fixed_of_port(old: &PortConfig, new: &PortConfig) -> Vec<String> {
         ("addresses", old.addresses == new.addresses),
         ("bridge", old.bridge == new.bridge),
         ("offload", old.offload == new.offload),
+        // Pinned MACs are a part of the table from its beginning, and so is whose they are.
+        (
+            "isolated",
+            old.is_isolated == new.is_isolated || old.pinned.is_empty(),
+        ),
     ];
     let changed = all.into_iter().filter(|(_, same)| !same);
     let named = changed.map(|(key, _)| format!("{key} of port {}", old.tap));

@@ -138,7 +138,7 @@ impl Member {
             public_key: peer.settings.key.to_string(),
             state: state.into(),
             endpoint: peer.path.endpoint().map(|e| e.remote.to_string()),
-            known: peer.known.iter().map(ToString::to_string).collect(),
+            known: peer.places.known.iter().map(ToString::to_string).collect(),
             suite: session.map(|s| s.suite.name().into()),
             up_s: peer.up_since.map(|at| now.since(at).as_secs()),
             handshake_s: session.map(|s| s.age(now).as_secs()),

@@ -167,6 +167,16 @@ impl Backlog {
         self.held.pop_front()
     }
 
+    /// Drops the frames of some ports.
+    pub fn retain(&mut self, stays: impl Fn(PortId) -> bool) {
+        for held in std::mem::take(&mut self.held) {
+            match stays(held.port) {
+                true => self.held.push_back(held),
+                false => self.done(held),
+            }
+        }
+    }
+
     /// Takes a frame's buffer back when it is sent.
     pub fn done(&mut self, held: Held) {
         self.spare.push(held.buffer);

@@ -11,7 +11,8 @@ use super::reassembly::Reassembly;
 use super::template::{Template, Workbench};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
-use crate::node::plane::{Inlet, Note, Plane};
+use crate::node::plane::{Crossing, Inlet, Note, Plane};
+use crate::noise::cookie::mac1_holds;
 use crate::noise::replay::Mark;
 use crate::place::{PeerId, Place};
 use crate::switch::decide::Targets;
@@ -20,6 +21,7 @@ use crate::wire::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, Piece, TAG_LE
 use crate::wire::ethernet::{Frame, Parts};
 use crate::wire::inner::Inner;
 use crate::wire::offload::{Checksum, Offload};
+use crate::wire::relayed::{Channel, RELAYED_HEADER_LEN, Relayed};
 use crate::wire::segment::SegmentId;
 
 /// A session tells the control side about a new address this often at most.
@@ -35,6 +37,8 @@ pub struct Decap {
     scratch: Scratch,
     /// The receiving end of the last datagram of this batch.
     last: Option<Arc<Inlet>>,
+    /// The channel of the last datagram that was carried for others.
+    last_crossing: Option<(Channel, Arc<Crossing>)>,
 }
 
 /// Room for putting frames together.
@@ -54,6 +58,7 @@ impl Decap {
             coalescer: Coalescer::default(),
             scratch: Scratch::default(),
             last: None,
+            last_crossing: None,
         }
     }
 
@@ -66,9 +71,79 @@ impl Decap {
         now: Instant,
         exits: &mut impl Exits,
     ) {
-        if let Err(reason) = self.open(from, bytes, now, exits) {
+        let taken = match Relayed::is_one(bytes) {
+            true => self.relayed(from, bytes, now, exits),
+            false => self.open(from, bytes, now, exits),
+        };
+        if let Err(reason) = taken {
             self.plane.drops.count(reason);
         }
+    }
+
+    /// Takes what goes through a relay: by us to another, or from another to us.
+    fn relayed(
+        &mut self,
+        from: Endpoint,
+        bytes: &mut [u8],
+        now: Instant,
+        exits: &mut impl Exits,
+    ) -> Result<(), DropReason> {
+        let header = Relayed::parse(bytes)?;
+        if header.hops > 0 {
+            return self.carry(&header, from, bytes, now, exits);
+        }
+        let inner = bytes.get_mut(RELAYED_HEADER_LEN..).unwrap_or_default();
+        self.open(from.through(header.channel), inner, now, exits)
+    }
+
+    /// Carries a datagram to the other end of its channel, as it is.
+    fn carry(
+        &mut self,
+        header: &Relayed,
+        from: Endpoint,
+        bytes: &[u8],
+        now: Instant,
+        exits: &mut impl Exits,
+    ) -> Result<(), DropReason> {
+        let channel = header.channel;
+        let crossing = match &self.last_crossing {
+            Some((last, crossing)) if *last == channel => crossing.clone(),
+            _ => {
+                let found = self
+                    .plane
+                    .crossing(channel)
+                    .ok_or(DropReason::UnknownIndex)?;
+                self.last_crossing = Some((channel, found.clone()));
+                found
+            }
+        };
+        let end = crossing
+            .other_end(&from)
+            .ok_or(DropReason::AddressUnproven)?;
+        let inner = bytes.get(RELAYED_HEADER_LEN..).unwrap_or_default();
+        if let Ok(Datagram::Initiation(message)) = Datagram::parse(inner) {
+            if !mac1_holds(&end.mac1_key, &message.macs) {
+                return Err(DropReason::BadMac1);
+            }
+            if !crossing
+                .initiations
+                .admit_most(Crossing::MOST_INITIATIONS, now)
+            {
+                return Err(DropReason::RateLimited);
+            }
+        }
+        let route = end.link.route();
+        let to = route.as_ref().ok_or(DropReason::NoSession)?.endpoint;
+        let header = channel.header(0);
+        exits.outgoing().push_with(to, bytes.len(), |place| {
+            if let Some((head, rest)) = place.split_first_chunk_mut::<RELAYED_HEADER_LEN>() {
+                *head = header;
+                rest.copy_from_slice(inner);
+            }
+            Ok(())
+        })?;
+        exits.relieve();
+        Ok(())
     }
 
     /// Authenticates a datagram and follows what is in it to its end.
@@ -220,6 +295,7 @@ impl Decap {
     /// Ends the batch: everything that has come and can be delivered goes to its ports.
     pub fn flush(&mut self, now: Instant, exits: &mut impl Exits) {
         self.last = None;
+        self.last_crossing = None;
         self.flush_pieces(now, exits);
         if !self.coalescer.is_empty() {
             self.flush_joined(now, exits);
@@ -312,8 +388,8 @@ fn finish(
     if matches!(forward.targets, Targets::Guard) {
         return note_probe(plane, (&forward, Place::Peer(peer)), now, exits);
     }
-    if plane.switch.announce_news() {
-        exits.note(Note::News);
+    if plane.switch.announce_news() && !exits.note(Note::News) {
+        plane.switch.table.renew_news();
     }
     for port in forward.ports() {
         deliver(plane, (&layout, *port), (&forward, offload), bench, exits);

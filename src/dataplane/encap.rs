@@ -74,8 +74,8 @@ impl Encap {
             )?;
             Ok((forward, offload))
         });
-        if plane.switch.announce_news() {
-            exits.note(Note::News);
+        if plane.switch.announce_news() && !exits.note(Note::News) {
+            plane.switch.table.renew_news();
         }
         match decided {
             Ok((forward, _)) if matches!(forward.targets, Targets::Guard) => {

@@ -349,7 +349,7 @@ impl Worker {
         };
         let mut idle_since = None;
         loop {
-            self.look_at_ports(waker);
+            self.look_at_ports();
             if stop.load(Ordering::Acquire) {
                 return;
             }
@@ -365,13 +365,19 @@ impl Worker {
     }
 
     /// Takes up a new list of ports, if there is one.
-    fn look_at_ports(&mut self, waker: &Waker) {
+    fn look_at_ports(&mut self) {
         let hands = &mut self.hands;
-        if !Arc::ptr_eq(&hands.outside.taps.load(), &hands.taps) {
-            waker.reset();
-            hands.taps = hands.outside.taps.load_full();
-            self.states = states(&hands.taps, hands.number);
+        if Arc::ptr_eq(&hands.outside.taps.load(), &hands.taps) {
+            return;
         }
+        let before = std::mem::replace(&mut hands.taps, hands.outside.taps.load_full());
+        self.states = states(&hands.taps, hands.number);
+        let stays = |port: PortId| {
+            let at = |taps: &Taps| taps.get(usize::from(port.0)).cloned().flatten();
+            matches!((at(&before), at(&hands.taps)), (Some(a), Some(b)) if Arc::ptr_eq(&a, &b))
+        };
+        // What another port with this number brings later has nothing to do with these.
+        self.backlog.retain(stays);
     }
 
     fn wait(&self, lane: &Lane, waker: &Waker) {
@@ -384,8 +390,11 @@ impl Worker {
             up.filter(|(_, s)| **s == PortState::Up)
                 .filter_map(|(t, _)| t.as_ref()?.descriptor(self.hands.number).ok()),
         );
-        if wait_readable(&files, resting.then_some(REST)).is_err() {
-            std::thread::sleep(REST);
+        match wait_readable(&files, resting.then_some(REST)) {
+            // What it was woken for is looked at after this.
+            Ok(true) => waker.reset(),
+            Ok(false) => {}
+            Err(_) => std::thread::sleep(REST),
         }
     }
 

@@ -46,11 +46,11 @@ impl AsFd for Waker {
     }
 }
 
-/// Waits until one of the files is readable or broken; `None` waits for ever.
+/// Waits until one of the files is readable or broken; `None` waits for ever. Gives whether the first one is.
 ///
 /// # Errors
 /// Those of poll(2), but for an interruption, which counts as nothing readable.
-pub fn wait_readable(files: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+pub fn wait_readable(files: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<bool> {
     let mut polled: [libc::pollfd; MAX_FILES] = [libc::pollfd {
         fd: -1,
         events: libc::POLLIN,
@@ -64,10 +64,10 @@ pub fn wait_readable(files: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io:
     // SAFETY: `polled` has at least `count` initialised entries and lives through the call.
     let result = unsafe { libc::poll(polled.as_mut_ptr(), count as libc::nfds_t, millis) };
     if result >= 0 {
-        return Ok(());
+        return Ok(polled.first().is_some_and(|first| first.revents != 0));
     }
     match io::Error::last_os_error() {
-        e if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+        e if e.kind() == io::ErrorKind::Interrupted => Ok(false),
         e => Err(e),
     }
 }
@@ -90,5 +90,5 @@ pub fn wait_writable(file: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> 
     Ok(())
 }
 
-/// The most files that one thread waits for: all ports and a waker.
-pub const MAX_FILES: usize = 257;
+/// The most files that one thread waits for: all ports, a waker and two sockets.
+pub const MAX_FILES: usize = 256 + 3;

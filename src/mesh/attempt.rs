@@ -1,7 +1,5 @@
 //! One attempt to get a session: an initiation that is repeated until it is answered.
 
-use std::net::SocketAddr;
-
 use crate::mesh::path::Endpoint;
 use crate::noise::handshake::AwaitingResponse;
 use crate::noise::schedule::{GIVE_UP_AFTER, is_fresh_attempt, ladder};
@@ -134,13 +132,13 @@ impl Attempt {
     }
 
     /// Where the next copy goes: three to the proven address, if there is one, then to all in turn.
-    pub fn target(&self, proven: Option<Endpoint>, known: &[SocketAddr]) -> Option<Endpoint> {
+    pub fn target(&self, proven: Option<Endpoint>, ways: &[Endpoint]) -> Option<Endpoint> {
         let n = self.sent as usize;
-        let places = known.len() + usize::from(proven.is_some());
+        let places = ways.len() + usize::from(proven.is_some());
         let turn = n.checked_rem(places)?;
         match proven {
             Some(endpoint) if n < 3 => Some(endpoint),
-            _ => known.get(turn).map(|a| Endpoint::to(*a)).or(proven),
+            _ => ways.get(turn).copied().or(proven),
         }
     }
 

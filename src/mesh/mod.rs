@@ -12,4 +12,5 @@ pub mod loss;
 pub mod outgoing;
 pub mod path;
 pub mod peer;
+pub mod places;
 pub mod staging;

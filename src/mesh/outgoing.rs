@@ -79,7 +79,7 @@ impl Outgoing {
         }
     }
 
-    /// Adds a datagram of `len` bytes, which `write` fills.
+    /// Adds a datagram of `len` bytes, which `write` fills; on the way through a relay, the header for that comes before.
     ///
     /// # Errors
     /// Those of `write`; nothing is added then.
@@ -90,13 +90,18 @@ impl Outgoing {
         write: impl FnOnce(&mut [u8]) -> Result<(), DropReason>,
     ) -> Result<(), DropReason> {
         let start = self.used;
-        let end = start + len;
+        let lead = to.lead();
+        let begin = start + lead.map_or(0, |lead| lead.len());
+        let end = begin + len;
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
         }
-        write(self.bytes.get_mut(start..end).unwrap_or_default())?;
+        if let (Some(lead), Some(place)) = (lead, self.bytes.get_mut(start..begin)) {
+            place.copy_from_slice(&lead);
+        }
+        write(self.bytes.get_mut(begin..end).unwrap_or_default())?;
         self.used = end;
-        let mark = self.mark;
+        let (mark, len) = (self.mark, end - start);
         self.items.push(Item {
             start,
             len,

@@ -9,6 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::time::{Duration, Instant};
+use crate::wire::relayed::{Channel, RELAYED_HEADER_LEN};
 
 /// A way to a peer: its address and, where known, the local address that it talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +18,8 @@ pub struct Endpoint {
     pub remote: SocketAddr,
     /// The source address that packets to it should carry.
     pub local: Option<IpAddr>,
+    /// The channel through the relay at that address; `None` when the peer itself is there.
+    pub channel: Option<Channel>,
 }
 
 impl Endpoint {
@@ -30,12 +33,30 @@ impl Endpoint {
         Endpoint {
             remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
             local: local.map(|ip| ip.to_canonical()),
+            channel: None,
         }
     }
 
-    /// The bytes of IP and UDP headers on this way.
+    /// A way to the other end of a channel through the relay that is at this one.
+    pub fn through(self, channel: Channel) -> Self {
+        let channel = Some(channel);
+        Endpoint { channel, ..self }
+    }
+
+    /// Whether another is the same way, from whatever address of ours.
+    pub fn is_same_way(&self, other: &Endpoint) -> bool {
+        (self.remote, self.channel) == (other.remote, other.channel)
+    }
+
+    /// What goes before each datagram on this way.
+    pub fn lead(&self) -> Option<[u8; RELAYED_HEADER_LEN]> {
+        self.channel.map(|channel| channel.header(1))
+    }
+
+    /// The bytes of IP and UDP headers on this way, and of what goes before each datagram.
     pub fn headers_len(&self) -> usize {
-        match self.remote {
+        let lead = self.channel.map_or(0, |_| RELAYED_HEADER_LEN);
+        lead + match self.remote {
             SocketAddr::V4(_) => 28,
             SocketAddr::V6(_) => 48,
         }
@@ -83,7 +104,7 @@ impl Path {
 
     /// Takes a way that was proven; gives whether it is another one.
     pub fn prove(&mut self, endpoint: Endpoint) -> bool {
-        let moved = self.endpoint.map(|e| e.remote) != Some(endpoint.remote);
+        let moved = self.endpoint.is_none_or(|e| !e.is_same_way(&endpoint));
         if moved {
             // What the old route carried says nothing about the new one.
             self.route_mtu = None;
@@ -117,7 +138,7 @@ impl Path {
 
     /// Begins to prove a new way; `None` when that is not needed or was just tried.
     pub fn challenge(&mut self, to: Endpoint, token: [u8; 8], now: Instant) -> Option<[u8; 8]> {
-        if self.endpoint.map(|e| e.remote) == Some(to.remote) {
+        if self.endpoint.is_some_and(|e| e.is_same_way(&to)) {
             return None;
         }
         if let Some(running) = &self.challenge {
@@ -137,7 +158,7 @@ impl Path {
     /// Takes the answer to a challenge; gives the way that it proves.
     pub fn answer(&mut self, from: Endpoint, token: [u8; 8], now: Instant) -> Option<Endpoint> {
         let fits = self.challenge.as_ref().is_some_and(|c| {
-            c.token == token && c.to.remote == from.remote && now.since(c.since) < CHALLENGE_KEPT
+            c.token == token && c.to.is_same_way(&from) && now.since(c.since) < CHALLENGE_KEPT
         });
         if !fits {
             return None;

@@ -1,12 +1,12 @@
 //! One peer as the control side sees it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attempt::Attempt;
 use super::link::Link;
 use super::loss::LossMeter;
 use super::path::Path;
+use super::places::Places;
 use super::staging::Staging;
 use crate::keys::{Psk, PublicKey};
 use crate::noise::cookie::CookieJar;
@@ -23,8 +23,22 @@ use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
 
+/// What a peer is to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A member with ports: frames go to it.
+    #[default]
+    Member,
+    /// A relay: it carries datagrams to members for us, and sees nothing of them.
+    Relay,
+    /// A member that we carry datagrams for and that has no part in our segments.
+    Client,
+}
+
 /// What the configuration says of a peer.
 pub struct PeerSettings {
+    /// What it is to us.
+    pub kind: Kind,
     /// Its name in logs and tables.
     pub name: String,
     /// Who it is.
@@ -110,8 +124,8 @@ pub struct Peer {
     pub settings: PeerSettings,
     /// What the data plane knows of it.
     pub link: Arc<Link>,
-    /// Addresses at which it may be found.
-    pub known: Vec<SocketAddr>,
+    /// Where it may be found.
+    pub places: Places,
     /// Where it is.
     pub path: Path,
     /// What is lost on the way there.
@@ -166,7 +180,7 @@ impl Peer {
             id,
             settings,
             link,
-            known: Vec::new(),
+            places: Places::default(),
             path,
             loss: LossMeter::default(),
             told: Received::default(),
@@ -184,7 +198,10 @@ impl Peer {
 
     /// Whether there is any address to try.
     pub fn is_reachable(&self) -> bool {
-        self.path.endpoint().is_some() || !self.known.is_empty()
+        let Places {
+            known, channels, ..
+        } = &self.places;
+        self.path.endpoint().is_some() || !known.is_empty() || !channels.is_empty()
     }
 
     /// Which VLANs of a segment it has ports in, as it announced for the current session, and may have them; `None`
@@ -201,10 +218,12 @@ impl Peer {
 
     /// Whether the configuration lets it take part in a segment.
     pub fn is_admitted_to(&self, segment: SegmentId) -> bool {
-        self.settings
-            .segments
-            .as_ref()
-            .is_none_or(|list| list.contains(&segment))
+        self.settings.kind == Kind::Member
+            && self
+                .settings
+                .segments
+                .as_ref()
+                .is_none_or(|list| list.contains(&segment))
     }
 
     /// Looks at what passed and says what is due; called once a second while there is a session.

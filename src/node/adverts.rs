@@ -7,6 +7,7 @@
 use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::mesh::journal::{Inbox, Journal, Reader, Reading};
+use crate::mesh::peer::Kind;
 use crate::place::{PeerId, Place};
 use crate::switch::groups::Subject as GroupSubject;
 use crate::switch::neighbors::{Address, Neighbor};
@@ -72,8 +73,8 @@ struct Correspondence {
     reader: Reader,
     inbox: Inbox,
     is_open: bool,
-    /// Which edition of our announcement the peer had when it was asked.
-    edition: u32,
+    /// Which editions of our announcement and the peer's were known when it was asked.
+    editions: (u32, u32),
 }
 
 impl Adverts {
@@ -113,34 +114,40 @@ impl Adverts {
 impl Node {
     /// A peer can receive: asks for its journal. Its own request begins ours.
     pub(super) fn open_adverts(&mut self, id: PeerId, now: Instant) {
-        let epoch = self.entropy.next_u32();
+        let (epoch, editions) = (self.entropy.next_u32(), self.editions(id));
         let peer = self.lan.adverts.of(id);
         *peer = Correspondence {
             reader: Reader::default(),
             inbox: Inbox::new(epoch),
             is_open: true,
-            edition: 0,
+            editions,
         };
-        self.lan.adverts.of(id).edition = self.told_to(id);
         self.send_receipt(id, now);
     }
 
-    /// Which edition of our announcement a peer has.
-    fn told_to(&self, id: PeerId) -> u32 {
+    /// Which edition of our announcement a peer has, and which of its own we have.
+    fn editions(&self, id: PeerId) -> (u32, u32) {
         let peer = self.peers.get(id.0 as usize);
         let session = peer.and_then(|p| p.keyring.current());
-        session.map_or(0, |s| s.told)
+        session.map_or((0, 0), |s| (s.told, s.edition))
     }
 
     /// A new session began. A peer that tells nothing any more is told nothing either: a restart may have changed its mind.
-    /// One that knows of other VLANs of ours now is asked again: it has told nothing of those that it did not know of.
+    /// Where the VLANs of either have changed, everything is told anew: nothing was told of those that were not known of, and
+    /// nothing was taken back of those that are gone.
     pub(super) fn renew_adverts(&mut self, id: PeerId, now: Instant) {
-        let is_open = self.lan.adverts.of(id).is_open;
+        let editions = self.editions(id);
+        let peer = self.lan.adverts.of(id);
+        let (is_open, is_other) = (peer.is_open, peer.editions != editions);
         match (is_open, self.has_adverts(id)) {
             (true, false) => self.close_adverts(id),
             (false, true) => self.open_adverts(id, now),
-            (true, true) if self.lan.adverts.of(id).edition != self.told_to(id) => {
-                self.read_one_again(id, now);
+            (true, true) if is_other => {
+                let epoch = self.entropy.next_u32();
+                let peer = self.lan.adverts.of(id);
+                peer.editions = editions;
+                peer.inbox.begin_anew(epoch);
+                self.send_receipt(id, now);
             }
             _ => {}
         }
@@ -162,7 +169,8 @@ impl Node {
 
     fn has_adverts(&self, id: PeerId) -> bool {
         let peer = self.peers.get(id.0 as usize);
-        let session = peer.and_then(|p| p.keyring.current());
+        let member = peer.filter(|p| p.settings.kind == Kind::Member);
+        let session = member.and_then(|p| p.keyring.current());
         session.is_some_and(|s| s.abilities.has(Abilities::ADVERTS))
     }
 
@@ -465,10 +473,8 @@ impl Node {
     }
 
     fn read_one_again(&mut self, id: PeerId, now: Instant) {
-        let (epoch, edition) = (self.entropy.next_u32(), self.told_to(id));
-        let peer = self.lan.adverts.of(id);
-        peer.edition = edition;
-        peer.inbox.read_again(epoch);
+        let epoch = self.entropy.next_u32();
+        self.lan.adverts.of(id).inbox.read_again(epoch);
         self.send_receipt(id, now);
     }
 

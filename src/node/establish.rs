@@ -4,7 +4,7 @@ use super::plane::Note;
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Debts, Peer, Unheard};
+use crate::mesh::peer::{Debts, Kind, Peer, Unheard};
 use crate::noise::keyring::Session;
 use crate::noise::schedule::ladder;
 use crate::place::PeerId;
@@ -77,7 +77,7 @@ impl Node {
             next_at: now + ladder(1, 0),
         });
         self.take_up(id, way, now);
-        if way.remote != from.remote {
+        if !way.is_same_way(&from) {
             self.moved(id, from, now);
         }
         self.send_first_packet(id, now);
@@ -119,10 +119,7 @@ impl Node {
         peer.debts = Debts::default();
         peer.retry_at = None;
         peer.link.activity.heard.mark(now);
-        let elsewhere = peer
-            .path
-            .endpoint()
-            .is_some_and(|e| e.remote != from.remote);
+        let elsewhere = peer.path.endpoint().is_some_and(|e| !e.is_same_way(&from));
         if elsewhere {
             // A handshake proves the key, not the address: a copy can come from anywhere. A known path is left only for
             // one that answers a challenge.
@@ -145,13 +142,27 @@ impl Node {
         {
             peer.up_since = Some(now);
             self.events.push_back(Event::Up(id));
-            // A new member may be the other half of a loop.
-            self.lan.loops.next_at = now;
+            self.came_up(id, now);
         }
         self.renew_adverts(id, now);
         // What the peer announced for this session may differ from before.
         self.publish_layout();
         self.announce_again(id, now);
+    }
+
+    /// What is done once for each time that a peer is connected.
+    fn came_up(&mut self, id: PeerId, now: Instant) {
+        let kind = self.peers.get(id.0 as usize).map(|p| p.settings.kind);
+        match kind {
+            Some(Kind::Relay) => self.relay_up(id, now),
+            Some(Kind::Client) => self.greet_client(id, now),
+            _ => {
+                // A new member may be the other half of a loop.
+                self.lan.loops.next_at = now;
+                self.greet_client(id, now);
+                self.send_candidates(id, now);
+            }
+        }
     }
 
     /// Sends something that the peer has to answer: it confirms the session to the responder, and the answer tells us
@@ -195,16 +206,15 @@ impl Node {
     }
 
     fn moved(&mut self, id: PeerId, from: Endpoint, now: Instant) {
+        if self.came_relayed(id, from, now) {
+            return;
+        }
         let mut token = [0u8; 8];
         self.entropy.fill(&mut token);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if peer
-            .path
-            .endpoint()
-            .is_some_and(|e| e.remote == from.remote)
-        {
+        if peer.path.endpoint().is_some_and(|e| e.is_same_way(&from)) {
             // The peer is where it was, and reaches us at another address of ours: answers come from there.
             peer.path.prove(from);
             publish_route(peer);
@@ -239,12 +249,18 @@ impl Node {
             Ok(elements) => elements,
             Err(reason) => return self.drop_one(reason),
         };
-        let (mut challenged, mut asked, mut told) = (false, false, false);
+        let (mut challenged, mut asked, mut told, mut wished) = (false, false, false, false);
         for element in elements {
             // One of a kind for each message: a packet full of them must not become a packet for each.
             let again = match element {
                 Ok(Element::PathChallenge(_)) => std::mem::replace(&mut challenged, true),
                 Ok(Element::Advert(_) | Element::Receipt(_)) => std::mem::replace(&mut told, true),
+                Ok(
+                    Element::Open(_)
+                    | Element::Channel(..)
+                    | Element::Observed(_)
+                    | Element::Candidates(_),
+                ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
                     std::mem::replace(&mut asked, true)
                 }
@@ -272,6 +288,10 @@ impl Node {
                 let body = control::write(Element::EchoReply(token, bytes));
                 self.send_control(id, &body, None, now);
             }
+            Element::Open(key) => self.open_channel(id, key, now),
+            Element::Channel(key, channel) => self.take_channel(id, (key, channel), now),
+            Element::Observed(address) => self.take_observed(id, address, now),
+            Element::Candidates(addresses) => self.take_candidates(id, addresses, now),
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());
                 self.events.push_back(echo);
@@ -294,17 +314,22 @@ impl Node {
     }
 
     fn path_response(&mut self, id: PeerId, from: Endpoint, token: [u8; 8], now: Instant) {
+        if self.way_answered(id, from, token) {
+            return;
+        }
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
         let Some(proven) = peer.path.answer(from, token, now) else {
             return;
         };
-        if peer.path.prove(proven) {
+        let has_moved = peer.path.prove(proven);
+        publish_route(peer);
+        if has_moved {
             self.events.push_back(Event::Moved(id, proven.remote));
             self.events.push_back(Event::RouteWanted(id, proven.remote));
+            self.greet_client(id, now);
         }
-        publish_route(peer);
     }
 
     fn closed(&mut self, id: PeerId, index: u32, now: Instant) {
@@ -320,7 +345,7 @@ impl Node {
         peer.retry_at = Some(now + RETRY_AFTER_CLOSE);
         // The goodbye may have been overtaken by the next life's handshake.
         let next_life = peer.keyring.take_pending_of_others(boot);
-        self.take_down(id, Gone::Closed);
+        self.take_down(id, Gone::Closed, now);
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             for session in next_life {
                 let retired = peer.keyring.add_pending(session);
@@ -330,12 +355,13 @@ impl Node {
     }
 
     /// Ends everything with a peer and says why.
-    pub(super) fn take_down(&mut self, id: PeerId, why: Gone) {
+    pub(super) fn take_down(&mut self, id: PeerId, why: Gone, now: Instant) {
         let was_up = self
             .peers
             .get(id.0 as usize)
             .is_some_and(|p| p.up_since.is_some());
         self.end_sessions(id);
+        self.close_channels(id, now);
         if was_up {
             self.events.push_back(Event::Down(id, why));
         }
@@ -359,5 +385,6 @@ impl Node {
         publish_route(peer);
         self.plane.remove_inlets(&retired);
         self.close_adverts(id);
+        self.relay_down(id);
     }
 }

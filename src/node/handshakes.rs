@@ -7,7 +7,7 @@ use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::mesh::attempt::{Attempt, Draft};
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::Answered;
+use crate::mesh::peer::{Answered, Kind};
 use crate::noise::aead::Suite;
 use crate::noise::dialect::handshake_psk;
 use crate::noise::handshake::{Answering, HandshakeError, Secret};
@@ -182,14 +182,14 @@ impl Node {
     ) -> Result<Vec<u8>, DropReason> {
         let failed = |_| DropReason::HandshakeFailed;
         let local = self.fresh_index();
-        let mut ours = self.offer(suite.answer());
+        let mut ours = self.offer(id, suite.answer());
         let peer = self
             .peers
             .get_mut(id.0 as usize)
             .ok_or(DropReason::Stranger)?;
         let psk = handshake_psk(peer.settings.psk.as_ref());
         let crossed = peer.attempt.is_some();
-        let told = self.edition;
+        let told = self.life.edition;
         ours.crossing = crossed;
         let payload = ours.write();
         if let Some(attempt) = &mut peer.attempt {
@@ -321,9 +321,9 @@ impl Node {
     /// on, unless the answer came from another address that the peer is known at.
     fn way_there(&self, id: PeerId, asked: Option<Endpoint>, from: Endpoint) -> Endpoint {
         let peer = self.peers.get(id.0 as usize);
-        let is_known = peer.is_some_and(|p| p.known.contains(&from.remote));
+        let is_known = peer.is_some_and(|p| p.places.known.contains(&from.remote));
         match asked {
-            Some(asked) if asked.remote != from.remote && !is_known => asked,
+            Some(asked) if !asked.is_same_way(&from) && !is_known => asked,
             _ => from,
         }
     }
@@ -349,10 +349,9 @@ impl Node {
 
     /// Begins to make a session, unless that is going on already or there is no address to try.
     pub(super) fn start_attempt(&mut self, id: PeerId, now: Instant) {
-        let busy = self
-            .peers
-            .get(id.0 as usize)
-            .is_none_or(|p| p.attempt.is_some() || !p.is_reachable());
+        let busy = self.peers.get(id.0 as usize).is_none_or(|p| {
+            p.attempt.is_some() || !p.is_reachable() || p.settings.kind == Kind::Client
+        });
         if busy {
             return;
         }
@@ -389,7 +388,7 @@ impl Node {
         let index = self.fresh_index();
         let (stamp, mark) = self.settings.wall.stamp(now);
         self.events.extend(mark.map(Event::Mark));
-        let payload = first_payload(stamp, &self.offer(self.settings.suites));
+        let payload = first_payload(stamp, &self.offer(id, self.settings.suites));
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
         let made: Result<_, HandshakeError> =
             self.local()
@@ -399,7 +398,7 @@ impl Node {
                 index,
                 state,
                 datagram,
-                told: self.edition,
+                told: self.life.edition,
             }),
             Err(_) => {
                 // A key of low order in the configuration: no packet ever leaves for it.
@@ -412,13 +411,14 @@ impl Node {
     /// Sends the next copy of an initiation.
     pub(super) fn send_initiation(&mut self, id: PeerId, now: Instant) {
         let jitter = self.entropy.next_u32();
+        let ways = self.ways(id);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
         let Some(attempt) = &mut peer.attempt else {
             return;
         };
-        let to = attempt.target(peer.path.endpoint(), &peer.known);
+        let to = attempt.target(peer.path.endpoint(), &ways);
         attempt.mark_sent(to, jitter, now);
         let Some(to) = to else { return };
         let jar = &peer.jar;

@@ -15,6 +15,7 @@ use crate::place::{PeerId, Place};
 use crate::switch::decide::Switch;
 use crate::time::Instant;
 use crate::wire::probe::Probe;
+use crate::wire::relayed::Channel;
 use crate::wire::segment::SegmentId;
 use crate::wire::vlan::VlanClass;
 
@@ -71,6 +72,11 @@ impl PerSecond {
 
     /// Whether one more may pass now.
     pub fn admit(&self, now: Instant) -> bool {
+        self.admit_most(Self::MOST, now)
+    }
+
+    /// The same for so many in a second.
+    pub fn admit_most(&self, most: u64, now: Instant) -> bool {
         let second = (now.as_micros() / 1_000_000) << 32;
         let seen = self.state.load(Ordering::Relaxed);
         let count = if seen & !0xffff_ffff == second {
@@ -80,7 +86,7 @@ impl PerSecond {
         };
         // Threads that race here let a message more through, not a second's worth.
         self.state.store(second | (count + 1), Ordering::Relaxed);
-        count < Self::MOST
+        count < most
     }
 }
 
@@ -125,6 +131,42 @@ pub struct Plane {
     pub probes: ProbeAllowance,
     links: ArcSwap<Vec<Arc<Link>>>,
     inlets: papaya::HashMap<u32, Arc<Inlet>>,
+    crossings: papaya::HashMap<u32, Arc<Crossing>>,
+}
+
+/// One end of a channel that we relay.
+pub struct CrossingEnd {
+    /// Who is there, and where.
+    pub link: Arc<Link>,
+    /// The key of mac1 in messages to it: junk goes no further than here.
+    pub mac1_key: [u8; 32],
+}
+
+/// A channel that we relay.
+pub struct Crossing {
+    /// Between whom.
+    pub ends: [CrossingEnd; 2],
+    /// How many initiations go through.
+    pub initiations: PerSecond,
+}
+
+impl Crossing {
+    /// Initiations that pass in a second.
+    pub const MOST_INITIATIONS: u64 = 10;
+
+    /// The end that a datagram from there goes to; `None` when it comes from neither.
+    pub fn other_end(&self, from: &Endpoint) -> Option<&CrossingEnd> {
+        let [one, other] = &self.ends;
+        let is_there = |end: &CrossingEnd| {
+            let route = end.link.route();
+            route.as_ref().is_some_and(|r| r.endpoint.is_same_way(from))
+        };
+        match (is_there(one), is_there(other)) {
+            (true, _) => Some(other),
+            (_, true) => Some(one),
+            _ => None,
+        }
+    }
 }
 
 impl Plane {
@@ -136,6 +178,7 @@ impl Plane {
             probes: ProbeAllowance::default(),
             links: ArcSwap::default(),
             inlets: papaya::HashMap::new(),
+            crossings: papaya::HashMap::new(),
         }
     }
 
@@ -147,6 +190,25 @@ impl Plane {
     /// The receiving end with this index.
     pub fn inlet(&self, index: u32) -> Option<Arc<Inlet>> {
         self.inlets.pin().get(&index).cloned()
+    }
+
+    /// A channel that we relay.
+    pub fn crossing(&self, channel: Channel) -> Option<Arc<Crossing>> {
+        self.crossings.pin().get(&channel.get()).cloned()
+    }
+
+    /// How many channels we relay.
+    pub fn crossings(&self) -> usize {
+        self.crossings.len()
+    }
+
+    pub(super) fn add_crossing(&self, channel: Channel, crossing: Crossing) {
+        let crossings = self.crossings.pin();
+        crossings.insert(channel.get(), Arc::new(crossing));
+    }
+
+    pub(super) fn remove_crossing(&self, channel: Channel) {
+        self.crossings.pin().remove(&channel.get());
     }
 
     /// How many sessions can be received on.

@@ -23,7 +23,11 @@ impl Node {
         drop(before);
         let counts = self.publish(layout);
         for port in changed {
-            self.lan.loops.forget(port);
+            // One that does with frames what it did stays closed while the loop is there.
+            let layout = self.plane.switch.layout();
+            if layout.port(port).is_none_or(|p| !p.is_blocked) {
+                self.lan.loops.forget(port);
+            }
             self.plane.switch.forget(Place::Port(port));
         }
         // Ports that are new have no carrier yet.
@@ -33,7 +37,7 @@ impl Node {
         self.lan.loops.next_at = now;
         self.tell_news(now);
         if is_news {
-            self.edition = self.edition.saturating_add(1);
+            self.life.edition = self.life.edition.saturating_add(1);
             for index in 0..self.peers.len() {
                 let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
                 self.hurry_announcement(id, now);
@@ -55,8 +59,10 @@ impl Node {
     /// Begins a new session with a peer that has another edition of our announcement than the last.
     pub(super) fn announce_again(&mut self, id: PeerId, now: Instant) {
         let peer = self.peers.get(id.0 as usize);
+        // One that answered with nothing of use is not asked every second.
+        let peer = peer.filter(|p| p.retry_at.is_none());
         let session = peer.and_then(|p| p.keyring.current());
-        if session.is_some_and(|s| s.told < self.edition) {
+        if session.is_some_and(|s| s.told < self.life.edition) {
             self.start_attempt(id, now);
         }
     }

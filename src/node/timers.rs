@@ -49,6 +49,7 @@ impl Node {
             self.tell_offences(now);
         }
         self.take_due_news(now);
+        self.look_for_ways(now);
         self.guard_loops(now);
         self.send_adverts(now);
     }
@@ -87,6 +88,7 @@ impl Node {
             .deadline()
             .into_iter()
             .fold(next, Instant::min);
+        next = self.ways_deadline().into_iter().fold(next, Instant::min);
         for peer in &self.peers {
             let times = [
                 peer.attempt.as_ref().map(|a| a.next_at()),
@@ -118,7 +120,7 @@ impl Node {
                 self.send_first_packet(id, now);
             } else {
                 peer.retry_at.get_or_insert(now);
-                self.take_down(id, Gone::Silent);
+                self.take_down(id, Gone::Silent, now);
             }
         }
     }
@@ -186,7 +188,7 @@ impl Node {
         if had_session && peer.keyring.current().is_none() {
             publish_route(peer);
             peer.retry_at.get_or_insert(now);
-            self.take_down(id, Gone::Expired);
+            self.take_down(id, Gone::Expired, now);
             return;
         }
         let needs = peer.needs(self.settings.rekey_after, now);
@@ -197,7 +199,7 @@ impl Node {
                 .is_some_and(|a| a.age(now) >= SUSPECT_ATTEMPT);
         if lost {
             peer.retry_at.get_or_insert(now + HEARTBEAT);
-            self.take_down(id, Gone::Silent);
+            self.take_down(id, Gone::Silent, now);
             return;
         }
         if needs.handshake {

@@ -48,7 +48,7 @@ impl CookieKeeper {
 
     /// Whether the sender knows our public key.
     pub fn mac1_holds(&self, macs: &Macs<'_>) -> bool {
-        bool::from(mac(&self.mac1_key, &[macs.body]).ct_eq(&macs.mac1))
+        mac1_holds(&self.mac1_key, macs)
     }
 
     /// Whether the sender has received a cookie of ours at this address.
@@ -93,6 +93,11 @@ impl CookieKeeper {
         };
         reply.to_bytes().map(Vec::from)
     }
+}
+
+/// Whether mac1 was made with this key, see [`Dialect::mac1_key`].
+pub fn mac1_holds(key: &[u8; 32], macs: &Macs<'_>) -> bool {
+    bool::from(mac(key, &[macs.body]).ct_eq(&macs.mac1))
 }
 
 fn cookie_for(secret: &[u8; 32], from: SocketAddr) -> [u8; MAC_LEN] {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 
 use super::mac::{Frozen, Key, Moved, News};
 use super::moves::Moves;
@@ -34,6 +35,15 @@ struct Owner {
     count: usize,
     first: u32,
     last: u32,
+}
+
+/// How often things happened.
+#[derive(Default)]
+pub(super) struct Tallies {
+    pub(super) moves: AtomicU64,
+    pub(super) evictions: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) unadvertised: AtomicU64,
 }
 
 /// Keys of which there is news, each once for as long as there are few.

@@ -102,6 +102,12 @@ impl Port {
         Mac([(first ^ 0x04) | 0x02, b, c, d, e, f])
     }
 
+    /// Whether a loop through another is one through this.
+    fn loops_like(&self, other: &Port) -> bool {
+        let of = |port: &Port| (port.segment, port.guards_loops);
+        of(self) == of(other) && self.rule == other.rule
+    }
+
     /// Whether it does the same as another, be it closed or not.
     fn is_like(&self, other: &Port) -> bool {
         let is_blocked = other.is_blocked;
@@ -232,9 +238,13 @@ impl Layout {
         let mut changed = Vec::new();
         for old in before.ports() {
             let slot = self.ports.get_mut(usize::from(old.id.0));
-            match slot.and_then(Option::as_mut).filter(|new| new.is_like(old)) {
-                Some(new) => new.is_blocked = old.is_blocked,
-                None => changed.push(old.id),
+            let new = slot.and_then(Option::as_mut);
+            let is_same = new.as_ref().is_some_and(|new| new.is_like(old));
+            if let Some(new) = new.filter(|new| new.loops_like(old)) {
+                new.is_blocked = old.is_blocked;
+            }
+            if !is_same {
+                changed.push(old.id);
             }
         }
         changed

@@ -173,6 +173,13 @@ pub enum News {
     Everything,
 }
 
+/// A look-up that has begun.
+#[derive(Clone, Copy)]
+pub struct Approach {
+    pub(super) key: Key,
+    pub(super) hash: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

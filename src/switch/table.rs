@@ -18,12 +18,12 @@
 
 use std::cell::Cell;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-use super::books::Books;
-pub use super::mac::{Frozen, Home, Key, Learned, Moved, News};
+use super::books::{Books, Tallies};
+pub use super::mac::{Approach, Frozen, Home, Key, Learned, Moved, News};
 use super::moves::{self, Moves, Verdict};
 use super::slots::{Found, MOST_MOVES, Slots};
 use crate::drops::DropReason;
@@ -98,22 +98,6 @@ pub struct ForwardingTable {
     tallies: Apart<Tallies>,
 }
 
-/// A look-up that has begun.
-#[derive(Clone, Copy)]
-pub struct Approach {
-    key: Key,
-    hash: u64,
-}
-
-/// How often things happened.
-#[derive(Default)]
-struct Tallies {
-    moves: AtomicU64,
-    evictions: AtomicU64,
-    lost: AtomicU64,
-    unadvertised: AtomicU64,
-}
-
 impl ForwardingTable {
     /// A table of nothing but what is pinned; `seed` is random.
     pub fn new(limits: Limits, seed: (u64, u64), pinned: &[(Key, Home)]) -> Self {
@@ -129,8 +113,15 @@ impl ForwardingTable {
         for (key, home) in pinned {
             let hash = table.hash(*key);
             if table.slots.find(key.bits(), hash).is_none() {
-                let entry = (key.bits(), hash);
-                table.slots.insert(entry, home.pinned().bits(), 0);
+                let mut books = table.lock();
+                // The table is larger by what is pinned; for one in very many there is no room all the same.
+                if table
+                    .put(&mut books, *key, home.pinned(), Instant::ZERO)
+                    .is_none()
+                {
+                    table.tallies.lost.fetch_add(1, Ordering::Relaxed);
+                }
+                drop(books);
                 table.tell_news(&mut table.lock(), *key, home.place());
             }
         }
@@ -295,18 +286,7 @@ impl ForwardingTable {
             let victim = books.payer(home.place(), self.limits.total);
             self.evict_from(books, victim);
         }
-        let entry = (key.bits(), self.hash(key));
-        let put = || self.slots.insert(entry, home.bits(), now.as_micros());
-        let hash_of = |key| self.hash(Key::from_bits(key));
-        let mut slot = put();
-        for _ in 0..MOST_MOVES {
-            if slot.is_none()
-                && let Some((from, to)) = self.slots.make_room(entry.1, hash_of)
-            {
-                books.relocate(from, to);
-                slot = put();
-            }
-        }
+        let slot = self.put(books, key, home, now);
         // Where it could go is full, and so is where all could go that are there.
         let Some(slot) = slot else {
             self.tallies.evictions.fetch_add(1, Ordering::Relaxed);
@@ -316,6 +296,23 @@ impl ForwardingTable {
         books.enter(slot, home.place(), seq);
         self.tell_news(books, key, home.place());
         self.keep_to_share(books, home.place());
+    }
+
+    /// Puts an entry into a free slot, and others out of its way.
+    fn put(&self, books: &mut Books, key: Key, home: Home, now: Instant) -> Option<usize> {
+        let entry = (key.bits(), self.hash(key));
+        let insert = || self.slots.insert(entry, home.bits(), now.as_micros());
+        let hash_of = |key| self.hash(Key::from_bits(key));
+        let mut slot = insert();
+        for _ in 0..MOST_MOVES {
+            if slot.is_none()
+                && let Some((from, to)) = self.slots.make_room(entry.1, hash_of)
+            {
+                books.relocate(from, to);
+                slot = insert();
+            }
+        }
+        slot
     }
 
     fn keep_to_share(&self, books: &mut Books, place: Place) {
@@ -459,6 +456,11 @@ impl ForwardingTable {
     /// Says that somebody has been told that there is news; gives whether that was necessary.
     pub fn announce_news(&self) -> bool {
         self.has_news() && self.has_news.swap(false, Ordering::Relaxed)
+    }
+
+    /// Says that nobody could be told.
+    pub fn renew_news(&self) {
+        self.has_news.store(true, Ordering::Relaxed);
     }
 
     /// What changed of the MACs behind our ports since somebody asked last.
@@ -955,6 +957,20 @@ mod tests {
         assert_eq!(t.count(Place::Peer(PeerId(3))), 10);
         assert_eq!(t.len(), 80);
         audit(&t);
+    }
+
+    #[test]
+    fn all_that_is_pinned_has_room() {
+        for seed in 0..20 {
+            let pins: Vec<_> = (0..1024).map(|n| (key(n), Home::heard(A))).collect();
+            let limits = Limits {
+                total: 256,
+                ..Limits::default()
+            };
+            let t = ForwardingTable::new(limits, (seed, 2), &pins);
+            let there = |n: &u64| place(&t, key(*n), at(1)) == Some(A);
+            assert_eq!((0..1024).filter(there).count(), 1024);
+        }
     }
 
     #[test]

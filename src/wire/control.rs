@@ -3,8 +3,11 @@
 //! Body of inner type 5: `version 1` and then elements of `type 1 · length 2 · value`. An element of an unknown type is
 //! skipped and counted, so that later versions can add some.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
 use super::advert::{Advert, Receipt};
 use super::cursor::Cursor;
+use super::relayed::Channel;
 use super::segment::SegmentId;
 use crate::drops::DropReason;
 
@@ -22,6 +25,10 @@ const ECHO_REPLY: u8 = 4;
 const RECEIVED: u8 = 5;
 const ADVERT: u8 = 6;
 const RECEIPT: u8 = 7;
+const OPEN: u8 = 8;
+const CHANNEL: u8 = 9;
+const OBSERVED: u8 = 10;
+const CANDIDATES: u8 = 11;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +47,57 @@ pub enum Element<'a> {
     Advert(Advert<'a>),
     /// How far the sender has read of that.
     Receipt(Receipt),
+    /// To a relay: a channel to the member with this public key is wanted.
+    Open([u8; 32]),
+    /// From a relay: the channel to the member with this public key; `None` when there is none, because it is not there.
+    Channel([u8; 32], Option<Channel>),
+    /// From a relay: the address that it sees the receiver at.
+    Observed(SocketAddr),
+    /// Addresses at which the sender may be reached without a relay.
+    Candidates(Addresses<'a>),
+}
+
+/// The most addresses that one message names.
+pub const MAX_CANDIDATES: usize = 8;
+/// Bytes of an address: 16 of IPv6, or of an IPv4 address mapped into that, and 2 of port.
+const ADDRESS_LEN: usize = 18;
+
+/// Some addresses as they lie in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses<'a>(&'a [u8]);
+
+impl<'a> Addresses<'a> {
+    /// From bytes that [`address_bytes`] made.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let count = bytes.len() / ADDRESS_LEN;
+        let is_whole = bytes.len().is_multiple_of(ADDRESS_LEN);
+        (is_whole && count <= MAX_CANDIDATES).then_some(Addresses(bytes))
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = SocketAddr> + 'a {
+        let (chunks, _) = self.0.as_chunks::<ADDRESS_LEN>();
+        chunks.iter().map(read_address)
+    }
+}
+
+/// An address as it stands in a message.
+pub fn address_bytes(address: SocketAddr) -> [u8; ADDRESS_LEN] {
+    let mut out = [0u8; ADDRESS_LEN];
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let (head, port) = out.split_at_mut(16);
+    head.copy_from_slice(&ip.octets());
+    port.copy_from_slice(&address.port().to_le_bytes());
+    out
+}
+
+fn read_address(bytes: &[u8; ADDRESS_LEN]) -> SocketAddr {
+    let [ip @ .., low, high] = bytes;
+    let ip = IpAddr::V6(Ipv6Addr::from(*ip)).to_canonical();
+    SocketAddr::new(ip, u16::from_le_bytes([*low, *high]))
 }
 
 /// How much of a session's packets has come; the difference of two tells the loss between them.
@@ -96,6 +154,13 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::Received(received) => put(RECEIVED, &[&received.to_bytes()]),
         Element::Advert(advert) => put(ADVERT, &[&advert.parts(), advert.bytes()]),
         Element::Receipt(receipt) => put(RECEIPT, &[&receipt.to_bytes()]),
+        Element::Open(key) => put(OPEN, &[&key]),
+        Element::Channel(key, channel) => {
+            let number = channel.map_or(0, Channel::get);
+            put(CHANNEL, &[&key, &number.to_le_bytes()]);
+        }
+        Element::Observed(address) => put(OBSERVED, &[&address_bytes(address)]),
+        Element::Candidates(addresses) => put(CANDIDATES, &[addresses.0]),
     }
     out
 }
@@ -168,8 +233,25 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         RECEIPT => Receipt::read(value)
             .map(Element::Receipt)
             .ok_or(DropReason::MalformedInner),
+        OPEN => <[u8; 32]>::try_from(value)
+            .map(Element::Open)
+            .map_err(|_| DropReason::MalformedInner),
+        CHANNEL => channel(value).ok_or(DropReason::MalformedInner),
+        OBSERVED => <[u8; ADDRESS_LEN]>::try_from(value)
+            .map(|bytes| Element::Observed(read_address(&bytes)))
+            .map_err(|_| DropReason::MalformedInner),
+        CANDIDATES => Addresses::new(value)
+            .map(Element::Candidates)
+            .ok_or(DropReason::MalformedInner),
         _ => Err(DropReason::UnknownControl),
     }
+}
+
+fn channel(value: &[u8]) -> Option<Element<'_>> {
+    let mut cursor = Cursor(value);
+    let (key, number) = (cursor.array()?, cursor.u32()?);
+    let is_whole = cursor.0.is_empty();
+    is_whole.then_some(Element::Channel(key, Channel::new(number)))
 }
 
 /// Writes segment numbers, three bytes each, at most [`MAX_SEGMENTS`].
@@ -194,6 +276,13 @@ mod tests {
 
     #[test]
     fn elements_round_trip() {
+        let both = [
+            "192.0.2.1:7656".parse().unwrap(),
+            "[2001:db8::1]:9".parse().unwrap(),
+        ];
+        let some = both.map(address_bytes).concat();
+        assert!(Addresses::new(&some).unwrap().iter().eq(both));
+        assert!(Addresses::new(&some[1..]).is_none() && Addresses::new(&[0; 18 * 9]).is_none());
         for element in [
             Element::PathChallenge([3; 8]),
             Element::PathResponse([4; 8]),
@@ -211,6 +300,11 @@ mod tests {
                 knows: 7,
                 upto: 6,
             }),
+            Element::Open([5; 32]),
+            Element::Channel([6; 32], Channel::new(7)),
+            Element::Channel([6; 32], None),
+            Element::Observed(([192, 0, 2, 1], 7656).into()),
+            Element::Candidates(Addresses::new(&some).unwrap()),
         ] {
             let bytes = write(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();

@@ -6,7 +6,8 @@
 //! | 9 | response | kind, version, flags 2 · sender 4 · receiver 4 · Noise message 2 · mac1 16 · mac2 16 |
 //! | 10 | cookie | kind, reserved 3 · receiver 4 · nonce 24 · sealed cookie 32 |
 //! | 11 | data | kind, flags 1, piece 2 · receiver 4 · counter 8 · ciphertext · tag 16 |
-//! | 12, 13 | relayed, bind | kept for the relay; a member counts them as unknown |
+//! | 12 | relayed | see [`super::relayed`] |
+//! | 13 | bind | kept; counted as unknown |
 //!
 //! # Why
 //! The first byte lies in 8..=15, which RFC 7983 and RFC 9443 leave unassigned, so that STUN and QUIC can share the

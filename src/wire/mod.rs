@@ -22,6 +22,7 @@ pub mod offer;
 pub mod offload;
 pub mod piece;
 pub mod probe;
+pub mod relayed;
 pub mod segment;
 pub mod service;
 pub mod udp;

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use l2vpn::dataplane::Exits;
@@ -17,7 +17,7 @@ use l2vpn::drops::DropReason;
 use l2vpn::keys::{Entropy, PrivateKey, Psk, PublicKey};
 use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
-use l2vpn::mesh::peer::PeerSettings;
+use l2vpn::mesh::peer::{Kind, PeerSettings};
 use l2vpn::node::plane::{Note, Plane};
 use l2vpn::node::{Event, Node, NodeSettings, WallClock};
 use l2vpn::noise::schedule::REKEY_AFTER;
@@ -35,6 +35,10 @@ use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
 use l2vpn::wire::segment::SegmentId;
 use l2vpn::wire::service::Services;
 use l2vpn::wire::vlans::VlanSet;
+
+#[path = "nat.rs"]
+pub mod nat;
+use nat::Nat;
 
 /// A seeded generator: SplitMix64. Good dice for a simulation and for nothing else.
 #[derive(Clone, Debug)]
@@ -106,6 +110,8 @@ pub struct Recipe {
     pub pinned: Vec<(Key, Home)>,
     pub isolated: bool,
     pub loop_guard: bool,
+    /// Whether it relays for all others and has no ports.
+    pub relays: bool,
     /// The VLANs that it allows all others.
     pub peer_vlans: Option<VlanSet>,
     /// Seconds since 1970 at the simulation's start.
@@ -135,6 +141,7 @@ impl Recipe {
             pinned: Vec::new(),
             isolated: false,
             loop_guard: false,
+            relays: false,
             peer_vlans: None,
             wall: 1_800_000_000,
             mark: 0,
@@ -336,8 +343,13 @@ pub struct Network {
     wire: BinaryHeap<Reverse<Packet>>,
     seq: u64,
     pub dice: Dice,
+    /// NATs, and which member is behind which.
+    pub nats: Vec<Nat>,
+    pub behind: Vec<(usize, usize)>,
     /// Whether datagrams from the first to the second are thrown away.
     pub blocked: Vec<(usize, usize)>,
+    /// Addresses that datagrams of a member do not reach.
+    pub unreachable: Vec<(usize, IpAddr)>,
 }
 
 pub fn address(n: usize) -> SocketAddr {
@@ -361,7 +373,10 @@ impl Network {
             wire: BinaryHeap::new(),
             seq: 0,
             dice: Dice(seed),
+            nats: Vec::new(),
+            behind: Vec::new(),
             blocked: Vec::new(),
+            unreachable: Vec::new(),
             recipes,
         };
         for n in 0..net.recipes.len() {
@@ -374,13 +389,20 @@ impl Network {
     fn build(&mut self, n: usize) -> Member {
         let seed = self.dice.next();
         let mut member = Member::new(&self.recipes[n], address(n), seed, self.now);
+        if self.recipes[n].relays {
+            member.node.start_relaying();
+        }
         for (other, recipe) in self.recipes.iter().enumerate().filter(|(o, _)| *o != n) {
             let psk = self.psks.iter().find(|(pair, _)| *pair == (n, other));
             member.node.add_peer(PeerSettings {
+                kind: self.kind_of(n, other),
                 name: format!("m{other}"),
                 key: recipe.public(),
                 psk: psk.map(|(_, psk)| psk.clone()),
-                keepalive: self.recipes[n].keepalive,
+                keepalive: match recipe.relays {
+                    true => Some(Duration::from_secs(25)),
+                    false => self.recipes[n].keepalive,
+                },
                 mtu: Some(self.mtu),
                 segments: None,
                 vlans: self.recipes[n].peer_vlans.clone(),
@@ -388,6 +410,15 @@ impl Network {
             });
         }
         member
+    }
+
+    /// What `other` is to `n`.
+    fn kind_of(&self, n: usize, other: usize) -> Kind {
+        match (self.recipes[n].relays, self.recipes[other].relays) {
+            (_, true) => Kind::Relay,
+            (true, _) => Kind::Client,
+            _ => Kind::Member,
+        }
     }
 
     /// `n` uses this key towards `other` from its next start on.
@@ -572,8 +603,52 @@ impl Network {
         }
     }
 
+    /// Puts a member behind a new NAT.
+    pub fn put_behind(&mut self, n: usize, kind: nat::Kind) -> usize {
+        let outside = IpAddr::from([203, 0, 113, self.nats.len() as u8 + 1]);
+        self.nats.push(Nat::new(kind, outside, self.dice.next()));
+        self.behind.push((n, self.nats.len() - 1));
+        self.nats.len() - 1
+    }
+
+    fn nat_of(&self, n: usize) -> Option<usize> {
+        let behind = self.behind.iter().find(|(member, _)| *member == n);
+        behind.map(|(_, nat)| *nat)
+    }
+
+    /// How a datagram looks when it has left its site; `None` when it does not.
+    fn leave(&mut self, n: usize, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
+        let Some(nat) = self.nat_of(n) else {
+            return Some(from);
+        };
+        let is_inside = self.at(to).is_some_and(|t| self.nat_of(t) == Some(nat));
+        if is_inside {
+            return Some(from);
+        }
+        let now = self.now;
+        let nat = &mut self.nats[nat];
+        match to.ip() == nat.outside && !nat.hairpins {
+            true => None,
+            false => nat.out(from, to, now),
+        }
+    }
+
+    /// Where a datagram from there arrives, if it does.
+    fn arrive(&self, from: SocketAddr, to: SocketAddr) -> Option<usize> {
+        if let Some(nat) = self.nats.iter().find(|nat| nat.outside == to.ip()) {
+            return self.at(nat.into(from, to.port(), self.now)?);
+        }
+        // Addresses behind a NAT are reached from behind it only.
+        let target = self.at(to)?;
+        let sender = self.at(from).and_then(|n| self.nat_of(n));
+        (self.nat_of(target).is_none() || self.nat_of(target) == sender).then_some(target)
+    }
+
     fn put(&mut self, n: usize, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let target = self.at(to);
+        let Some(from) = self.leave(n, from, to) else {
+            return;
+        };
         assert!(
             bytes.len() + 28 <= usize::from(self.mtu.max(1280)),
             "a datagram exceeds the path"
@@ -594,7 +669,8 @@ impl Network {
                 self.recording.push(packet.clone());
             }
             let lost = self.dice.chance(self.weather.loss);
-            let blocked = target.is_some_and(|t| self.blocked.contains(&(n, t)));
+            let blocked = target.is_some_and(|t| self.blocked.contains(&(n, t)))
+                || self.unreachable.contains(&(n, to.ip()));
             if !lost && !blocked {
                 self.wire.push(Reverse(packet));
             }
@@ -647,7 +723,7 @@ impl Network {
             let Some(Reverse(packet)) = self.wire.pop() else {
                 return;
             };
-            if let Some(n) = self.at(packet.to) {
+            if let Some(n) = self.arrive(packet.from, packet.to) {
                 self.inject(n, packet.from, &packet.bytes);
             }
         }

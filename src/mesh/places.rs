@@ -1,0 +1,221 @@
+//! Where a peer may be found, beside where it is: configured addresses, channels through relays, and what it tells itself.
+//!
+//! # Why
+//! A session begins on whatever way there is; better ways are looked for inside it (RFC 8445 in spirit). Both ends ask at all
+//! places that the other has told, at about the same time, so that each end's question opens its own NAT for the other's.
+//! A question that is answered proves a way; nothing else does. How often is limited, since a member may tell addresses
+//! of somebody else: a burst is [`BURST_MS`] long, and the next ones come after [`AGAIN`].
+
+use std::net::SocketAddr;
+
+use crate::place::PeerId;
+use crate::time::{Duration, Instant};
+use crate::wire::control::MAX_CANDIDATES;
+use crate::wire::relayed::Channel;
+
+/// When a burst asks, in milliseconds from its beginning.
+pub const BURST_MS: [u64; 9] = [0, 20, 40, 80, 160, 320, 640, 1640, 2640];
+/// Pauses between bursts; the last is repeated.
+const AGAIN: [Duration; 3] = [
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+];
+/// The first pause after a relay had no channel; doubled up to [`ASK_MOST`].
+const ASK_FIRST: Duration = Duration::from_secs(1);
+const ASK_MOST: Duration = Duration::from_secs(60);
+
+/// Where a peer may be found.
+#[derive(Default)]
+pub struct Places {
+    /// Addresses from the configuration.
+    pub known: Vec<SocketAddr>,
+    /// Channels to it, by the relay that they go through.
+    pub channels: Vec<(PeerId, Channel)>,
+    /// Questions for channels.
+    pub wish: Wish,
+    /// Questions at the addresses that it told.
+    pub search: Search,
+    /// Questions whether the way in use still works.
+    pub doubt: Option<Doubt>,
+}
+
+impl Places {
+    /// Notes what a relay says of a channel; gives whether there is a new one.
+    pub fn set_channel(&mut self, relay: PeerId, channel: Option<Channel>) -> bool {
+        let before = self.channels.iter().position(|(r, _)| *r == relay);
+        match (before, channel) {
+            (Some(at), None) => {
+                self.channels.remove(at);
+                false
+            }
+            (Some(at), Some(channel)) => {
+                let is_new = self.channels.get(at) != Some(&(relay, channel));
+                if let Some(slot) = self.channels.get_mut(at) {
+                    *slot = (relay, channel);
+                }
+                is_new
+            }
+            (None, Some(channel)) => {
+                self.channels.push((relay, channel));
+                true
+            }
+            (None, None) => false,
+        }
+    }
+}
+
+/// When to ask for a channel.
+#[derive(Default)]
+pub struct Wish {
+    next_at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Wish {
+    /// Whether to ask now; the next time is later and later.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        if self.next_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.pause = (self.pause * 2).clamp(ASK_FIRST, ASK_MOST);
+        self.next_at = Some(now + self.pause);
+        true
+    }
+
+    /// Asks soon again: something has changed.
+    pub fn renew(&mut self) {
+        *self = Wish::default();
+    }
+}
+
+/// Bursts of questions at the addresses that a peer told.
+#[derive(Default)]
+pub struct Search {
+    candidates: Vec<SocketAddr>,
+    token: [u8; 8],
+    began: Instant,
+    /// Questions of this burst so far.
+    asked: usize,
+    bursts: usize,
+    next_at: Option<Instant>,
+}
+
+impl Search {
+    /// The peer has told its addresses: a burst begins, unless these were looked at a moment ago.
+    pub fn begin(&mut self, candidates: Vec<SocketAddr>, token: [u8; 8], now: Instant) {
+        if candidates == self.candidates && self.next_at.is_some() {
+            return;
+        }
+        let most = MAX_CANDIDATES.min(candidates.len());
+        *self = Search {
+            candidates: candidates.into_iter().take(most).collect(),
+            token,
+            began: now,
+            next_at: Some(now),
+            ..Search::default()
+        };
+    }
+
+    /// When to ask next.
+    pub fn next_at(&self) -> Option<Instant> {
+        self.next_at.filter(|_| !self.candidates.is_empty())
+    }
+
+    /// Where to ask now, and with which token.
+    pub fn ask(&mut self, now: Instant) -> Option<(Vec<SocketAddr>, [u8; 8])> {
+        if self.next_at().is_none_or(|at| now < at) {
+            return None;
+        }
+        if self.asked == 0 {
+            self.began = now;
+        }
+        self.asked += 1;
+        let next = match BURST_MS.get(self.asked) {
+            Some(ms) => self.began + Duration::from_millis(*ms),
+            None => {
+                let pause = AGAIN.get(self.bursts.min(AGAIN.len() - 1));
+                self.bursts += 1;
+                self.asked = 0;
+                now + pause.copied().unwrap_or(ASK_MOST)
+            }
+        };
+        self.next_at = Some(next);
+        Some((self.candidates.clone(), self.token))
+    }
+
+    /// Whether an answer from there is one to a question of ours.
+    pub fn is_answer(&self, from: SocketAddr, token: [u8; 8]) -> bool {
+        self.token == token && self.next_at.is_some() && self.candidates.contains(&from)
+    }
+
+    /// A way was found; should it be lost, the next burst comes soon.
+    pub fn rest(&mut self) {
+        self.next_at = None;
+        self.asked = 0;
+        self.bursts = 0;
+    }
+
+    /// The way that was found is lost: looks again in a moment.
+    pub fn resume(&mut self, now: Instant) {
+        self.next_at = Some(now);
+        self.asked = 0;
+    }
+}
+
+/// Questions whether a way still works; other ways wait for the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    /// How often it was asked.
+    pub asked: u32,
+    /// When to ask again, or to give the way up.
+    pub next_at: Instant,
+    /// What is asked.
+    pub token: [u8; 8],
+}
+
+impl Doubt {
+    /// Unanswered questions after which a way is given up.
+    pub const MOST: u32 = 3;
+    /// The time for an answer.
+    pub const PATIENCE: Duration = Duration::from_millis(150);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(1_000_000 + ms * 1000)
+    }
+
+    #[test]
+    fn a_burst_is_short_and_the_next_is_late() {
+        let there: SocketAddr = "192.0.2.1:7".parse().unwrap();
+        let mut search = Search::default();
+        assert_eq!(search.next_at(), None);
+        search.begin(vec![there; 20], [1; 8], at(0));
+        let mut asked = Vec::new();
+        for ms in 0..40_000 {
+            if let Some((to, [1, ..])) = search.ask(at(ms)) {
+                assert_eq!(to.len(), MAX_CANDIDATES);
+                asked.push(ms);
+            }
+        }
+        let first: Vec<u64> = BURST_MS.to_vec();
+        assert_eq!(asked[..9], first);
+        assert_eq!(asked[9], 2640 + 30_000);
+        assert!(search.is_answer(there, [1; 8]) && !search.is_answer(there, [2; 8]));
+        search.rest();
+        assert!(search.ask(at(900_000)).is_none() && !search.is_answer(there, [1; 8]));
+    }
+
+    #[test]
+    fn wishes_become_rare() {
+        let mut wish = Wish::default();
+        let due = (0..400u64).filter(|s| wish.is_due(at(s * 1000))).count();
+        assert!((8..=12).contains(&due), "{due}");
+        wish.renew();
+        assert!(wish.is_due(at(0)));
+    }
+}

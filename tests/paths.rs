@@ -1,0 +1,214 @@
+//! Stories of members that cannot simply reach each other: relays, NATs, ways that die and come back. In virtual time.
+
+#[path = "support/hosts.rs"]
+mod hosts;
+#[path = "support/simulator.rs"]
+mod simulator;
+
+use hosts::*;
+use l2vpn::mesh::path::Endpoint;
+use l2vpn::node::Event;
+use l2vpn::place::PeerId;
+use l2vpn::time::Duration;
+use l2vpn::wire::ethernet::Mac;
+use simulator::nat::{KINDS, Kind, PORT_RESTRICTED};
+use simulator::*;
+
+/// The relay is the last; the others know it and each other's keys, and no address of each other.
+const RELAY: usize = 2;
+
+fn world(kinds: [Option<Kind>; 2], seed: u64) -> Network {
+    let mut recipes = members(3);
+    recipes[RELAY].relays = true;
+    recipes[RELAY].ports.clear();
+    let mut net = Network::of(recipes, seed);
+    net.weather.delay = millis(20);
+    for (n, kind) in kinds.into_iter().enumerate() {
+        if let Some(kind) = kind {
+            net.put_behind(n, kind);
+        }
+        let own = net.member(n).address;
+        let now = net.now;
+        net.member(n).node.set_local_addresses(vec![own], now);
+    }
+    net
+}
+
+fn introduce(net: &mut Network) {
+    net.introduce(0, RELAY);
+    net.introduce(1, RELAY);
+}
+
+fn way(net: &Network, n: usize, other: usize) -> Option<Endpoint> {
+    let member = net.members[n].as_ref()?;
+    let peer = &member.node.peers()[Network::peer_of(n, other) as usize];
+    peer.up_since.and(peer.path.endpoint())
+}
+
+fn is_direct(net: &Network) -> bool {
+    let direct = |n, other| way(net, n, other).is_some_and(|w| w.channel.is_none());
+    direct(0, 1) && direct(1, 0)
+}
+
+fn both_up(net: &Network) -> bool {
+    net.is_up(0, 1) && net.is_up(1, 0)
+}
+
+fn in_ms(net: &mut Network, most: u64, done: impl Fn(&Network) -> bool) -> Option<u64> {
+    let began = net.now;
+    let end = began + millis(most);
+    net.run_until(end, done)
+        .then(|| net.now.since(began).as_millis() as u64)
+}
+
+/// Frames both ways, now.
+fn crosses(net: &mut Network) -> bool {
+    let sent = [(0, 1), (1, 0)].map(|(from, to)| {
+        let text = format!("{from} at {:?}", net.now);
+        let f = frame(Mac::BROADCAST, mac(from as u32), None, text.as_bytes());
+        net.send(from, 0, &f);
+        (to, f)
+    });
+    net.run_for(millis(200));
+    sent.into_iter()
+        .all(|(to, f)| net.member(to).frames().contains(&f))
+}
+
+#[test]
+fn two_members_with_nothing_but_a_relay_find_each_other() {
+    let mut net = world([Some(PORT_RESTRICTED); 2], 1);
+    introduce(&mut net);
+    let up = in_ms(&mut net, 1000, both_up).expect("through the relay");
+    // Registration 2 one-way delays of 20 ms and its confirmation, the wish and its answer, the handshake by the relay.
+    assert!(up <= 400, "{up} ms");
+    assert!(crosses(&mut net));
+    let direct = in_ms(&mut net, 2000, is_direct).expect("a direct way");
+    assert!(up + 200 + direct <= 1000, "{up} + 200 + {direct} ms");
+    assert!(crosses(&mut net));
+    let relayed = net.member(RELAY).plane.crossings();
+    assert_eq!(relayed, 1);
+}
+
+/// Which kinds can punch: all but those where both ends see a port that the other has never sent to.
+fn can_punch(a: Option<Kind>, b: Option<Kind>) -> bool {
+    use simulator::nat::Depends::*;
+    let moves = |k: Option<Kind>| k.is_some_and(|k| k.mapping != OnNothing);
+    let minds = |k: Option<Kind>| k.is_some_and(|k| k.filtering == OnPort);
+    !(moves(a) && minds(b) || moves(b) && minds(a))
+}
+
+#[test]
+fn exactly_those_that_can_go_direct_do_and_all_others_run_through_the_relay() {
+    let mut punched = 0;
+    for (x, a) in KINDS.into_iter().enumerate() {
+        for (y, b) in KINDS.into_iter().enumerate() {
+            for seed in 0..3 {
+                let mut net = world([a, b], 100 + seed);
+                introduce(&mut net);
+                assert!(in_ms(&mut net, 1500, both_up).is_some(), "{a:?} {b:?}");
+                net.run_for(Duration::from_secs(4));
+                assert_eq!(is_direct(&net), can_punch(a, b), "{a:?} {b:?}");
+                assert!(crosses(&mut net), "{x} {y}: {a:?} {b:?}");
+            }
+            punched += usize::from(can_punch(a, b));
+        }
+    }
+    assert_eq!(punched, 37);
+}
+
+#[test]
+fn members_behind_one_nat_meet_inside() {
+    let mut net = world([Some(PORT_RESTRICTED), None], 3);
+    net.behind.push((1, 0));
+    introduce(&mut net);
+    assert!(in_ms(&mut net, 2000, is_direct).is_some());
+    let inside = net.member(1).address;
+    assert_eq!(way(&net, 0, 1).map(|w| w.remote), Some(inside));
+    assert!(crosses(&mut net));
+}
+
+#[test]
+fn a_direct_way_that_dies_under_traffic_is_replaced_by_the_relay_within_a_second() {
+    for seed in 0..100 {
+        let mut net = world([Some(PORT_RESTRICTED); 2], 500 + seed);
+        introduce(&mut net);
+        in_ms(&mut net, 3000, is_direct).unwrap();
+        net.run_for(millis(1000 + seed * 7));
+        net.blocked = vec![(0, 1), (1, 0)];
+        // What a member puts on the wire to the outside of the other's NAT is lost as well.
+        let outsides: Vec<_> = net.nats.iter().map(|n| n.outside).collect();
+        net.unreachable = vec![(0, outsides[1]), (1, outsides[0])];
+        let began = net.now;
+        let mut healed = None;
+        for n in 0u64..200 {
+            let text = format!("after {n}");
+            let f = frame(Mac::BROADCAST, mac(1), None, text.as_bytes());
+            net.send(0, 0, &f);
+            net.run_for(millis(10));
+            if net
+                .member(1)
+                .frames()
+                .iter()
+                .any(|f| f.ends_with(text.as_bytes()))
+                || {
+                    let last = net.member(1).delivered.last().map(|(at, ..)| *at);
+                    last.is_some_and(|at| at > began + millis(45))
+                }
+            {
+                healed = Some(net.now.since(began).as_millis());
+                break;
+            }
+        }
+        let healed = healed.expect("the relay carries on");
+        assert!(healed <= 800, "seed {seed}: {healed} ms");
+        let moved = |e: &(_, Event)| matches!(e.1, Event::Relayed(PeerId(_)));
+        assert!(net.member(0).events.iter().any(moved));
+        // And back, when the wire is whole again.
+        net.blocked.clear();
+        net.unreachable.clear();
+        assert!(in_ms(&mut net, 40_000, is_direct).is_some(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_relay_that_restarts_has_its_members_back() {
+    let mut net = world([KINDS[6]; 2], 4);
+    introduce(&mut net);
+    in_ms(&mut net, 2000, both_up).unwrap();
+    net.run_for(Duration::from_secs(3));
+    assert!(crosses(&mut net));
+    // It says goodbye, and begins anew a moment later.
+    let now = net.now;
+    net.member(RELAY).node.close(now);
+    net.collect(RELAY);
+    net.run_for(millis(100));
+    net.rebuild(RELAY);
+    net.run_for(millis(2000));
+    assert!(crosses(&mut net), "two seconds later");
+}
+
+#[test]
+fn strangers_and_those_without_a_channel_are_carried_nothing() {
+    let mut net = world([None, None], 5);
+    introduce(&mut net);
+    in_ms(&mut net, 2000, both_up).unwrap();
+    let channel = way(&net, 0, 1).and_then(|w| w.channel);
+    let (relay, own) = (net.member(RELAY).address, net.member(0).address);
+    let channel = channel.unwrap_or(l2vpn::wire::relayed::Channel::new(7).unwrap());
+    let mut datagram = channel.header(1).to_vec();
+    datagram.extend([11, 0, 0, 0]);
+    datagram.extend([0; 40]);
+    let stranger = "198.51.100.9:9".parse().unwrap();
+    let before = net.recording.len();
+    net.inject(RELAY, stranger, &datagram);
+    let other = l2vpn::wire::relayed::Channel::new(channel.get() ^ 1).unwrap();
+    datagram[..8].copy_from_slice(&other.header(1));
+    net.inject(RELAY, own, &datagram);
+    // An initiation whose mac1 is not the receiver's goes no further.
+    let mut junk = channel.header(1).to_vec();
+    junk.extend([8, 1, 0, 0]);
+    junk.extend([7; 600]);
+    net.inject(RELAY, own, &junk);
+    let carried = net.recording[before..].iter().filter(|p| p.from == relay);
+    assert_eq!(carried.count(), 0);
+}

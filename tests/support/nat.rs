@@ -1,0 +1,176 @@
+//! NATs of all kinds for the simulator: RFC 4787's two properties, how ports are mapped and what is let in.
+
+#![allow(dead_code)]
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use l2vpn::time::{Duration, Instant};
+
+use super::Dice;
+
+/// What a mapping or a permission depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depends {
+    /// On nothing but the inside.
+    OnNothing,
+    /// On the remote address.
+    OnAddress,
+    /// On the remote address and port.
+    OnPort,
+}
+
+/// A kind of NAT.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    pub name: &'static str,
+    pub mapping: Depends,
+    pub filtering: Depends,
+    /// Whether the outside port is the inside one where that is free.
+    pub keeps_ports: bool,
+    /// Whether outside ports are drawn by dice; otherwise one after the other.
+    pub is_random: bool,
+}
+
+/// No NAT, and the kinds that are met most.
+pub const KINDS: [Option<Kind>; 7] = [
+    None,
+    Some(Kind {
+        name: "full cone",
+        mapping: Depends::OnNothing,
+        filtering: Depends::OnNothing,
+        keeps_ports: true,
+        is_random: false,
+    }),
+    Some(Kind {
+        name: "address-restricted",
+        filtering: Depends::OnAddress,
+        mapping: Depends::OnNothing,
+        keeps_ports: true,
+        is_random: false,
+    }),
+    Some(PORT_RESTRICTED),
+    Some(Kind {
+        name: "port-restricted, other ports",
+        keeps_ports: false,
+        ..PORT_RESTRICTED
+    }),
+    Some(Kind {
+        name: "symmetric, in sequence",
+        mapping: Depends::OnPort,
+        keeps_ports: false,
+        ..PORT_RESTRICTED
+    }),
+    Some(Kind {
+        name: "symmetric, at random",
+        mapping: Depends::OnPort,
+        keeps_ports: false,
+        is_random: true,
+        ..PORT_RESTRICTED
+    }),
+];
+
+pub const PORT_RESTRICTED: Kind = Kind {
+    name: "port-restricted",
+    mapping: Depends::OnNothing,
+    filtering: Depends::OnPort,
+    keeps_ports: true,
+    is_random: false,
+};
+
+/// How long a mapping lives without a packet from inside.
+const LIFETIME: Duration = Duration::from_secs(30);
+
+type Remote = (Option<IpAddr>, Option<u16>);
+
+fn key(depends: Depends, remote: SocketAddr) -> Remote {
+    match depends {
+        Depends::OnNothing => (None, None),
+        Depends::OnAddress => (Some(remote.ip()), None),
+        Depends::OnPort => (Some(remote.ip()), Some(remote.port())),
+    }
+}
+
+/// A NAT and what it remembers.
+pub struct Nat {
+    pub kind: Kind,
+    pub outside: IpAddr,
+    pub hairpins: bool,
+    /// Whether it lets no UDP through.
+    pub blocks: bool,
+    mappings: HashMap<(SocketAddr, Remote), (u16, Instant)>,
+    owners: HashMap<u16, SocketAddr>,
+    permits: HashMap<(u16, Remote), Instant>,
+    next: u16,
+    dice: Dice,
+}
+
+impl Nat {
+    pub fn new(kind: Kind, outside: IpAddr, seed: u64) -> Nat {
+        Nat {
+            kind,
+            outside,
+            hairpins: false,
+            blocks: false,
+            mappings: HashMap::new(),
+            owners: HashMap::new(),
+            permits: HashMap::new(),
+            next: 30_000,
+            dice: Dice(seed),
+        }
+    }
+
+    /// A packet leaves; gives how it looks outside.
+    pub fn out(&mut self, from: SocketAddr, to: SocketAddr, now: Instant) -> Option<SocketAddr> {
+        if self.blocks {
+            return None;
+        }
+        let mapping = (from, key(self.kind.mapping, to));
+        let known = self.mappings.get(&mapping).copied();
+        let port = match known.filter(|(_, at)| now.since(*at) < LIFETIME) {
+            Some((port, _)) => port,
+            None => self.fresh_port(from.port()),
+        };
+        self.mappings.insert(mapping, (port, now));
+        self.owners.insert(port, from);
+        self.permits
+            .insert((port, key(self.kind.filtering, to)), now);
+        Some(SocketAddr::new(self.outside, port))
+    }
+
+    /// A packet comes to an outside port; gives where it goes inside.
+    pub fn into(&self, from: SocketAddr, port: u16, now: Instant) -> Option<SocketAddr> {
+        if self.blocks {
+            return None;
+        }
+        let at = self.permits.get(&(port, key(self.kind.filtering, from)))?;
+        let owner = self.owners.get(&port).copied();
+        owner.filter(|_| now.since(*at) < LIFETIME)
+    }
+
+    /// It forgets everything, as after a loss of power.
+    pub fn reboot(&mut self) {
+        self.mappings.clear();
+        self.owners.clear();
+        self.permits.clear();
+        self.next += 1000;
+    }
+
+    fn fresh_port(&mut self, wish: u16) -> u16 {
+        if self.kind.keeps_ports && !self.owners.contains_key(&wish) {
+            return wish;
+        }
+        loop {
+            let port = match self.kind.is_random {
+                true => 1024 + (self.dice.next() % 60_000) as u16,
+                false => {
+                    self.next += 1;
+                    self.next
+                }
+            };
+            if !self.owners.contains_key(&port) {
+                return port;
+            }
+        }
+    }
+}
