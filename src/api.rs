@@ -127,6 +127,9 @@ pub struct Snapshot {
     pub ports: Vec<PortView>,
     /// Its peers.
     pub peers: Vec<PeerView>,
+    /// Channels that it relays.
+    #[serde(default)]
+    pub channels: usize,
     /// The forwarding table.
     pub table: TableView,
     /// Dropped frames and datagrams by reason; only reasons that were met.
@@ -212,9 +215,12 @@ pub struct PeerView {
     pub name: String,
     /// Its public key.
     pub public_key: String,
+    /// What it is, and how it is reached.
+    #[serde(flatten)]
+    pub way: WayView,
     /// `up`, `connecting`, or `down`.
     pub state: String,
-    /// Where it is, or was last.
+    /// Where it is, or was last; the relay's address when it is reached through one.
     pub endpoint: Option<String>,
     /// Addresses at which it is looked for.
     pub known: Vec<String>,
@@ -287,6 +293,20 @@ impl fmt::Display for Changes {
             false => f.write_str(&text.join("; ")),
         }
     }
+}
+
+/// What a peer is, and how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayView {
+    /// `member`, `relay`, or `client`: one that this member relays for.
+    #[serde(default)]
+    pub kind: String,
+    /// The relay that it is reached through, by name.
+    #[serde(default)]
+    pub via: Option<String>,
+    /// Why it is not reached directly, where it is not.
+    #[serde(default)]
+    pub why_relayed: Option<String>,
 }
 
 /// What passed between two members.

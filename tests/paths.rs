@@ -92,8 +92,8 @@ fn two_members_with_nothing_but_a_relay_find_each_other() {
 /// Which kinds can punch: all but those where both ends see a port that the other has never sent to.
 fn can_punch(a: Option<Kind>, b: Option<Kind>) -> bool {
     use simulator::nat::Depends::*;
-    let moves = |k: Option<Kind>| k.is_some_and(|k| k.mapping != OnNothing);
-    let minds = |k: Option<Kind>| k.is_some_and(|k| k.filtering == OnPort);
+    let moves = |k: Option<Kind>| k.is_some_and(|k| k.mapping != Nothing);
+    let minds = |k: Option<Kind>| k.is_some_and(|k| k.filtering == Port);
     !(moves(a) && minds(b) || moves(b) && minds(a))
 }
 

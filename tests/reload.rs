@@ -164,5 +164,8 @@ fn restarts() -> Result<(), String> {
     world.write()?;
     let (code, _, stderr) = world.cli(1, &["reload"])?;
     expect(code == Some(3), || format!("{code:?} {stderr}"))?;
-    expect(stderr.contains("[switch], [[peer]]"), || stderr.clone())
+    expect(
+        stderr.contains("[switch], [[peer]], [[relay]] or [admission]"),
+        || stderr.clone(),
+    )
 }

@@ -31,6 +31,8 @@ pub enum Verb {
     Key(KeyArgs),
     /// Start this member, in the foreground
     Up(UpArgs),
+    /// Start a relay, in the foreground: it carries what members send each other, and sees nothing of it
+    Relay(RelayArgs),
     /// Say goodbye to all peers and end the running member
     Down(MemberArgs),
     /// Have the running member take up what has changed in its configuration: ports and segments
@@ -154,6 +156,19 @@ pub struct UpArgs {
     #[arg(long)]
     pub allow_demo_keys: bool,
     /// What to log: error, warn, info, debug, trace, or by target (info,l2vpn::node=debug)
+    #[arg(long, env = "L2VPN_LOG", default_value = "info", value_name = "FILTER", value_parser = crate::daemon::log_filter)]
+    pub log: String,
+}
+
+/// `relay`
+#[derive(Debug, Group)]
+pub struct RelayArgs {
+    /// The relay's configuration: its key and whom it admits
+    pub config: PathBuf,
+    /// Write a first configuration and a key, and do nothing else
+    #[arg(long)]
+    pub init: bool,
+    /// What to log: error, warn, info, debug, trace
     #[arg(long, env = "L2VPN_LOG", default_value = "info", value_name = "FILTER", value_parser = crate::daemon::log_filter)]
     pub log: String,
 }

@@ -10,11 +10,27 @@ use super::check::config_path;
 use super::exit::{Exit, Failure};
 use super::render::print;
 use crate::config::is_name;
-use crate::config::template::first_config;
+use crate::config::template::{first_config, first_relay};
 use crate::io::clock::OsEntropy;
 use crate::keys::{self, PrivateKey};
 
 pub(super) fn run(args: &InitArgs) -> Result<Exit, Failure> {
+    let next =
+        "give the public key to the other members, write theirs into [[peer]], then `l2vpn up";
+    write(args, first_config, next)
+}
+
+/// The same for a relay.
+pub(super) fn relay(args: &InitArgs) -> Result<Exit, Failure> {
+    let next = "write the members' public keys into [admission], give them this one for [[relay]], then `l2vpn relay";
+    write(args, first_relay, next)
+}
+
+fn write(
+    args: &InitArgs,
+    template: impl Fn(&str, &str) -> String,
+    next: &str,
+) -> Result<Exit, Failure> {
     let path = config_path(args.config.as_ref());
     let name = match &args.name {
         Some(name) if is_name(name) => name.clone(),
@@ -42,7 +58,7 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let key_file = dir.join(&key_name);
     // The configuration is prepared first, so that a full disk leaves no key without one.
     let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| denied(dir, &e))?;
-    file.write_all(first_config(&name, &key_name).as_bytes())?;
+    file.write_all(template(&name, &key_name).as_bytes())?;
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
@@ -57,8 +73,7 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Failure> {
         )));
     }
     print(&format!(
-        "wrote {} and {}\npublic key: {}\nnext: give the public key to the other members, write \
-         theirs into [[peer]], then `l2vpn up {}`\n",
+        "wrote {} and {}\npublic key: {}\nnext: {next} {}`\n",
         path.display(),
         key_file.display(),
         key.public(),

@@ -18,6 +18,7 @@ mod key;
 mod macs;
 mod member;
 mod ping;
+mod relay;
 mod reload;
 mod render;
 mod show;
@@ -51,6 +52,7 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
         Verb::Init(args) => init::run(&args),
         Verb::Key(args) => key::run(&args),
         Verb::Up(args) => up::run(&args),
+        Verb::Relay(args) => relay::run(&args),
         Verb::Down(args) => down::run(&args),
         Verb::Reload(args) => reload::run(&args),
         Verb::Check(args) => check::run(&args),

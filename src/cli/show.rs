@@ -115,7 +115,16 @@ fn peer(out: &mut String, peer: &PeerView) {
     let _ = writeln!(out, "  public key: {}", peer.public_key);
     match &peer.endpoint {
         Some(endpoint) => {
-            let _ = writeln!(out, "  endpoint: {endpoint}  mtu {}", peer.mtu);
+            let via = peer
+                .way
+                .via
+                .as_ref()
+                .map(|relay| format!("  via relay {relay}"));
+            let via = via.unwrap_or_default();
+            let _ = writeln!(out, "  endpoint: {endpoint}{via}  mtu {}", peer.mtu);
+            if let Some(why) = &peer.way.why_relayed {
+                let _ = writeln!(out, "  not direct: {why}");
+            }
         }
         None if peer.known.is_empty() => {
             let _ = writeln!(out, "  endpoint: none; waiting for it to call");

@@ -9,7 +9,7 @@ use super::checker::{Checker, is_name, one_line};
 use super::finding::Report;
 use super::paths::{Places, resolve};
 use super::raw::{self, Field, RawConfig, RawSegment, Sections, Step};
-use super::{Config, DEFAULT_PORT, DemoKeys, SegmentConfig, peers, ports};
+use super::{Config, DEFAULT_PORT, DemoKeys, SegmentConfig, peers, ports, relays};
 use crate::keys::{self, PrivateKey, is_demo};
 use crate::switch::layout::SegmentRules;
 use crate::wire::segment::SegmentId;
@@ -68,9 +68,11 @@ impl Checker<'_> {
         let key = key_at.and_then(|at| self.private_key(node.key, &at));
         let listen = self.listen(node.listen);
         let segments = self.segments(raw.segment);
-        let ports = ports::check(self, raw.port, &segments);
+        let is_relay = raw.admission.is_some();
+        let ports = ports::check(self, raw.port, (&segments, is_relay));
         let own = key.as_ref().map(|(key, _)| key.public());
-        let peers = peers::check(self, raw.peer, own);
+        let mut peers = peers::check(self, raw.peer, (own, is_relay));
+        relays::check(self, (raw.relay, raw.admission), own, &mut peers);
         let isolates = ports.iter().any(|p| p.is_isolated);
         let (table, storms) = self.switch(raw.switch, isolates && !peers.is_empty());
         let (control, _) = self.section(raw.control).unwrap_or_default();
@@ -90,6 +92,7 @@ impl Checker<'_> {
             segments,
             ports,
             peers,
+            relays: is_relay,
             table,
             storms,
             tuning,
@@ -110,6 +113,8 @@ impl Checker<'_> {
             Some(&"segment") if keys.len() > 1 => ("[[segment]]", raw::RawSegment::KEYS),
             Some(&"port") if keys.len() > 1 => ("[[port]]", raw::RawPort::KEYS),
             Some(&"peer") if keys.len() > 1 => ("[[peer]]", raw::RawPeer::KEYS),
+            Some(&"relay") if keys.len() > 1 => ("[[relay]]", raw::RawRelay::KEYS),
+            Some(&"admission") if keys.len() > 1 => ("[admission]", raw::RawAdmission::KEYS),
             Some(&"switch") if keys.len() > 1 => ("[switch]", raw::RawSwitch::KEYS),
             Some(&"control") if keys.len() > 1 => ("[control]", raw::RawControl::KEYS),
             _ => ("the file", raw::RawConfig::KEYS),

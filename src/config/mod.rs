@@ -15,6 +15,7 @@ mod peers;
 pub mod pins;
 mod ports;
 pub mod raw;
+mod relays;
 mod switching;
 pub mod template;
 pub mod tuning;
@@ -57,8 +58,10 @@ pub struct Config {
     pub segments: Vec<SegmentConfig>,
     /// The ports.
     pub ports: Vec<PortConfig>,
-    /// The peers.
+    /// The peers: members, then relays, then clients.
     pub peers: Vec<PeerConfig>,
+    /// Whether this one relays for others.
+    pub relays: bool,
     /// The forwarding table's limits.
     pub table: Limits,
     /// How much may be flooded.
@@ -117,8 +120,21 @@ pub struct PortConfig {
     pub offload: Option<Offloading>,
 }
 
+/// What a peer is to this member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerKind {
+    /// A `[[peer]]`: frames go to it.
+    Member,
+    /// A `[[relay]]`: it helps to reach peers.
+    Relay,
+    /// One of `[admission] members`: this one relays for it.
+    Client,
+}
+
 /// A peer.
 pub struct PeerConfig {
+    /// What it is to this member.
+    pub kind: PeerKind,
     /// Its name here.
     pub name: String,
     /// Who it is.

@@ -7,22 +7,22 @@ use super::paths::resolve;
 use super::pins;
 use super::raw::{Field, RawPeer, Sections};
 use super::vlans::peer_vlans;
-use super::{EndpointName, PeerConfig};
+use super::{EndpointName, PeerConfig, PeerKind};
 use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 
 /// Keeps the mapping of a NAT: Linux forgets a fresh UDP flow after 30 s.
-const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(25);
+pub(super) const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(25);
 const MAX_ENDPOINTS: usize = 16;
 
 pub(super) fn check(
     checker: &mut Checker<'_>,
     raw: Option<Sections<RawPeer>>,
-    own: Option<PublicKey>,
+    (own, relays): (Option<PublicKey>, bool),
 ) -> Vec<PeerConfig> {
     let raw = checker.sections(raw, "peer");
-    if raw.is_empty() {
+    if raw.is_empty() && !relays {
         checker
             .findings
             .warning(&(0..0), "there is no [[peer]]: this member is alone");
@@ -74,6 +74,7 @@ fn one(
     }
     let key = key?;
     Some(PeerConfig {
+        kind: PeerKind::Member,
         name: name.map_or_else(|| key.short(), |(name, _)| name),
         key,
         psk,
@@ -87,7 +88,7 @@ fn one(
     })
 }
 
-fn public_key(
+pub(super) fn public_key(
     checker: &mut Checker<'_>,
     field: Option<Field<String>>,
     at: &Range<usize>,
@@ -149,7 +150,11 @@ fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk> {
     }
 }
 
-fn endpoints(checker: &mut Checker<'_>, list: Vec<String>, at: &Range<usize>) -> Vec<EndpointName> {
+pub(super) fn endpoints(
+    checker: &mut Checker<'_>,
+    list: Vec<String>,
+    at: &Range<usize>,
+) -> Vec<EndpointName> {
     if list.len() > MAX_ENDPOINTS {
         checker
             .findings

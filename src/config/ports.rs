@@ -21,7 +21,7 @@ const MAX_PORTS: usize = 256;
 pub(super) fn check(
     checker: &mut Checker<'_>,
     raw: Option<Sections<RawPort>>,
-    segments: &[SegmentConfig],
+    (segments, relays): (&[SegmentConfig], bool),
 ) -> Vec<PortConfig> {
     let raw = checker.sections(raw, "port");
     if raw.len() > MAX_PORTS
@@ -31,7 +31,7 @@ pub(super) fn check(
             .findings
             .error(at, format!("more than {MAX_PORTS} ports"));
     }
-    if raw.is_empty() {
+    if raw.is_empty() && !relays {
         checker.findings.warning(
             &(0..0),
             "there is no [[port]]: this member carries no frames",

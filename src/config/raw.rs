@@ -162,6 +162,10 @@ tables! {
         port: Sections<RawPort>,
         /// The peers.
         peer: Sections<RawPeer>,
+        /// The relays that help to reach them.
+        relay: Sections<RawRelay>,
+        /// For whom this one relays.
+        admission: Section<RawAdmission>,
         /// The switch.
         switch: Section<RawSwitch>,
         /// How the member is controlled.
@@ -264,6 +268,20 @@ tables! {
         roles: Field<Vec<String>>,
         /// MACs that are behind it, whatever frames say.
         pinned: Field<Vec<String>>,
+    }
+    /// `[[relay]]`
+    RawRelay {
+        /// Its name.
+        name: Field<String>,
+        /// Its public key.
+        public_key: Field<String>,
+        /// Addresses or names, each with a port.
+        endpoints: Field<Vec<String>>,
+    }
+    /// `[admission]`
+    RawAdmission {
+        /// The public keys of those that may use it.
+        members: Field<Vec<String>>,
     }
     /// `[switch]`
     RawSwitch {

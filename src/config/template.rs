@@ -32,3 +32,17 @@ tap = "l2lan"
 "#
     )
 }
+
+/// A first configuration for a relay.
+pub fn first_relay(name: &str, key_file: &str) -> String {
+    format!(
+        r#"# l2vpn: this relay. Start with `l2vpn relay`; it needs no rights but its port.
+[node]
+name = "{name}"
+key = "{key_file}"
+listen = "[::]:{DEFAULT_PORT}"         # UDP
+[admission]
+members = []                     # public keys of those that may use it
+"#
+    )
+}

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::ports::{self, OpenPort, Ports};
-use crate::config::Config;
 use crate::config::tuning::{CipherChoice, Offloading};
+use crate::config::{Config, PeerKind};
 use crate::dataplane::workers::{NOTES, Outside};
 use crate::io::clock::{self, OsEntropy};
 use crate::io::lanes::Lane;
@@ -221,9 +221,16 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
         wall: WallClock::new(clock::wall(), now, mark),
     };
     let mut node = Node::new(settings, plane, Box::new(OsEntropy), now);
+    if config.relays {
+        node.start_relaying();
+    }
     for peer in &config.peers {
         node.add_peer(PeerSettings {
-            kind: Kind::Member,
+            kind: match peer.kind {
+                PeerKind::Member => Kind::Member,
+                PeerKind::Relay => Kind::Relay,
+                PeerKind::Client => Kind::Client,
+            },
             name: peer.name.clone(),
             key: peer.key,
             psk: peer.psk.clone(),

@@ -63,6 +63,13 @@ impl Member {
                 "peer-moved",
                 format!("{} is at {to}", self.peer_name(*peer)),
             ),
+            Event::Relayed(peer) => {
+                let name = self.peer_name(*peer);
+                (
+                    "peer-relayed",
+                    format!("{name} is reached through a relay again"),
+                )
+            }
             Event::Unreachable(peer) => {
                 let name = self.peer_name(*peer);
                 (

@@ -1,6 +1,7 @@
 //! The control thread: one wait for whatever comes first.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::journal::Gate;
 use super::resolve::{self, Resolved};
 use super::state;
 use crate::api::{Answer, Pong, Verb};
+use crate::config::PortConfig;
 use crate::dataplane::workers::Workers;
 use crate::io::clock;
 use crate::io::lanes::Lane;
@@ -138,6 +140,7 @@ impl EventLoop {
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
                 _ = routes.tick() => {
                     self.look_at_routes();
+                    self.look_at_addresses().await;
                     self.look_at_queues().await;
                 }
                 Some(handshake) = self.member.handshakes.recv() => {
@@ -239,7 +242,10 @@ impl EventLoop {
     /// Says what happened, unless the same was said of the same peer a short while ago.
     fn log(&mut self, event: &Event, (kind, message): (&'static str, &str), now: Instant) {
         match event {
-            Event::Up(peer) | Event::Down(peer, _) | Event::Moved(peer, _) => {
+            Event::Up(peer)
+            | Event::Down(peer, _)
+            | Event::Moved(peer, _)
+            | Event::Relayed(peer) => {
                 if self.gate.opens(*peer, kind, now) {
                     let endpoint = self.endpoint(*peer);
                     tracing::info!(endpoint, "{message}");
@@ -265,6 +271,38 @@ impl EventLoop {
                 tracing::debug!(tap = port.config.tap, "carrier: {error}");
             }
         }
+    }
+
+    /// Our own addresses, where others may reach us: not those of the overlay.
+    async fn look_at_addresses(&mut self) {
+        let Member {
+            links,
+            ports,
+            outside,
+            ..
+        } = &self.member;
+        let own = ports.iter().flat_map(|(_, port)| {
+            let PortConfig { tap, bridge, .. } = &port.config;
+            std::iter::once(tap.clone()).chain(bridge.clone())
+        });
+        let own: Vec<String> = own.collect();
+        let listen = outside
+            .lanes
+            .first()
+            .and_then(|l| l.bulk.local_address().ok());
+        let (Some(listen), Ok(all)) = (listen, links.addresses(&own).await) else {
+            return;
+        };
+        let fits = |ip: &IpAddr| match listen.ip() {
+            bound if bound.is_unspecified() => bound.is_ipv6() || ip.is_ipv4(),
+            bound => bound == *ip,
+        };
+        let addresses = all.into_iter().filter(fits);
+        let addresses = addresses.map(|ip| SocketAddr::new(ip, listen.port()));
+        let now = clock::now();
+        self.member
+            .node
+            .set_local_addresses(addresses.collect(), now);
     }
 
     fn look_at_routes(&mut self) {

@@ -94,7 +94,10 @@ impl Member {
                 "[switch]",
                 old.table == new.table && old.storms == new.storms,
             ),
-            ("[[peer]]", peers),
+            (
+                "[[peer]], [[relay]] or [admission]",
+                peers && old.relays == new.relays,
+            ),
             (
                 "[control]",
                 old.socket == new.socket && old.state_dir == new.state_dir,
@@ -211,7 +214,8 @@ fn pins(old: &PortConfig, new: Option<&PortConfig>) -> Option<String> {
 }
 
 fn is_same(old: &PeerConfig, new: &PeerConfig) -> bool {
-    old.name == new.name
+    old.kind == new.kind
+        && old.name == new.name
         && old.key == new.key
         && old.psk.as_ref().map(Psk::expose) == new.psk.as_ref().map(Psk::expose)
         && old.endpoints == new.endpoints

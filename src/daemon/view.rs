@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::assemble::Member;
 use crate::api::{
-    self, BulkView, MannerView, PeerView, PortView, Snapshot, TableView, TransferView,
+    self, BulkView, MannerView, PeerView, PortView, Snapshot, TableView, TransferView, WayView,
 };
-use crate::mesh::peer::Peer;
+use crate::mesh::peer::{Kind, Peer};
 use crate::place::Place;
 use crate::switch::port::PortRule;
 use crate::time::Instant;
@@ -43,6 +43,7 @@ impl Member {
                 .iter()
                 .map(|p| self.peer(p, &macs, now))
                 .collect(),
+            channels: plane.crossings(),
             table: TableView {
                 entries: entries.len(),
                 limit: self.config.table.total,
@@ -117,6 +118,36 @@ impl Member {
         views.collect()
     }
 
+    fn way(&self, peer: &Peer) -> WayView {
+        let relay = self.node.relay_of(peer);
+        let kind = match peer.settings.kind {
+            Kind::Member => "member",
+            Kind::Relay => "relay",
+            Kind::Client => "client",
+        };
+        WayView {
+            kind: kind.into(),
+            via: relay.map(|relay| self.peer_name(relay)),
+            why_relayed: relay.map(|_| peer.places.search.why().into()),
+        }
+    }
+
+    fn bulk(&self, peer: &Peer) -> BulkView {
+        let framing = peer.keyring.current().map(|s| {
+            let pieces = s.abilities.has(Abilities::PIECES);
+            let framing = match (pieces, peer.loss.is_lossy()) {
+                (false, _) => "packets",
+                (true, false) => "whole",
+                (true, true) => "aligned",
+            };
+            framing.into()
+        });
+        BulkView {
+            framing,
+            loss_ppm: peer.loss.ppm(),
+        }
+    }
+
     fn peer(&self, peer: &Peer, macs: &HashMap<Place, usize>, now: Instant) -> PeerView {
         let session = peer.keyring.current();
         let heard = peer.link.activity.heard.get();
@@ -136,6 +167,7 @@ impl Member {
         PeerView {
             name: peer.settings.name.clone(),
             public_key: peer.settings.key.to_string(),
+            way: self.way(peer),
             state: state.into(),
             endpoint: peer.path.endpoint().map(|e| e.remote.to_string()),
             known: peer.places.known.iter().map(ToString::to_string).collect(),
@@ -144,18 +176,7 @@ impl Member {
             handshake_s: session.map(|s| s.age(now).as_secs()),
             heard_s: (heard != Instant::ZERO).then(|| now.since(heard).as_secs()),
             mtu: peer.path.mtu(),
-            bulk: BulkView {
-                framing: session.map(|s| {
-                    let pieces = s.abilities.has(Abilities::PIECES);
-                    let framing = match (pieces, peer.loss.is_lossy()) {
-                        (false, _) => "packets",
-                        (true, false) => "whole",
-                        (true, true) => "aligned",
-                    };
-                    framing.into()
-                }),
-                loss_ppm: peer.loss.ppm(),
-            },
+            bulk: self.bulk(peer),
             segments: taken.iter().map(|(name, _)| name.clone()).collect(),
             vlans: taken
                 .iter()

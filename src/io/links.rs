@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
@@ -215,6 +216,33 @@ impl Links {
             LinkAttribute::Carrier(up) => Some(*up != 0),
             _ => None,
         })
+    }
+
+    /// The addresses of all interfaces but those named, that hosts elsewhere may reach: no loopback, no link-local ones.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn addresses(&self, but: &[String]) -> Result<Vec<IpAddr>, LinkError> {
+        let failed = |e| LinkError::Refused {
+            what: "list the addresses".into(),
+            source: as_io(e),
+        };
+        let mut others = Vec::new();
+        for name in but {
+            others.extend(self.index(name).await.ok());
+        }
+        let found = self.handle.address().get().execute();
+        let found: Vec<AddressMessage> = found.try_collect().await.map_err(failed)?;
+        let there = found.iter().filter(|m| !others.contains(&m.header.index));
+        let ips = there.flat_map(|m| &m.attributes).filter_map(|a| match a {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        });
+        let is_far = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+        };
+        Ok(ips.filter(is_far).collect())
     }
 
     /// The MAC of an interface.

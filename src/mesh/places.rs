@@ -144,6 +144,17 @@ impl Search {
         Some((self.candidates.clone(), self.token))
     }
 
+    /// Why there is no direct way, as far as is known.
+    pub fn why(&self) -> &'static str {
+        match (self.candidates.is_empty(), self.bursts) {
+            (true, _) => "it has told no address",
+            (false, 0) => "its addresses are being asked",
+            _ => {
+                "none of its addresses answers: a NAT with a port for each destination, or a firewall"
+            }
+        }
+    }
+
     /// Whether an answer from there is one to a question of ours.
     pub fn is_answer(&self, from: SocketAddr, token: [u8; 8]) -> bool {
         self.token == token && self.next_at.is_some() && self.candidates.contains(&from)

@@ -54,6 +54,13 @@ impl Node {
         relayed.chain(direct).collect()
     }
 
+    /// The relay that a peer is reached through, if it is.
+    pub fn relay_of(&self, peer: &Peer) -> Option<PeerId> {
+        let channel = peer.path.endpoint()?.channel?;
+        let through = peer.places.channels.iter().find(|(_, c)| *c == channel);
+        through.map(|(relay, _)| *relay)
+    }
+
     fn way_through(&self, relay: PeerId, channel: Channel) -> Option<Endpoint> {
         let relay = self.peers.get(relay.0 as usize)?;
         relay.up_since?;

@@ -13,11 +13,11 @@ use super::Dice;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depends {
     /// On nothing but the inside.
-    OnNothing,
+    Nothing,
     /// On the remote address.
-    OnAddress,
+    Address,
     /// On the remote address and port.
-    OnPort,
+    Port,
 }
 
 /// A kind of NAT.
@@ -37,15 +37,15 @@ pub const KINDS: [Option<Kind>; 7] = [
     None,
     Some(Kind {
         name: "full cone",
-        mapping: Depends::OnNothing,
-        filtering: Depends::OnNothing,
+        mapping: Depends::Nothing,
+        filtering: Depends::Nothing,
         keeps_ports: true,
         is_random: false,
     }),
     Some(Kind {
         name: "address-restricted",
-        filtering: Depends::OnAddress,
-        mapping: Depends::OnNothing,
+        filtering: Depends::Address,
+        mapping: Depends::Nothing,
         keeps_ports: true,
         is_random: false,
     }),
@@ -57,13 +57,13 @@ pub const KINDS: [Option<Kind>; 7] = [
     }),
     Some(Kind {
         name: "symmetric, in sequence",
-        mapping: Depends::OnPort,
+        mapping: Depends::Port,
         keeps_ports: false,
         ..PORT_RESTRICTED
     }),
     Some(Kind {
         name: "symmetric, at random",
-        mapping: Depends::OnPort,
+        mapping: Depends::Port,
         keeps_ports: false,
         is_random: true,
         ..PORT_RESTRICTED
@@ -72,8 +72,8 @@ pub const KINDS: [Option<Kind>; 7] = [
 
 pub const PORT_RESTRICTED: Kind = Kind {
     name: "port-restricted",
-    mapping: Depends::OnNothing,
-    filtering: Depends::OnPort,
+    mapping: Depends::Nothing,
+    filtering: Depends::Port,
     keeps_ports: true,
     is_random: false,
 };
@@ -85,9 +85,9 @@ type Remote = (Option<IpAddr>, Option<u16>);
 
 fn key(depends: Depends, remote: SocketAddr) -> Remote {
     match depends {
-        Depends::OnNothing => (None, None),
-        Depends::OnAddress => (Some(remote.ip()), None),
-        Depends::OnPort => (Some(remote.ip()), Some(remote.port())),
+        Depends::Nothing => (None, None),
+        Depends::Address => (Some(remote.ip()), None),
+        Depends::Port => (Some(remote.ip()), Some(remote.port())),
     }
 }
 

@@ -1,0 +1,126 @@
+//! `[[relay]]`: who helps to reach peers; `[admission]`: for whom this one does.
+
+use std::ops::Range;
+
+use super::checker::Checker;
+use super::peers::{DEFAULT_KEEPALIVE, endpoints, public_key};
+use super::raw::{RawAdmission, RawRelay, Section, Sections};
+use super::{EndpointName, PeerConfig, PeerKind};
+use crate::keys::PublicKey;
+use crate::wire::service::Services;
+
+/// The most members that one relay lists.
+const MAX_CLIENTS: usize = 10_000;
+
+/// Adds relays and clients to the peers.
+pub(super) fn check(
+    checker: &mut Checker<'_>,
+    (relays, admission): (Option<Sections<RawRelay>>, Option<Section<RawAdmission>>),
+    own: Option<PublicKey>,
+    peers: &mut Vec<PeerConfig>,
+) {
+    for (relay, at) in checker.sections(relays, "relay") {
+        if let Some(relay) = one(checker, relay, &at, (own, peers)) {
+            peers.push(relay);
+        }
+    }
+    let Some((admission, at)) = checker.section(admission) else {
+        return;
+    };
+    let Some((members, at)) = checker.take(admission.members) else {
+        checker
+            .findings
+            .error(
+                &at,
+                "[admission] needs members: the public keys of those that may use this relay",
+            )
+            .hint("members = [\"...\", \"...\"]; `l2vpn key public FILE` prints a key");
+        return;
+    };
+    if members.len() > MAX_CLIENTS {
+        let message = format!("more than {MAX_CLIENTS} members");
+        checker.findings.error(&at, message);
+    }
+    if members.is_empty() {
+        checker
+            .findings
+            .warning(&at, "nobody may use this relay: members is empty");
+    }
+    let mut clients: Vec<PublicKey> = Vec::new();
+    for text in members {
+        match text.parse::<PublicKey>() {
+            Ok(key) if clients.contains(&key) => {
+                let message = format!("member {} stands twice", key.short());
+                checker.findings.warning(&at, message);
+            }
+            Ok(key) => clients.push(key),
+            Err(error) => checker
+                .findings
+                .error(
+                    &at,
+                    format!("\"{}\" is not a public key: {error}", text.escape_debug()),
+                )
+                .hint("`l2vpn key public FILE` prints one: 44 characters, the last is '='"),
+        }
+    }
+    // Who is a peer may use it, too.
+    clients.retain(|key| !peers.iter().any(|p| p.key == *key));
+    peers.extend(clients.into_iter().map(|key| {
+        let client = PeerKind::Client;
+        bare(key.short(), key, (client, Vec::new()))
+    }));
+}
+
+fn one(
+    checker: &mut Checker<'_>,
+    raw: RawRelay,
+    at: &Range<usize>,
+    (own, others): (Option<PublicKey>, &[PeerConfig]),
+) -> Option<PeerConfig> {
+    let key = public_key(checker, raw.public_key, at, (own, others));
+    let list = checker.take(raw.endpoints);
+    let endpoints = list
+        .map(|(list, at)| endpoints(checker, list, &at))
+        .unwrap_or_default();
+    if endpoints.is_empty() {
+        checker
+            .findings
+            .error(at, "a relay needs endpoints")
+            .hint("endpoints = [\"relay.example.net:7656\"]");
+    }
+    let name = checker.take(raw.name);
+    if let Some((name, at)) = &name
+        && checker.name(name, at)
+        && others.iter().any(|p| p.name == *name)
+    {
+        checker
+            .findings
+            .error(at, format!("\"{name}\" is the name of another"))
+            .hint("give each peer and each relay a name of its own");
+    }
+    let key = key?;
+    let name = name.map_or_else(|| key.short(), |(name, _)| name);
+    Some(bare(name, key, (PeerKind::Relay, endpoints)))
+}
+
+/// A peer that has no part in any segment.
+fn bare(
+    name: String,
+    key: PublicKey,
+    (kind, endpoints): (PeerKind, Vec<EndpointName>),
+) -> PeerConfig {
+    PeerConfig {
+        kind,
+        name,
+        key,
+        psk: None,
+        endpoints,
+        // A NAT keeps the way from a relay open for as long as something passes.
+        keepalive: (kind == PeerKind::Relay).then_some(DEFAULT_KEEPALIVE),
+        mtu: None,
+        segments: Some(Vec::new()),
+        vlans: None,
+        roles: Services::NONE,
+        pinned: Vec::new(),
+    }
+}
