@@ -1,5 +1,7 @@
 //! What a user sees who runs a relay: real daemons, real TAPs, hosts as network namespaces.
 
+#[path = "support/relays.rs"]
+mod relays;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "support/world.rs"]
@@ -8,7 +10,7 @@ mod world;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use l2vpn::lab::orders::{Interface, Order, Report};
+use relays::*;
 use stage::Story;
 use world::*;
 
@@ -26,44 +28,6 @@ fn main() -> ExitCode {
     stage::play("relay", STORIES)
 }
 
-const RELAY: usize = 2;
-
-/// Members 0 and 1, who know each other's keys and the relay, which is host 2.
-fn world() -> Result<World, String> {
-    let mut world = World::new(&[Underlay::V4; 3], 1500)?;
-    let relay = format!(
-        "\n[[relay]]\nname = \"relay\"\npublic_key = \"{}\"\nendpoints = [\"{}:7656\"]\n",
-        world.public_key(RELAY),
-        underlay_v4(RELAY)
-    );
-    // Each lists the other, with no address.
-    let keys = [world.public_key(0), world.public_key(1)];
-    for n in 0..2 {
-        world.hosts[n].endpoint = None;
-        world.hosts[n].peer_key = Some(keys[1 - n].clone());
-        world.hosts[n].more = relay.clone();
-    }
-    world.write()?;
-    let file = format!(
-        "[node]\nkey = \"node.key\"\n[control]\nsocket = \"l2vpn.sock\"\n\
-         [admission]\nmembers = [\"{}\", \"{}\"]\n",
-        keys[0], keys[1]
-    );
-    std::fs::write(world.config(RELAY), file).map_err(|e| e.to_string())?;
-    Ok(world)
-}
-
-fn start_relay(world: &mut World) -> Result<(), String> {
-    let config = world.config(RELAY).display().to_string();
-    let program = exe().display().to_string();
-    let log = world.dir().join("relay.log");
-    let command = vec![program, "relay".into(), config];
-    match world.ask(RELAY, &Order::Spawn(command, log))? {
-        Report::Started(_) => Ok(()),
-        other => Err(format!("{other:?}")),
-    }
-}
-
 /// The kind of way and the state of the other member, as `show` has them.
 fn path(world: &mut World, n: usize) -> Result<(String, Option<String>), String> {
     let shown = world.show(n)?;
@@ -73,7 +37,7 @@ fn path(world: &mut World, n: usize) -> Result<(String, Option<String>), String>
 }
 
 fn meet() -> Result<(), String> {
-    let mut world = world()?;
+    let mut world = relays::world()?;
     start_relay(&mut world)?;
     world.start(0)?;
     world.start(1)?;
@@ -90,28 +54,8 @@ fn meet() -> Result<(), String> {
     )
 }
 
-/// Member 1 is in a network of its own, where the relay has an address too: there is no route between the members.
-fn separate(world: &mut World) -> Result<(), String> {
-    let there = |n: u8| std::net::IpAddr::from([198, 51, 100, n]);
-    let name = |world: &World, n: usize| world.network.hosts[n].interface.clone();
-    let own = name(world, 1);
-    world.ask(1, &Order::RemoveAddress(own.clone(), underlay_v4(1), 24))?;
-    for (n, interface) in [(1, own), (RELAY, name(world, RELAY))] {
-        let more = Interface {
-            name: interface,
-            addresses: vec![(there(n as u8 + 1), 24)],
-            ..Interface::default()
-        };
-        world.ask(n, &Order::Configure(more))?;
-    }
-    let [old, new] = [underlay_v4(RELAY), there(RELAY as u8 + 1)].map(|ip| ip.to_string());
-    world.hosts[1].more = world.hosts[1].more.replace(&old, &new);
-    let text = std::fs::read_to_string(world.config(1)).map_err(|e| e.to_string())?;
-    std::fs::write(world.config(1), text.replace(&old, &new)).map_err(|e| e.to_string())
-}
-
 fn relayed() -> Result<(), String> {
-    let mut world = world()?;
+    let mut world = relays::world()?;
     separate(&mut world)?;
     start_relay(&mut world)?;
     world.start(0)?;
@@ -135,7 +79,7 @@ fn relayed() -> Result<(), String> {
 }
 
 fn restarted() -> Result<(), String> {
-    let mut world = world()?;
+    let mut world = relays::world()?;
     separate(&mut world)?;
     start_relay(&mut world)?;
     world.start(0)?;
