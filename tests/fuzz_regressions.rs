@@ -37,7 +37,10 @@ fn corpora_and_crashes_pass() {
 fn every_target_takes_random_bytes() {
     let mut dice = Dice(7);
     for (name, target) in fuzzing::TARGETS {
-        let rounds = if matches!(*name, "two_nodes" | "outer_datagram" | "init_responder") {
+        let rounds = if matches!(
+            *name,
+            "two_nodes" | "relayed" | "outer_datagram" | "init_responder"
+        ) {
             8
         } else {
             200

@@ -21,6 +21,7 @@ use crate::dataplane::workers::Workers;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
+use crate::mesh::peer::Kind;
 use crate::node::Event;
 use crate::place::PeerId;
 use crate::time::Instant;
@@ -308,6 +309,8 @@ impl EventLoop {
     fn look_at_routes(&mut self) {
         let peers = self.member.node.peers().iter();
         let paths: Vec<_> = peers
+            // A relay sends its clients nothing that could be cut smaller.
+            .filter(|p| p.settings.kind != Kind::Client)
             .filter_map(|p| Some((p.id, p.path.endpoint()?.remote)))
             .collect();
         for (peer, to) in paths {

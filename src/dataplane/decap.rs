@@ -17,7 +17,9 @@ use crate::noise::replay::Mark;
 use crate::place::{PeerId, Place};
 use crate::switch::decide::Targets;
 use crate::time::{Duration, Instant};
-use crate::wire::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, Piece, TAG_LEN};
+use crate::wire::datagram::{
+    DATA_HEADER_LEN, DataHeader, Datagram, KIND_INITIATION, Piece, TAG_LEN,
+};
 use crate::wire::ethernet::{Frame, Parts};
 use crate::wire::inner::Inner;
 use crate::wire::offload::{Checksum, Offload};
@@ -121,7 +123,10 @@ impl Decap {
             .other_end(&from)
             .ok_or(DropReason::AddressUnproven)?;
         let inner = bytes.get(RELAYED_HEADER_LEN..).unwrap_or_default();
-        if let Ok(Datagram::Initiation(message)) = Datagram::parse(inner) {
+        if header.kind == KIND_INITIATION {
+            let Datagram::Initiation(message) = Datagram::parse(inner)? else {
+                return Err(DropReason::UnknownKind);
+            };
             if !mac1_holds(&end.mac1_key, &message.macs) {
                 return Err(DropReason::BadMac1);
             }

@@ -116,6 +116,13 @@ impl Attempt {
         self.next_at = self.next_at.min(self.sent_at + Duration::from_millis(50));
     }
 
+    /// There is another way: the next copy goes out soon, if the last is a while ago.
+    pub fn nudge(&mut self, now: Instant) {
+        if now.since(self.sent_at) >= Duration::from_millis(200) {
+            self.next_at = self.next_at.min(now);
+        }
+    }
+
     /// When the next step is due.
     pub fn next_at(&self) -> Instant {
         self.next_at

@@ -173,6 +173,10 @@ impl Link {
         let to = elsewhere.unwrap_or(route.endpoint);
         let header = inner::bare_header(kind);
         route.seal_parts(to, &[&header, body], out, now)?;
+        if elsewhere.is_some() {
+            // Nobody may be there: no sign of life, and nothing that an answer is owed to.
+            return Ok(());
+        }
         self.activity.sent.mark(now);
         if kind != inner::TYPE_PADDING {
             self.activity.sent_data.mark(now);

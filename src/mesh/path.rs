@@ -48,6 +48,17 @@ impl Endpoint {
         (self.remote, self.channel) == (other.remote, other.channel)
     }
 
+    /// Whom handshakes from there are counted for: an address, or what stands for a channel, since all that come through one
+    /// relay have its address. Such addresses are of no network (RFC 6666 discards them).
+    pub fn origin(&self) -> SocketAddr {
+        let Some(channel) = self.channel else {
+            return self.remote;
+        };
+        let [a, b, c, d] = channel.get().to_be_bytes();
+        let ip = [1, 0, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0];
+        SocketAddr::new(IpAddr::from(ip), self.remote.port())
+    }
+
     /// What goes before each datagram on this way.
     pub fn lead(&self) -> Option<[u8; RELAYED_HEADER_LEN]> {
         self.channel.map(|channel| channel.header(1))
@@ -133,7 +144,11 @@ impl Path {
 
     /// The bytes of one datagram's payload on the way.
     pub fn room(&self, endpoint: &Endpoint) -> usize {
-        usize::from(self.mtu()).saturating_sub(endpoint.headers_len())
+        match endpoint.channel {
+            None => usize::from(self.mtu()).saturating_sub(endpoint.headers_len()),
+            // What lies behind the relay is not known, nor which IP is spoken there.
+            Some(_) => usize::from(self.mtu().min(MIN_MTU)) - 48 - RELAYED_HEADER_LEN,
+        }
     }
 
     /// Begins to prove a new way; `None` when that is not needed or was just tried.

@@ -24,6 +24,10 @@ const AGAIN: [Duration; 3] = [
 /// The first pause after a relay had no channel; doubled up to [`ASK_MOST`].
 const ASK_FIRST: Duration = Duration::from_secs(1);
 const ASK_MOST: Duration = Duration::from_secs(60);
+/// Bursts begin this far apart at least, whatever a peer tells.
+const RESTART: Duration = Duration::from_secs(5);
+/// A way that works again so soon after it was given up was given up too early.
+const TOO_EARLY: Duration = Duration::from_secs(3);
 
 /// Where a peer may be found.
 #[derive(Default)]
@@ -38,6 +42,14 @@ pub struct Places {
     pub search: Search,
     /// Questions whether the way in use still works.
     pub doubt: Option<Doubt>,
+    /// How long an answer may take on the direct way.
+    pub patience: Patience,
+    /// Since when data has been sent and nothing heard.
+    pub waiting_since: Option<Instant>,
+    /// Until when a way that is no better than the one in use is not moved to.
+    pub calm_until: Instant,
+    /// What the peer drew at its start, as we knew it last.
+    pub life: Option<[u8; 8]>,
 }
 
 impl Places {
@@ -62,6 +74,32 @@ impl Places {
             }
             (None, None) => false,
         }
+    }
+}
+
+/// How long an answer may take on the direct way: longer when that was given up too early.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    doublings: u32,
+    given_up_at: Option<Instant>,
+}
+
+impl Patience {
+    /// The time for an answer.
+    pub fn get(&self) -> Duration {
+        Doubt::PATIENCE * (1 << self.doublings.min(3))
+    }
+
+    /// The direct way was given up.
+    pub fn give_up(&mut self, now: Instant) {
+        self.given_up_at = Some(now);
+    }
+
+    /// It works again: had it only been slow?
+    pub fn works(&mut self, now: Instant) {
+        let was_slow = self.given_up_at.is_some_and(|at| now.since(at) < TOO_EARLY);
+        self.doublings += u32::from(was_slow);
+        self.given_up_at = None;
     }
 }
 
@@ -90,11 +128,13 @@ impl Wish {
 }
 
 /// Bursts of questions at the addresses that a peer told.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Search {
     candidates: Vec<SocketAddr>,
     token: [u8; 8],
     began: Instant,
+    /// When the last burst began in which anybody was asked.
+    burst_at: Option<Instant>,
     /// Questions of this burst so far.
     asked: usize,
     bursts: usize,
@@ -102,24 +142,41 @@ pub struct Search {
 }
 
 impl Search {
-    /// The peer has told its addresses: a burst begins, unless these were looked at a moment ago.
-    pub fn begin(&mut self, candidates: Vec<SocketAddr>, token: [u8; 8], now: Instant) {
-        if candidates == self.candidates && self.next_at.is_some() {
+    /// The peer has told its addresses: a burst begins, unless one did a moment ago.
+    pub fn begin(&mut self, mut candidates: Vec<SocketAddr>, token: [u8; 8], now: Instant) {
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates.truncate(MAX_CANDIDATES);
+        let is_same = candidates == self.candidates && self.next_at.is_some();
+        self.candidates = candidates;
+        if is_same {
             return;
         }
-        let most = MAX_CANDIDATES.min(candidates.len());
-        *self = Search {
-            candidates: candidates.into_iter().take(most).collect(),
-            token,
-            began: now,
-            next_at: Some(now),
-            ..Search::default()
-        };
+        // What comes soon after the last is asked when its turn comes; its token stays, for answers on their way.
+        let soonest = self.burst_at.map_or(now, |at| now.max(at + RESTART));
+        if soonest == now {
+            self.token = token;
+            self.asked = 0;
+            self.next_at = Some(now);
+        } else {
+            let next = self.next_at.unwrap_or(soonest);
+            self.next_at = Some(next.min(soonest));
+        }
+    }
+
+    /// Whether a burst has just begun.
+    pub fn is_new_burst(&self) -> bool {
+        self.asked == 1 || self.candidates.is_empty()
+    }
+
+    /// What the peer told last.
+    pub fn candidates(&self) -> &[SocketAddr] {
+        &self.candidates
     }
 
     /// When to ask next.
     pub fn next_at(&self) -> Option<Instant> {
-        self.next_at.filter(|_| !self.candidates.is_empty())
+        self.next_at
     }
 
     /// Where to ask now, and with which token.
@@ -129,11 +186,15 @@ impl Search {
         }
         if self.asked == 0 {
             self.began = now;
+            if !self.candidates.is_empty() {
+                self.burst_at = Some(now);
+            }
         }
         self.asked += 1;
         let next = match BURST_MS.get(self.asked) {
-            Some(ms) => self.began + Duration::from_millis(*ms),
-            None => {
+            // Where nothing is known to be asked, the pauses alone count: after each the peer is told of us again.
+            Some(ms) if !self.candidates.is_empty() => self.began + Duration::from_millis(*ms),
+            _ => {
                 let pause = AGAIN.get(self.bursts.min(AGAIN.len() - 1));
                 self.bursts += 1;
                 self.asked = 0;
@@ -164,7 +225,6 @@ impl Search {
     pub fn rest(&mut self) {
         self.next_at = None;
         self.asked = 0;
-        self.bursts = 0;
     }
 
     /// The way that was found is lost: looks again in a moment.
@@ -188,7 +248,7 @@ pub struct Doubt {
 impl Doubt {
     /// Unanswered questions after which a way is given up.
     pub const MOST: u32 = 3;
-    /// The time for an answer.
+    /// The time for an answer at first.
     pub const PATIENCE: Duration = Duration::from_millis(150);
 }
 
@@ -205,7 +265,8 @@ mod tests {
         let there: SocketAddr = "192.0.2.1:7".parse().unwrap();
         let mut search = Search::default();
         assert_eq!(search.next_at(), None);
-        search.begin(vec![there; 20], [1; 8], at(0));
+        let many = (0..20).map(|n| SocketAddr::new(there.ip(), 7 + n));
+        search.begin(many.collect(), [1; 8], at(0));
         let mut asked = Vec::new();
         for ms in 0..40_000 {
             if let Some((to, [1, ..])) = search.ask(at(ms)) {

@@ -137,13 +137,26 @@ impl Node {
 
     /// Both ends can receive: floods go to this peer from now on, and its segments have carrier.
     fn connected(&mut self, id: PeerId, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(id.0 as usize)
-            && peer.up_since.is_none()
-        {
-            peer.up_since = Some(now);
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let life = peer.keyring.current().map(|s| s.boot);
+        let before = std::mem::replace(&mut peer.places.life, life);
+        let was_up = peer.up_since.is_some();
+        // A restart that we have not missed it for: it remembers nothing of what it was told, and of channels.
+        let is_anew = was_up && before != life;
+        peer.up_since.get_or_insert(now);
+        if is_anew {
+            self.relay_down(id);
+            self.close_channels(id, now);
+        }
+        if !was_up {
             self.events.push_back(Event::Up(id));
+        }
+        if !was_up || is_anew {
             self.came_up(id, now);
         }
+        self.introduce_ourselves(id, now);
         self.renew_adverts(id, now);
         // What the peer announced for this session may differ from before.
         self.publish_layout();
@@ -155,13 +168,22 @@ impl Node {
         let kind = self.peers.get(id.0 as usize).map(|p| p.settings.kind);
         match kind {
             Some(Kind::Relay) => self.relay_up(id, now),
-            Some(Kind::Client) => self.greet_client(id, now),
+            Some(Kind::Client) => {}
             _ => {
                 // A new member may be the other half of a loop.
                 self.lan.loops.next_at = now;
-                self.greet_client(id, now);
-                self.send_candidates(id, now);
+                let peer = self.peers.get(id.0 as usize);
+                let told = peer.map(|p| p.places.search.candidates().to_vec());
+                self.begin_search(id, told.unwrap_or_default(), now);
             }
+        }
+    }
+
+    /// Says with each session what may have been lost before: how the peer looks from here, and where we may be.
+    fn introduce_ourselves(&mut self, id: PeerId, now: Instant) {
+        if !self.is_kind(id, Kind::Relay) {
+            self.greet_client(id, now);
+            self.send_candidates(id, now);
         }
     }
 
@@ -206,7 +228,7 @@ impl Node {
     }
 
     fn moved(&mut self, id: PeerId, from: Endpoint, now: Instant) {
-        if self.came_relayed(id, from, now) {
+        if !self.leads_to(id, &from) || self.came_relayed(id, from, now) {
             return;
         }
         let mut token = [0u8; 8];
@@ -218,6 +240,14 @@ impl Node {
             // The peer is where it was, and reaches us at another address of ours: answers come from there.
             peer.path.prove(from);
             publish_route(peer);
+            return;
+        }
+        let is_equal = peer
+            .path
+            .endpoint()
+            .is_some_and(|e| e.channel.is_some() == from.channel.is_some());
+        if is_equal && now < peer.places.calm_until {
+            // Both ends could follow each other for ever.
             return;
         }
         if let Some(token) = peer.path.challenge(from, token, now) {
@@ -314,9 +344,10 @@ impl Node {
     }
 
     fn path_response(&mut self, id: PeerId, from: Endpoint, token: [u8; 8], now: Instant) {
-        if self.way_answered(id, from, token) {
+        if self.way_answered(id, from, token, now) {
             return;
         }
+        let calm = Duration::from_millis(200 + u64::from(self.entropy.next_u32()) % 1500);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
@@ -324,6 +355,11 @@ impl Node {
             return;
         };
         let has_moved = peer.path.prove(proven);
+        if proven.channel.is_none() {
+            peer.places.search.rest();
+            peer.places.patience.works(now);
+        }
+        peer.places.calm_until = now + calm;
         publish_route(peer);
         if has_moved {
             self.events.push_back(Event::Moved(id, proven.remote));
@@ -381,6 +417,8 @@ impl Node {
         }
         peer.up_since = None;
         peer.unheard = None;
+        peer.places.search.rest();
+        peer.places.doubt = None;
         peer.debts = Debts::default();
         publish_route(peer);
         self.plane.remove_inlets(&retired);

@@ -42,6 +42,9 @@ pub(super) struct Agreed {
 impl Node {
     /// Takes a handshake message or cookie reply from the network.
     pub fn handle_handshake(&mut self, from: Endpoint, datagram: &[u8], now: Instant) {
+        if !self.knows_channel(&from) {
+            return self.drop_one(DropReason::AddressUnproven);
+        }
         let result = match Datagram::parse(datagram) {
             Ok(Datagram::Initiation(message)) => {
                 self.initiation(from, &message, datagram.len(), now)
@@ -72,12 +75,15 @@ impl Node {
         if self.answer_again(from, &digest, now) {
             return Ok(());
         }
-        let proven = self.gate.keeper.mac2_holds(&message.macs, from.remote, now);
+        let proven = self
+            .gate
+            .keeper
+            .mac2_holds(&message.macs, from.origin(), now);
         if busy && !proven {
             self.send_cookie(from, message, now);
             return Err(DropReason::AddressUnproven);
         }
-        if !self.gate.limiter.admit((from.remote, class(proven)), now) {
+        if !self.gate.limiter.admit((from.origin(), class(proven)), now) {
             return Err(DropReason::RateLimited);
         }
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
@@ -111,7 +117,7 @@ impl Node {
             .and_then(|p| p.initiations.answered.as_ref())
             .filter(|a| a.digest == *digest && now.since(a.at) < ANSWER_CACHED);
         let Some(cached) = cached else { return false };
-        if self.gate.limiter.admit((from.remote, Class::Copy), now) {
+        if self.gate.limiter.admit((from.origin(), Class::Copy), now) {
             self.outgoing.push(from, &cached.response);
         } else {
             self.plane.drops.count(DropReason::RateLimited);
@@ -152,7 +158,7 @@ impl Node {
             return Ok(());
         }
         // By address, so that nobody else's replays keep a machine with a dead clock out.
-        if proven && self.gate.limiter.admit((from.remote, Class::Stale), now) {
+        if proven && self.gate.limiter.admit((from.origin(), Class::Stale), now) {
             return Ok(());
         }
         if !proven {
@@ -166,7 +172,7 @@ impl Node {
         let reply =
             self.gate
                 .keeper
-                .reply(message.sender, &message.macs, from.remote, (entropy, now));
+                .reply(message.sender, &message.macs, from.origin(), (entropy, now));
         if let Some(reply) = reply {
             self.outgoing.push(from, &reply);
         }
@@ -320,8 +326,7 @@ impl Node {
     /// Where to send after a response. A copy of it may come from anywhere, and faster: the way is the one that we asked
     /// on, unless the answer came from another address that the peer is known at.
     fn way_there(&self, id: PeerId, asked: Option<Endpoint>, from: Endpoint) -> Endpoint {
-        let peer = self.peers.get(id.0 as usize);
-        let is_known = peer.is_some_and(|p| p.places.known.contains(&from.remote));
+        let is_known = self.ways(id).iter().any(|w| w.is_same_way(&from));
         match asked {
             Some(asked) if !asked.is_same_way(&from) && !is_known => asked,
             _ => from,

@@ -1,16 +1,16 @@
 //! What we do for others: channels between members that cannot reach each other.
 //!
-//! A member asks for a channel to another by its key; both are told its number when both are here. What passes on it is
+//! A member asks for a channel to another by its key; both are told its number when both are here and have asked. What passes on it is
 //! forwarded by the data plane ([`super::plane::Crossing`]) between the proven addresses of the two sessions, as it is.
 //! Memory: a channel for each pair that asked, [`MOST_CHANNELS`] for each member at most.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Node;
 use super::plane::{Crossing, CrossingEnd, PerSecond};
 use crate::drops::DropReason;
 use crate::keys::PublicKey;
-use crate::mesh::peer::Kind;
+use crate::mesh::peer::{Kind, Peer};
 use crate::place::PeerId;
 use crate::time::Instant;
 use crate::wire::control::{self, Element};
@@ -27,6 +27,8 @@ pub(super) struct Relaying {
     channels: HashMap<(PeerId, PeerId), Channel>,
     /// Who each member has channels to.
     others: HashMap<PeerId, Vec<PeerId>>,
+    /// Whom each member wants a channel to: there is one when both want it.
+    wishes: HashMap<PeerId, HashSet<PeerId>>,
 }
 
 fn pair(a: PeerId, b: PeerId) -> (PeerId, PeerId) {
@@ -45,21 +47,44 @@ impl Node {
             return self.drop_one(DropReason::UnknownControl);
         }
         let wanted = PublicKey::from_bytes(key);
-        let found = self.find(&wanted).filter(|other| *other != id);
-        let channel = found.and_then(|other| self.channel_between(id, other));
-        self.tell_channel(id, wanted, channel, now);
-        if let (Some(other), Some(_), Some(peer)) = (found, channel, self.peers.get(id.0 as usize))
-        {
-            let ours = peer.settings.key;
-            self.tell_channel(other, ours, channel, now);
+        let own = self.peers.get(id.0 as usize).map(|p| p.settings.key);
+        if own == Some(wanted) {
+            // It asks how it looks from here: what it was told was lost.
+            return self.greet_client(id, now);
         }
+        let found = self.find(&wanted);
+        let channel = found.and_then(|other| self.agreed_channel((id, other), now));
+        self.tell_channel(id, wanted, channel, now);
+    }
+
+    /// The channel that two members want, told to the other when it is new.
+    fn agreed_channel(&mut self, (id, other): (PeerId, PeerId), now: Instant) -> Option<Channel> {
+        let wishes = &mut self.relays.serving.wishes;
+        let own = wishes.entry(id).or_default();
+        if own.len() < MOST_CHANNELS {
+            own.insert(other);
+        }
+        let is_mutual = wishes.get(&other).is_some_and(|w| w.contains(&id));
+        if !is_mutual {
+            return None;
+        }
+        let had_one = self.relays.serving.channels.contains_key(&pair(id, other));
+        let channel = self.channel_between(id, other)?;
+        let ours = self.peers.get(id.0 as usize).map(|p| p.settings.key);
+        if let Some(ours) = ours.filter(|_| !had_one) {
+            self.tell_channel(other, ours, Some(channel), now);
+        }
+        Some(channel)
     }
 
     /// The channel between two members that are here, made if there is none.
     fn channel_between(&mut self, a: PeerId, b: PeerId) -> Option<Channel> {
         let is_here = |id: PeerId| {
             let peer = self.peers.get(id.0 as usize);
-            peer.filter(|p| p.up_since.is_some() && p.settings.kind != Kind::Relay)
+            // One that we reach through another relay is reached there.
+            let is_direct = |p: &&Peer| p.path.endpoint().is_some_and(|e| e.channel.is_none());
+            let member = peer.filter(|p| p.up_since.is_some() && p.settings.kind != Kind::Relay);
+            member.filter(is_direct)
         };
         let (one, other) = (is_here(a)?, is_here(b)?);
         let serving = &self.relays.serving;
@@ -115,6 +140,7 @@ impl Node {
     /// A member is gone, and with it its channels.
     pub(super) fn close_channels(&mut self, id: PeerId, now: Instant) {
         let serving = &mut self.relays.serving;
+        serving.wishes.remove(&id);
         let others = serving.others.remove(&id).unwrap_or_default();
         let Some(key) = self.peers.get(id.0 as usize).map(|p| p.settings.key) else {
             return;

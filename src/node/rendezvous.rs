@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::plane::PerSecond;
 use super::relaying::Relaying;
 use super::{Event, Node, publish_route};
+use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer};
 use crate::mesh::places::Doubt;
@@ -15,9 +17,13 @@ use crate::wire::relayed::Channel;
 /// Ways that could be better or worse are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Data went out on a direct way and nothing came back for this long: it is asked whether it still works.
-const DOUBT_AFTER: Duration = Duration::from_millis(250);
+const DOUBT_AFTER: Duration = Duration::from_millis(150);
 /// Addresses that relays have seen us at.
 const MOST_OBSERVED: usize = 4;
+/// All are told our addresses this often at most.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+/// Questions in a second at addresses that others told, to all peers together.
+const MOST_QUESTIONS: u64 = 200;
 /// Members whose channels are wanted at once.
 const MOST_WISHES: usize = 256;
 
@@ -31,6 +37,12 @@ pub(super) struct Relays {
     /// What relays see, by relay.
     observed: Vec<(PeerId, SocketAddr)>,
     next_at: Option<Instant>,
+    /// When all were told our addresses last.
+    told_at: Option<Instant>,
+    /// When to tell them again.
+    tell_at: Option<Instant>,
+    /// Questions at addresses that others told.
+    questions: PerSecond,
 }
 
 impl Node {
@@ -56,9 +68,33 @@ impl Node {
 
     /// The relay that a peer is reached through, if it is.
     pub fn relay_of(&self, peer: &Peer) -> Option<PeerId> {
-        let channel = peer.path.endpoint()?.channel?;
-        let through = peer.places.channels.iter().find(|(_, c)| *c == channel);
-        through.map(|(relay, _)| *relay)
+        let way = peer.path.endpoint()?;
+        way.channel?;
+        let is_there = |p: &&Peer| {
+            let relay = p.path.endpoint();
+            p.settings.kind == Kind::Relay && relay.is_some_and(|e| e.remote == way.remote)
+        };
+        self.peers.iter().find(is_there).map(|p| p.id)
+    }
+
+    /// Whether a way leads to a peer as far as we were told: directly anywhere, through a relay by its own channels only.
+    pub(super) fn leads_to(&self, id: PeerId, way: &Endpoint) -> bool {
+        way.channel.is_none() || self.ways(id).iter().any(|w| w.is_same_way(way))
+    }
+
+    /// Whether a channel at that relay is one that we were told of.
+    pub(super) fn knows_channel(&self, way: &Endpoint) -> bool {
+        let Some(channel) = way.channel else {
+            return true;
+        };
+        let is_one = |(relay, c): &(PeerId, Channel)| {
+            let relay = self.peers.get(relay.0 as usize);
+            let there = relay.and_then(|r| r.path.endpoint());
+            *c == channel && there.is_some_and(|e| e.remote == way.remote)
+        };
+        self.peers
+            .iter()
+            .any(|p| p.places.channels.iter().any(is_one))
     }
 
     fn way_through(&self, relay: PeerId, channel: Channel) -> Option<Endpoint> {
@@ -80,9 +116,31 @@ impl Node {
 
     /// A relay is gone: so are its channels.
     pub(super) fn relay_down(&mut self, relay: PeerId) {
+        if !self.is_kind(relay, Kind::Relay) {
+            return;
+        }
         self.relays.observed.retain(|(r, _)| *r != relay);
-        for peer in &mut self.peers {
-            peer.places.set_channel(relay, None);
+        for index in 0..self.peers.len() {
+            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            if let Some(peer) = self.peers.get_mut(index) {
+                peer.places.set_channel(relay, None);
+            }
+            self.leave_lost_way(id);
+        }
+    }
+
+    /// Where the way in use was a channel that is gone, another one is taken, if there is any.
+    fn leave_lost_way(&mut self, id: PeerId) {
+        let ways = self.ways(id);
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let way = peer.path.endpoint().filter(|w| w.channel.is_some());
+        let is_lost = way.is_some_and(|way| !ways.iter().any(|w| w.is_same_way(&way)));
+        let other = ways.into_iter().find(|w| w.channel.is_some());
+        if let (true, Some(other), true) = (is_lost, other, peer.up_since.is_some()) {
+            peer.path.prove(other);
+            publish_route(peer);
         }
     }
 
@@ -91,14 +149,21 @@ impl Node {
         let mut asked = Vec::new();
         for peer in &mut self.peers {
             let has_one = peer.places.channels.iter().any(|(r, _)| *r == relay);
+            // One that leads nowhere may be old: that there is another was told and lost.
+            let is_of_use = has_one && peer.up_since.is_some();
             if peer.settings.kind == Kind::Member
-                && !has_one
+                && !is_of_use
                 && asked.len() < MOST_WISHES
                 && peer.places.wish.is_due(now)
             {
                 asked.push(peer.settings.key);
             }
         }
+        let is_seen = self.relays.observed.iter().any(|(r, _)| *r == relay);
+        let us = self.public;
+        let relay_peer = self.peers.get_mut(relay.0 as usize);
+        let is_due = relay_peer.is_some_and(|p| !is_seen && p.places.wish.is_due(now));
+        asked.extend(is_due.then_some(us));
         for key in asked {
             let body = control::write(Element::Open(*key.as_bytes()));
             self.send_control(relay, &body, None, now);
@@ -123,19 +188,21 @@ impl Node {
             return;
         }
         let is_new = peer.places.set_channel(relay, channel);
-        let is_lost = peer
-            .path
-            .endpoint()
-            .is_some_and(|e| e.channel.is_some() && e.channel != channel);
-        if channel.is_none() {
-            peer.places.wish.renew();
-            // Not at once: it has just said no.
-            let _ = peer.places.wish.is_due(now);
+        if is_new {
+            // An attempt that is under way goes on, by this way too.
+            self.start_attempt_unless_up(id, now);
         }
-        if is_new && (peer.up_since.is_none() || is_lost) {
-            // Another way may have been tried in vain.
-            self.drop_attempt(id);
-            self.start_attempt(id, now);
+        self.leave_lost_way(id);
+    }
+
+    fn start_attempt_unless_up(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        match &mut peer.attempt {
+            _ if peer.up_since.is_some() => {}
+            Some(attempt) => attempt.nudge(now),
+            None => self.start_attempt(id, now),
         }
     }
 
@@ -149,19 +216,28 @@ impl Node {
         if !self.is_kind(relay, Kind::Relay) {
             return;
         }
-        let before = self.relays.observed.clone();
+        let mut before = self.relays.observed.clone();
         self.relays.observed.retain(|(r, _)| *r != relay);
         self.relays.observed.push((relay, address));
         let most = MOST_OBSERVED.min(self.relays.observed.len());
         let first = self.relays.observed.len() - most;
         self.relays.observed.drain(..first);
-        if before != self.relays.observed {
+        let mut after = self.relays.observed.clone();
+        before.sort_unstable();
+        after.sort_unstable();
+        if before != after {
             self.tell_candidates(now);
         }
     }
 
     /// Tells all connected members where we may be reached.
     fn tell_candidates(&mut self, now: Instant) {
+        let next = self.relays.told_at.map(|at| at + TELL_EVERY);
+        if let Some(next) = next.filter(|next| now < *next) {
+            self.relays.tell_at = Some(next);
+            return;
+        }
+        (self.relays.told_at, self.relays.tell_at) = (Some(now), None);
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             let is_up = self.peers.get(index).is_some_and(|p| p.up_since.is_some());
@@ -192,10 +268,18 @@ impl Node {
         if !self.is_kind(id, Kind::Member) {
             return;
         }
-        let candidates: Vec<SocketAddr> = addresses.iter().filter(is_askable).collect();
+        let told: Vec<SocketAddr> = addresses.iter().filter(is_askable).collect();
+        self.begin_search(id, told, now);
+    }
+
+    /// Asks a member at what it told and at what the configuration says, when there is no direct way.
+    pub(super) fn begin_search(&mut self, id: PeerId, told: Vec<SocketAddr>, now: Instant) {
         let mut token = [0u8; 8];
         self.entropy.fill(&mut token);
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            let mut candidates = peer.places.known.clone();
+            candidates.truncate(MAX_CANDIDATES / 2);
+            candidates.extend(told);
             peer.places.search.begin(candidates, token, now);
             if peer.path.endpoint().is_some_and(|e| e.channel.is_none()) {
                 peer.places.search.rest();
@@ -206,12 +290,14 @@ impl Node {
 
     /// When [`Node::look_for_ways`] is due.
     pub(super) fn ways_deadline(&self) -> Option<Instant> {
-        let searches = self.peers.iter().filter_map(|p| p.places.search.next_at());
-        let doubts = self
-            .peers
-            .iter()
-            .filter_map(|p| p.places.doubt.map(|d| d.next_at));
-        searches.chain(doubts).chain(self.relays.next_at).min()
+        let up = || self.peers.iter().filter(|p| p.up_since.is_some());
+        let searches = up().filter_map(|p| p.places.search.next_at());
+        let doubts = up().filter_map(|p| p.places.doubt.map(|d| d.next_at));
+        let own = [self.relays.next_at, self.relays.tell_at];
+        searches
+            .chain(doubts)
+            .chain(own.into_iter().flatten())
+            .min()
     }
 
     /// Asks where members may be, and whether ways in use still work.
@@ -220,6 +306,9 @@ impl Node {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             self.search(id, now);
             self.step_doubt(id, now);
+        }
+        if self.relays.tell_at.is_some_and(|at| now >= at) {
+            self.tell_candidates(now);
         }
         if self.relays.next_at.is_none_or(|at| now < at) {
             return;
@@ -236,7 +325,8 @@ impl Node {
         }
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-            if self.peers.get(index).is_some_and(|p| is_doubtful(p, now)) {
+            let peer = self.peers.get_mut(index);
+            if peer.is_some_and(|p| is_doubtful(p, now)) {
                 self.doubt(id, now);
             }
         }
@@ -252,8 +342,15 @@ impl Node {
         let Some((candidates, token)) = peer.places.search.ask(now) else {
             return;
         };
+        if peer.places.search.is_new_burst() {
+            // What was told may have been lost.
+            self.send_candidates(id, now);
+        }
         let body = control::write(Element::PathChallenge(token));
         for candidate in candidates {
+            if !self.relays.questions.admit_most(MOST_QUESTIONS, now) {
+                return self.drop_one(DropReason::RateLimited);
+            }
             self.send_control(id, &body, Some(Endpoint::to(candidate)), now);
         }
     }
@@ -283,7 +380,7 @@ impl Node {
         };
         if doubt.asked < Doubt::MOST {
             doubt.asked += 1;
-            doubt.next_at = now + Doubt::PATIENCE;
+            doubt.next_at = now + peer.places.patience.get();
             let body = control::write(Element::PathChallenge(doubt.token));
             return self.send_control(id, &body, None, now);
         }
@@ -301,6 +398,7 @@ impl Node {
             && peer.path.endpoint().is_some_and(|e| e.channel.is_none())
         {
             peer.path.prove(way);
+            peer.places.patience.give_up(now);
             peer.places.search.resume(now);
             publish_route(peer);
             self.events.push_back(Event::Relayed(id));
@@ -308,7 +406,13 @@ impl Node {
     }
 
     /// An answer to a question of ours came from there: gives whether it was one of these.
-    pub(super) fn way_answered(&mut self, id: PeerId, from: Endpoint, token: [u8; 8]) -> bool {
+    pub(super) fn way_answered(
+        &mut self,
+        id: PeerId,
+        from: Endpoint,
+        token: [u8; 8],
+        now: Instant,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return false;
         };
@@ -326,6 +430,7 @@ impl Node {
         let has_one = peer.path.endpoint().is_some_and(|e| e.channel.is_none());
         peer.places.search.rest();
         if !has_one && peer.path.prove(from) {
+            peer.places.patience.works(now);
             self.events.push_back(Event::Moved(id, from.remote));
             self.events.push_back(Event::RouteWanted(id, from.remote));
             publish_route(peer);
@@ -345,18 +450,19 @@ impl Node {
     }
 }
 
-/// Whether data went out on a direct way and nothing has come back.
-fn is_doubtful(peer: &Peer, now: Instant) -> bool {
+/// Whether data has gone out on a direct way for a while and nothing has come back.
+fn is_doubtful(peer: &mut Peer, now: Instant) -> bool {
     let activity = &peer.link.activity;
     let (sent, heard) = (activity.sent_data.get(), activity.heard.get());
     let is_direct = peer.path.endpoint().is_some_and(|e| e.channel.is_none());
-    let has_other = !peer.places.channels.is_empty();
-    is_direct
-        && has_other
-        && peer.up_since.is_some()
-        && sent > heard
-        && now.since(heard) >= DOUBT_AFTER
-        && now.since(sent) < Duration::from_secs(1)
+    let could_change = is_direct && !peer.places.channels.is_empty() && peer.up_since.is_some();
+    if !could_change || sent <= heard {
+        peer.places.waiting_since = None;
+        return false;
+    }
+    // From the first look that saw it: what was heard before is no measure, hosts may have been silent.
+    let since = *peer.places.waiting_since.get_or_insert(now);
+    now.since(since) >= DOUBT_AFTER
 }
 
 /// Whether an address that a member told may be asked at all.

@@ -47,7 +47,7 @@ pub enum Element<'a> {
     Advert(Advert<'a>),
     /// How far the sender has read of that.
     Receipt(Receipt),
-    /// To a relay: a channel to the member with this public key is wanted.
+    /// To a relay: a channel to the member with this public key is wanted; to oneself, [`Element::Observed`] is.
     Open([u8; 32]),
     /// From a relay: the channel to the member with this public key; `None` when there is none, because it is not there.
     Channel([u8; 32], Option<Channel>),

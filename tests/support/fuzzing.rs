@@ -40,8 +40,11 @@ use super::simulator::*;
 
 #[path = "fuzzing_lan.rs"]
 mod lan;
+#[path = "fuzzing_paths.rs"]
+mod paths;
 
 pub use lan::*;
+pub use paths::*;
 
 pub type Target = fn(&[u8]);
 
@@ -66,6 +69,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("forwarding_table", forwarding_table),
     ("full_table", full_table),
     ("port_rules", port_rules),
+    ("relayed", relayed),
 ];
 
 /// Takes numbers off the front; zeros when there is nothing left.

@@ -1,0 +1,119 @@
+//! What the fuzzer drives of relays and ways: two members behind NATs and a relay, any order of events, a wire and a relay that
+//! flip, copy and drop, and strangers that send what they like.
+
+use std::collections::BTreeSet;
+
+use l2vpn::time::Duration;
+use l2vpn::wire::ethernet::Mac;
+
+use super::Input;
+use crate::simulator::nat::KINDS;
+use crate::simulator::*;
+
+const RELAY: usize = 2;
+
+fn world(input: &mut Input<'_>) -> Network {
+    let mut recipes: Vec<Recipe> = (0..3).map(Recipe::new).collect();
+    recipes[RELAY].relays = true;
+    recipes[RELAY].ports.clear();
+    let mut net = Network::of(recipes, u64::from(input.u16()));
+    net.weather.delay = Duration::from_millis(u64::from(input.u8() % 40));
+    for n in 0..2 {
+        if let Some(kind) = KINDS[usize::from(input.u8()) % KINDS.len()] {
+            net.put_behind(n, kind);
+        }
+        introduce(&mut net, n);
+    }
+    net
+}
+
+fn introduce(net: &mut Network, n: usize) {
+    net.introduce(n, RELAY);
+    let (own, now) = (net.member(n).address, net.now);
+    net.member(n).node.set_local_addresses(vec![own], now);
+}
+
+/// Frames arrive as they were sent and once, the relay keeps no more than the one channel and answers strangers with no more
+/// than they sent, and when everything works again both members find each other.
+pub fn relayed(data: &[u8]) {
+    let mut input = Input(data);
+    let mut net = world(&mut input);
+    let stranger = address(9);
+    let mut given = 0;
+    let mut sent: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut delivered: [BTreeSet<Vec<u8>>; 2] = Default::default();
+    let mut number = 0u32;
+    let mut steps = 0;
+    while !input.is_empty() && steps < 120 {
+        steps += 1;
+        let n = usize::from(input.u8() % 2);
+        match input.u8() % 11 {
+            0..=2 => {
+                number += 1;
+                let payload = [&number.to_be_bytes()[..], &[n as u8; 100]].concat();
+                let bytes = frame(Mac::BROADCAST, host(n), None, &payload);
+                net.send(n, 0, &bytes);
+                sent.insert(bytes);
+            }
+            3 => net.run_for(Duration::from_millis(u64::from(input.u16() % 700))),
+            4 => net.run_for(Duration::from_secs(u64::from(input.u8() % 100))),
+            5 => net.weather.loss = u64::from(input.u8() % 60),
+            6 | 7 if !net.recording.is_empty() => {
+                // Something that was on the wire again, perhaps damaged, to anybody and from anywhere.
+                let at = usize::from(input.u16()) % net.recording.len();
+                let mut packet = net.recording[at].clone();
+                if let Some(byte) = packet.bytes.get_mut(usize::from(input.u8())) {
+                    *byte ^= input.u8();
+                }
+                let to = usize::from(input.u8() % 3);
+                let is_strange = input.u8() % 2 == 0;
+                let from = if is_strange { stranger } else { packet.from };
+                given += if is_strange { packet.bytes.len() } else { 0 };
+                net.inject(to, from, &packet.bytes);
+            }
+            8 => {
+                let who = usize::from(input.u8() % 3);
+                net.rebuild(who);
+                (0..2).for_each(|n| introduce(&mut net, n));
+            }
+            9 => {
+                let nat = usize::from(input.u8());
+                if let Some(nat) = net.nats.get_mut(nat % 2) {
+                    nat.reboot();
+                }
+            }
+            _ => {
+                let pair = (n, usize::from(input.u8() % 3));
+                match net.blocked.contains(&pair) {
+                    true => net.blocked.retain(|b| *b != pair),
+                    false => net.blocked.push(pair),
+                }
+            }
+        }
+        absorb(&mut net, &mut delivered, &sent);
+        assert!(net.member(RELAY).plane.crossings() <= 1, "channels");
+        for n in 0..3 {
+            assert!(net.member(n).node.indices_in_use() <= 10, "indices");
+        }
+        let taken = net.recording.iter().filter(|p| p.to == stranger);
+        assert!(
+            taken.map(|p| p.bytes.len()).sum::<usize>() <= given,
+            "amplified"
+        );
+    }
+    net.weather.loss = 0;
+    net.blocked.clear();
+    (0..2).for_each(|n| introduce(&mut net, n));
+    let end = net.now + Duration::from_secs(400);
+    let found = net.run_until(end, |net| net.is_up(0, 1) && net.is_up(1, 0));
+    assert!(found, "they never found each other again");
+}
+
+fn absorb(net: &mut Network, delivered: &mut [BTreeSet<Vec<u8>>; 2], sent: &BTreeSet<Vec<u8>>) {
+    for (n, delivered) in delivered.iter_mut().enumerate() {
+        for (_, _, frame) in std::mem::take(&mut net.member(n).delivered) {
+            assert!(sent.contains(&frame), "delivered what nobody sent");
+            assert!(delivered.insert(frame), "delivered twice");
+        }
+    }
+}
