@@ -252,6 +252,50 @@ fn a_lossy_wire_keeps_nobody_from_the_direct_way() {
 }
 
 #[test]
+fn a_relay_that_dies_silently_is_left_for_the_other_within_two_seconds() {
+    for seed in 0..20 {
+        let mut recipes = members(4);
+        for recipe in &mut recipes[RELAY..] {
+            recipe.relays = true;
+            recipe.ports.clear();
+        }
+        let mut net = Network::of(recipes, 900 + seed);
+        net.weather.delay = millis(20);
+        (0..2).for_each(|n| {
+            net.put_behind(n, KINDS[6].unwrap());
+        });
+        for n in 0..2 {
+            net.introduce(n, RELAY);
+            net.introduce(n, RELAY + 1);
+        }
+        in_ms(&mut net, 3000, both_up).unwrap();
+        net.run_for(Duration::from_secs(6));
+        let used = way(&net, 0, 1).unwrap().remote;
+        let dead = (RELAY..4).find(|r| address(*r) == used).unwrap();
+        net.members[dead] = None;
+        let began = net.now;
+        let healed = (0..400).find_map(|n| {
+            for (from, to) in [(0, 1), (1, 0)] {
+                let text = format!("after {n} to {to}");
+                net.send(
+                    from,
+                    0,
+                    &frame(Mac::BROADCAST, mac(1), None, text.as_bytes()),
+                );
+            }
+            net.run_for(millis(10));
+            let late = began + millis(60);
+            let heard =
+                |m: &simulator::Member| m.delivered.last().is_some_and(|(at, ..)| *at > late);
+            let both = net.members.iter().take(2).flatten().all(heard);
+            both.then(|| net.now.since(began).as_millis())
+        });
+        let healed = healed.expect("the other relay carries on");
+        assert!(healed <= 2000, "seed {seed}: {healed} ms");
+    }
+}
+
+#[test]
 fn a_slow_way_is_not_given_up_again_and_again() {
     let mut net = world([None, None], 9);
     net.weather.delay = millis(300);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::plane::PerSecond;
 use super::relaying::Relaying;
-use super::{Event, Node, publish_route};
+use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer};
@@ -16,6 +16,9 @@ use crate::wire::relayed::Channel;
 
 /// Ways that could be better or worse are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The same while nothing is sent, and for how long nothing has to be sent for that.
+const LOOK_IDLE: Duration = Duration::from_secs(1);
+const BUSY: Duration = Duration::from_secs(3);
 /// Data went out on a direct way and nothing came back for this long: it is asked whether it still works.
 const DOUBT_AFTER: Duration = Duration::from_millis(150);
 /// Addresses that relays have seen us at.
@@ -319,15 +322,29 @@ impl Node {
             .filter(|p| p.settings.kind == Kind::Relay && p.up_since.is_some())
             .map(|p| p.id)
             .collect();
-        self.relays.next_at = (!relays.is_empty()).then_some(now + LOOK_EVERY);
+        // Without traffic there is nothing to be lost, and nothing to be seen.
+        let is_busy = |p: &Peer| now.since(p.link.activity.sent_data.get()) < BUSY;
+        let pause = match self.peers.iter().any(is_busy) {
+            true => LOOK_EVERY,
+            false => LOOK_IDLE,
+        };
+        self.relays.next_at = (!relays.is_empty()).then_some(now + pause);
         for relay in relays {
             self.ask_channels(relay, now);
         }
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-            let peer = self.peers.get_mut(index);
-            if peer.is_some_and(|p| is_doubtful(p, now)) {
-                self.doubt(id, now);
+            let Some(peer) = self.peers.get_mut(index) else {
+                return;
+            };
+            match (is_doubtful(peer, now), peer.path.endpoint()) {
+                (true, Some(way)) if way.channel.is_none() => self.doubt(id, now),
+                // The peer may be silent, or the relay dead: that can be asked.
+                (true, Some(_)) => {
+                    let relay = self.peers.get(index).and_then(|p| self.relay_of(p));
+                    relay.into_iter().for_each(|relay| self.doubt(relay, now));
+                }
+                _ => {}
             }
         }
     }
@@ -385,7 +402,13 @@ impl Node {
             return self.send_control(id, &body, None, now);
         }
         peer.places.doubt = None;
-        self.fall_back(id, now);
+        match peer.settings.kind {
+            Kind::Relay => {
+                peer.retry_at.get_or_insert(now);
+                self.take_down(id, Gone::Silent, now);
+            }
+            _ => self.fall_back(id, now),
+        }
     }
 
     /// The direct way does not work any more: goes on through a relay, and looks for another.
@@ -450,19 +473,24 @@ impl Node {
     }
 }
 
-/// Whether data has gone out on a direct way for a while and nothing has come back.
+/// Whether data has gone out for a while, and nothing has come back, on a way that could be given up for another.
 fn is_doubtful(peer: &mut Peer, now: Instant) -> bool {
     let activity = &peer.link.activity;
     let (sent, heard) = (activity.sent_data.get(), activity.heard.get());
-    let is_direct = peer.path.endpoint().is_some_and(|e| e.channel.is_none());
-    let could_change = is_direct && !peer.places.channels.is_empty() && peer.up_since.is_some();
+    let way = peer.path.endpoint().filter(|_| peer.up_since.is_some());
+    let others = &peer.places.channels;
+    let could_change = way.is_some_and(|w| w.channel.is_some() || !others.is_empty());
     if !could_change || sent <= heard {
         peer.places.waiting_since = None;
         return false;
     }
     // From the first look that saw it: what was heard before is no measure, hosts may have been silent.
     let since = *peer.places.waiting_since.get_or_insert(now);
-    now.since(since) >= DOUBT_AFTER
+    let patience = match way.and_then(|w| w.channel) {
+        None => DOUBT_AFTER,
+        Some(_) => 3 * DOUBT_AFTER,
+    };
+    now.since(since) >= patience
 }
 
 /// Whether an address that a member told may be asked at all.
