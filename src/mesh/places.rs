@@ -4,7 +4,7 @@
 //! A session begins on whatever way there is; better ways are looked for inside it (RFC 8445 in spirit). Both ends ask at all
 //! places that the other has told, at about the same time, so that each end's question opens its own NAT for the other's.
 //! A question that is answered proves a way; nothing else does. How often is limited, since a member may tell addresses
-//! of somebody else: a burst is [`BURST_MS`] long, and the next ones come after [`AGAIN`].
+//! of somebody else: a burst is [`BURST_MS`] long, and the next ones come 30 s, a minute, then five minutes later.
 
 use std::net::SocketAddr;
 
