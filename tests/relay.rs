@@ -42,7 +42,7 @@ fn meet() -> Result<(), String> {
     world.start(0)?;
     world.start(1)?;
     world.reach(0, v4(1))?;
-    let direct = world.eventually(Duration::from_secs(3), |w| {
+    let direct = world.eventually(Duration::from_secs(10), |w| {
         Ok(path(w, 0)? == ("up".into(), None) && path(w, 1)? == ("up".into(), None))
     })?;
     expect(direct, || format!("{}\n{}", world.log(0), world.log(1)))?;
@@ -62,7 +62,7 @@ fn relayed() -> Result<(), String> {
     world.start(1)?;
     world.reach(0, v4(1))?;
     let by_relay = ("up".to_string(), Some("relay".to_string()));
-    let there = world.eventually(Duration::from_secs(5), |w| Ok(path(w, 0)? == by_relay))?;
+    let there = world.eventually(Duration::from_secs(10), |w| Ok(path(w, 0)? == by_relay))?;
     expect(there, || world.log(0))?;
     // Frames of full size both ways, and bulk, every byte right.
     for (from, to) in [(0, 1), (1, 0)] {
@@ -89,7 +89,7 @@ fn restarted() -> Result<(), String> {
     expect(code == Some(0), || stderr)?;
     start_relay(&mut world)?;
     // Generous: the machine is shared. The simulation says two seconds.
-    let back = world.eventually(Duration::from_secs(6), |w| {
+    let back = world.eventually(Duration::from_secs(10), |w| {
         Ok(w.ping(0, v4(1), 56, 1)?.iter().any(Option::is_some))
     })?;
     expect(back, || format!("{}\n{}", world.log(0), world.log(1)))
