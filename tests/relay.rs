@@ -54,13 +54,19 @@ fn meet() -> Result<(), String> {
     )
 }
 
-fn relayed() -> Result<(), String> {
+/// Two members without a route between them, who have met by the relay.
+fn apart() -> Result<World, String> {
     let mut world = relays::world()?;
     separate(&mut world)?;
     start_relay(&mut world)?;
     world.start(0)?;
     world.start(1)?;
     world.reach(0, v4(1))?;
+    Ok(world)
+}
+
+fn relayed() -> Result<(), String> {
+    let mut world = apart()?;
     let by_relay = ("up".to_string(), Some("relay".to_string()));
     let there = world.eventually(Duration::from_secs(10), |w| Ok(path(w, 0)? == by_relay))?;
     expect(there, || world.log(0))?;
@@ -79,12 +85,7 @@ fn relayed() -> Result<(), String> {
 }
 
 fn restarted() -> Result<(), String> {
-    let mut world = relays::world()?;
-    separate(&mut world)?;
-    start_relay(&mut world)?;
-    world.start(0)?;
-    world.start(1)?;
-    world.reach(0, v4(1))?;
+    let mut world = apart()?;
     let (code, _, stderr) = world.cli(RELAY, &["down"])?;
     expect(code == Some(0), || stderr)?;
     start_relay(&mut world)?;

@@ -62,20 +62,11 @@ fn one(
         rule: None,
     };
     let pinned = pins::check(checker, raw.pinned, &home);
-    let name = checker.take(raw.name);
-    if let Some((name, at)) = &name
-        && checker.name(name, at)
-        && others.iter().any(|p| p.name == *name)
-    {
-        checker
-            .findings
-            .error(at, format!("peer \"{name}\" stands twice"))
-            .hint("give each peer a name of its own");
-    }
+    let name = own_name(checker, raw.name, others);
     let key = key?;
     Some(PeerConfig {
         kind: PeerKind::Member,
-        name: name.map_or_else(|| key.short(), |(name, _)| name),
+        name: name.unwrap_or_else(|| key.short()),
         key,
         psk,
         endpoints,
@@ -86,6 +77,22 @@ fn one(
         roles,
         pinned,
     })
+}
+
+/// The name of a peer or relay, which no other has.
+pub(super) fn own_name(
+    checker: &mut Checker<'_>,
+    field: Option<Field<String>>,
+    others: &[PeerConfig],
+) -> Option<String> {
+    let (name, at) = checker.take(field)?;
+    if checker.name(&name, &at) && others.iter().any(|p| p.name == name) {
+        checker
+            .findings
+            .error(&at, format!("peer \"{name}\" stands twice"))
+            .hint("give each peer a name of its own");
+    }
+    Some(name)
 }
 
 pub(super) fn public_key(

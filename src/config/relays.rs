@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::checker::Checker;
-use super::peers::{DEFAULT_KEEPALIVE, endpoints, public_key};
+use super::peers::{DEFAULT_KEEPALIVE, endpoints, own_name, public_key};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
 use super::{EndpointName, PeerConfig, PeerKind};
 use crate::keys::PublicKey;
@@ -88,18 +88,9 @@ fn one(
             .error(at, "a relay needs endpoints")
             .hint("endpoints = [\"relay.example.net:7656\"]");
     }
-    let name = checker.take(raw.name);
-    if let Some((name, at)) = &name
-        && checker.name(name, at)
-        && others.iter().any(|p| p.name == *name)
-    {
-        checker
-            .findings
-            .error(at, format!("\"{name}\" is the name of another"))
-            .hint("give each peer and each relay a name of its own");
-    }
+    let name = own_name(checker, raw.name, others);
     let key = key?;
-    let name = name.map_or_else(|| key.short(), |(name, _)| name);
+    let name = name.unwrap_or_else(|| key.short());
     Some(bare(name, key, (PeerKind::Relay, endpoints)))
 }
 
