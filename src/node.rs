@@ -20,6 +20,7 @@ mod load;
 pub mod loops;
 pub mod plane;
 mod ports;
+mod probing;
 mod relaying;
 mod rendezvous;
 mod stamp;
@@ -235,9 +236,9 @@ impl Node {
     }
 
     /// Tells what the kernel knows about the route to a peer, in bytes of an IP packet.
-    pub fn set_route_mtu(&mut self, id: PeerId, mtu: u16) {
+    pub fn set_route_mtu(&mut self, id: PeerId, mtu: u16, now: Instant) {
         if let Some(peer) = self.peers.get_mut(id.0 as usize)
-            && peer.path.set_route_mtu(mtu)
+            && peer.path.set_route_mtu(mtu, now)
         {
             publish_route(peer);
         }
@@ -274,7 +275,7 @@ impl Node {
                     }
                 }
             }
-            self.end_sessions(PeerId(u32::try_from(index).unwrap_or(u32::MAX)));
+            self.end_sessions(PeerId(u32::try_from(index).unwrap_or(u32::MAX)), now);
         }
     }
 

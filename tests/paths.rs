@@ -34,6 +34,24 @@ fn world(kinds: [Option<Kind>; 2], seed: u64) -> Network {
     net
 }
 
+/// The same, with members that have to find out what the wire carries.
+fn narrow_world(kinds: [Option<Kind>; 2], carries: u16, seed: u64) -> Network {
+    let mut net = world(kinds, seed);
+    net.carries = Some(carries);
+    for n in 0..3 {
+        net.rebuild(n);
+        let (own, now) = (net.member(n).address, net.now);
+        net.member(n).node.set_local_addresses(vec![own], now);
+    }
+    net
+}
+
+fn mtu(net: &Network, n: usize, other: usize) -> u16 {
+    let member = net.members[n].as_ref().unwrap();
+    let peer = &member.node.peers()[Network::peer_of(n, other) as usize];
+    peer.path.mtu()
+}
+
 fn introduce(net: &mut Network) {
     net.introduce(0, RELAY);
     net.introduce(1, RELAY);
@@ -336,4 +354,81 @@ fn strangers_and_those_without_a_channel_are_carried_nothing() {
     net.inject(RELAY, own, &junk);
     let carried = net.recording[before..].iter().filter(|p| p.from == relay);
     assert_eq!(carried.count(), 0);
+}
+
+#[test]
+fn what_a_way_carries_is_found_directly_and_through_the_relay() {
+    for (kind, direct) in [(None, true), (KINDS[6], false)] {
+        for carries in [1280, 1400, 1420, 1500] {
+            let mut net = narrow_world([kind; 2], carries, 11);
+            introduce(&mut net);
+            in_ms(&mut net, 2000, both_up).unwrap();
+            net.run_for(Duration::from_secs(8));
+            assert_eq!(is_direct(&net), direct);
+            // On the way through a relay every packet stands for itself, and the least is less by the channel's header.
+            let least = if direct { 1280 } else { 1260 };
+            let expect = if carries == 1280 { least } else { carries };
+            assert_eq!([mtu(&net, 0, 1), mtu(&net, 1, 0)], [expect; 2], "{carries}");
+            let f = frame(Mac::BROADCAST, mac(0), None, &[7; 1500]);
+            net.send(0, 0, &f);
+            net.run_for(millis(200));
+            assert!(net.member(1).frames().contains(&f));
+        }
+    }
+}
+
+#[test]
+fn a_way_that_shrinks_under_bulk_carries_on_within_three_seconds() {
+    for seed in 0..20 {
+        let mut net = narrow_world([None; 2], 1500, 20 + seed);
+        net.weather.loss = seed % 3;
+        introduce(&mut net);
+        in_ms(&mut net, 2000, is_direct).unwrap();
+        net.run_for(Duration::from_secs(2));
+        assert_eq!(mtu(&net, 0, 1), 1500);
+        net.carries = Some(1280);
+        let began = net.now;
+        let healed = (0..500).find_map(|n: u32| {
+            let payload = [&n.to_be_bytes()[..], &[7; 1400]].concat();
+            net.send(0, 0, &frame(Mac::BROADCAST, mac(0), None, &payload));
+            net.run_for(millis(10));
+            let last = net.member(1).delivered.last().map(|(at, ..)| *at);
+            let is_new = last.is_some_and(|at| at > began + millis(25));
+            is_new.then(|| net.now.since(began).as_millis())
+        });
+        let healed = healed.expect("it carries on");
+        assert!(healed <= 3000, "seed {seed}: {healed} ms");
+        net.run_for(Duration::from_secs(2));
+        assert_eq!(mtu(&net, 0, 1), 1280);
+    }
+}
+
+#[test]
+fn losses_do_not_make_a_way_small() {
+    for seed in 0..10 {
+        let mut net = narrow_world([None; 2], 1500, 50 + seed);
+        net.weather.loss = 5;
+        introduce(&mut net);
+        in_ms(&mut net, 20_000, is_direct).unwrap();
+        let mut small = 0;
+        for _ in 0..600 {
+            let f = frame(Mac::BROADCAST, mac(0), None, &[7; 1400]);
+            (0..4).for_each(|_| net.send(0, 0, &f));
+            net.run_for(millis(200));
+            small += u32::from(mtu(&net, 0, 1) < 1500);
+        }
+        assert!(small <= 200, "seed {seed}: {small} of 600");
+    }
+}
+
+#[test]
+fn show_has_a_round_trip_and_since_when() {
+    let mut net = narrow_world([None; 2], 1500, 12);
+    introduce(&mut net);
+    in_ms(&mut net, 2000, is_direct).unwrap();
+    net.run_for(Duration::from_secs(3));
+    let member = net.members[0].as_ref().unwrap();
+    let path = &member.node.peers()[0].path;
+    assert_eq!(path.round_trip().get(), Some(millis(40)));
+    assert!(net.now.since(path.since()) < Duration::from_secs(4));
 }

@@ -338,7 +338,7 @@ impl EventLoop {
 
     fn look_at_route(&mut self, peer: PeerId, to: std::net::SocketAddr) {
         match UdpSocket::route_mtu(to) {
-            Ok(mtu) => self.member.node.set_route_mtu(peer, mtu),
+            Ok(mtu) => self.member.node.set_route_mtu(peer, mtu, clock::now()),
             Err(error) => tracing::debug!(endpoint = %to, "no route: {error}"),
         }
     }

@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::mtu::{MtuSearch, Step};
+use super::rtt::RoundTrip;
 use crate::time::{Duration, Instant};
 use crate::wire::relayed::{Channel, RELAYED_HEADER_LEN};
 
@@ -78,6 +80,8 @@ impl Endpoint {
 pub const MIN_MTU: u16 = 1280;
 /// The smallest MTU that is believed of an IPv4 path (RFC 791 section 3.1).
 const MIN_MTU_V4: u16 = 576;
+/// What every way through a relay carries of UDP payload behind the channel's header: the other half may be IPv6.
+const RELAYED_ROOM: u16 = MIN_MTU - 48 - RELAYED_HEADER_LEN as u16;
 /// A challenge is repeated no sooner than this.
 const CHALLENGE_EVERY: Duration = Duration::from_secs(1);
 /// A challenge unanswered for this long is forgotten.
@@ -93,9 +97,13 @@ struct Challenge {
 #[derive(Default)]
 pub struct Path {
     endpoint: Option<Endpoint>,
-    /// From the configuration; wins over what the route says.
+    since: Instant,
+    /// From the configuration; wins over what a direct way seems to carry.
     fixed_mtu: Option<u16>,
-    route_mtu: Option<u16>,
+    mtu: MtuSearch,
+    round_trip: RoundTrip,
+    /// A question that was sent once, and when.
+    asked: Option<([u8; 8], Instant)>,
     challenge: Option<Challenge>,
 }
 
@@ -114,41 +122,98 @@ impl Path {
     }
 
     /// Takes a way that was proven; gives whether it is another one.
-    pub fn prove(&mut self, endpoint: Endpoint) -> bool {
+    pub fn prove(&mut self, endpoint: Endpoint, now: Instant) -> bool {
         let moved = self.endpoint.is_none_or(|e| !e.is_same_way(&endpoint));
         if moved {
-            // What the old route carried says nothing about the new one.
-            self.route_mtu = None;
+            // What the old way carried, and how long it took, says nothing about the new one.
+            self.mtu.restart(match (endpoint.channel, self.fixed_mtu) {
+                (None, Some(fixed)) => fixed,
+                (None, None) => MIN_MTU,
+                // What lies behind the relay is not known, nor which IP is spoken there.
+                (Some(_), _) => RELAYED_ROOM + endpoint.headers_len() as u16,
+            });
+            self.round_trip = RoundTrip::default();
+            self.asked = None;
+            self.since = now;
         }
         self.endpoint = Some(endpoint);
         moved
     }
 
-    /// The largest IP packet that the path takes, in bytes.
-    pub fn mtu(&self) -> u16 {
-        self.fixed_mtu
-            .or(self.route_mtu)
-            .unwrap_or(MIN_MTU)
-            .max(match self.endpoint {
-                Some(e) if e.remote.is_ipv4() => MIN_MTU_V4,
-                _ => MIN_MTU,
-            })
+    /// Since when the peer is reached on this way.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
-    /// Notes what the kernel says about the route; gives whether that changes anything.
-    pub fn set_route_mtu(&mut self, mtu: u16) -> bool {
-        let before = self.mtu();
-        self.route_mtu = Some(mtu);
-        self.mtu() != before
+    /// How long a question and its answer take.
+    pub fn round_trip(&self) -> RoundTrip {
+        self.round_trip
+    }
+
+    /// The largest IP packet that the path takes, in bytes.
+    pub fn mtu(&self) -> u16 {
+        match self.endpoint {
+            Some(_) => self.mtu.get(),
+            None => self.fixed_mtu.unwrap_or(MIN_MTU),
+        }
+    }
+
+    /// Notes what the kernel says about the route; gives whether the size in use changes.
+    pub fn set_route_mtu(&mut self, mtu: u16, now: Instant) -> bool {
+        let Some(endpoint) = self.endpoint else {
+            return false;
+        };
+        let least = match endpoint.remote.is_ipv4() {
+            true => MIN_MTU_V4,
+            false => MIN_MTU,
+        };
+        match (self.fixed_mtu, endpoint.channel) {
+            (Some(_), None) => false,
+            (fixed, _) => {
+                let ceiling = fixed.map_or(mtu, |f| mtu.min(f)).max(least);
+                self.mtu.set_ceiling(ceiling, now)
+            }
+        }
     }
 
     /// The bytes of one datagram's payload on the way.
     pub fn room(&self, endpoint: &Endpoint) -> usize {
-        match endpoint.channel {
-            None => usize::from(self.mtu()).saturating_sub(endpoint.headers_len()),
-            // What lies behind the relay is not known, nor which IP is spoken there.
-            Some(_) => usize::from(self.mtu().min(MIN_MTU)) - 48 - RELAYED_HEADER_LEN,
+        usize::from(self.mtu()).saturating_sub(endpoint.headers_len())
+    }
+
+    /// When [`Path::step_mtu`] is due.
+    pub fn mtu_deadline(&self) -> Option<Instant> {
+        self.mtu.deadline()
+    }
+
+    /// What is to be done to know how much the way carries; the size is that of an IP packet.
+    pub fn step_mtu(&mut self, token: [u8; 8], now: Instant) -> Step {
+        self.mtu.step(token, self.round_trip.patience(), now)
+    }
+
+    /// So many bytes have gone out in all; to be called about once a second.
+    pub fn confirm_mtu(&mut self, sent: u64, now: Instant) {
+        self.mtu.confirm(sent, now);
+    }
+
+    /// A question with this token goes out, once.
+    pub fn note_question(&mut self, token: [u8; 8], now: Instant) {
+        self.asked = Some((token, now));
+    }
+
+    /// An answer came from there: measures the round trip; gives whether the size in use has grown, and `None` when it
+    /// answers no question of this kind.
+    pub fn measure(&mut self, from: &Endpoint, token: [u8; 8], now: Instant) -> Option<bool> {
+        if self.endpoint.is_none_or(|e| !e.is_same_way(from)) {
+            return None;
         }
+        if let Some((_, at)) = self.asked.take_if(|(t, _)| *t == token) {
+            self.round_trip.sample(now.since(at));
+            return Some(false);
+        }
+        let (took, has_grown) = self.mtu.answered(token, now)?;
+        self.round_trip.sample(took);
+        Some(has_grown)
     }
 
     /// Begins to prove a new way; `None` when that is not needed or was just tried.
@@ -203,7 +268,7 @@ mod tests {
         let (old, new, other) = (way("192.0.2.1:1"), way("192.0.2.2:1"), way("192.0.2.3:1"));
         let mut path = Path::default();
         let at = |s: u64| Instant::from_micros(s * 1_000_000);
-        assert!(path.prove(old));
+        assert!(path.prove(old, at(0)));
         assert_eq!(path.challenge(old, [1; 8], at(1)), None, "nothing to prove");
         assert_eq!(path.challenge(new, [1; 8], at(1)), Some([1; 8]));
         assert_eq!(path.challenge(other, [2; 8], at(1)), None, "one a second");
@@ -215,22 +280,37 @@ mod tests {
     }
 
     #[test]
-    fn the_mtu_is_safe_until_known_and_after_a_move() {
-        let mut path = Path::default();
+    fn the_size_is_safe_until_known_and_after_a_move() {
+        let (mut path, now) = (Path::default(), Instant::from_micros(1_000_000));
         assert_eq!(path.mtu(), MIN_MTU);
-        assert!(path.prove(way("192.0.2.1:1")));
-        assert!(path.set_route_mtu(1500) && !path.set_route_mtu(1500));
-        assert_eq!(path.room(&way("192.0.2.1:1")), 1472);
-        path.prove(way("192.0.2.2:1"));
+        let [here, there, v6] = ["192.0.2.1:1", "192.0.2.2:1", "[2001:db8::1]:1"].map(way);
+        assert!(path.prove(here, now));
+        assert!(!path.set_route_mtu(1500, now), "nobody has answered yet");
+        assert_eq!(path.step_mtu([1; 8], now), Step::Ask(1500));
+        assert_eq!(path.measure(&there, [1; 8], now), None, "from elsewhere");
+        assert_eq!(path.measure(&here, [1; 8], now), Some(true));
+        assert_eq!(path.room(&here), 1472);
+        path.prove(there, now);
         assert_eq!(path.mtu(), MIN_MTU);
-        path.prove(way("192.0.2.2:1"));
-        assert!(path.set_route_mtu(600), "IPv4 may be smaller");
+        assert!(path.set_route_mtu(600, now), "IPv4 may be smaller");
         assert_eq!(path.mtu(), 600);
-        path.prove(way("[2001:db8::1]:1"));
-        path.set_route_mtu(600);
+        path.prove(v6, now);
+        path.set_route_mtu(600, now);
         assert_eq!(path.mtu(), MIN_MTU);
         let mut fixed = Path::new(Some(1400));
-        assert!(!fixed.set_route_mtu(9000));
-        assert_eq!(fixed.mtu(), 1400);
+        fixed.prove(here, now);
+        assert!(!fixed.set_route_mtu(9000, now));
+        assert_eq!((fixed.mtu(), fixed.mtu_deadline()), (1400, None));
+    }
+
+    #[test]
+    fn what_fits_through_every_relay_fits_behind_ipv6() {
+        let channel = Channel::new(7).unwrap();
+        for (relay, fixed) in [("192.0.2.1:1", None), ("[2001:db8::1]:1", Some(9000))] {
+            let mut path = Path::new(fixed);
+            let relayed = way(relay).through(channel);
+            path.prove(relayed, Instant::ZERO);
+            assert_eq!(path.room(&relayed), 1224);
+        }
     }
 }

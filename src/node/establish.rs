@@ -126,7 +126,7 @@ impl Node {
             publish_route(peer);
             self.moved(id, from, now);
         } else {
-            let is_new = peer.path.prove(from);
+            let is_new = peer.path.prove(from, now);
             publish_route(peer);
             if is_new {
                 self.events.push_back(Event::RouteWanted(id, from.remote));
@@ -147,7 +147,7 @@ impl Node {
         let is_anew = was_up && before != life;
         peer.up_since.get_or_insert(now);
         if is_anew {
-            self.relay_down(id);
+            self.relay_down(id, now);
             self.close_channels(id, now);
         }
         if !was_up {
@@ -193,6 +193,9 @@ impl Node {
         let mut token = [0u8; 8];
         self.entropy.fill(&mut token);
         let body = control::write(Element::PathChallenge(token));
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            peer.path.note_question(token, now);
+        }
         self.send_control(id, &body, None, now);
     }
 
@@ -238,7 +241,7 @@ impl Node {
         };
         if peer.path.endpoint().is_some_and(|e| e.is_same_way(&from)) {
             // The peer is where it was, and reaches us at another address of ours: answers come from there.
-            peer.path.prove(from);
+            peer.path.prove(from, now);
             publish_route(peer);
             return;
         }
@@ -322,6 +325,7 @@ impl Node {
             Element::Channel(key, channel) => self.take_channel(id, (key, channel), now),
             Element::Observed(address) => self.take_observed(id, address, now),
             Element::Candidates(addresses) => self.take_candidates(id, addresses, now),
+            Element::Padding => {}
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());
                 self.events.push_back(echo);
@@ -344,7 +348,7 @@ impl Node {
     }
 
     fn path_response(&mut self, id: PeerId, from: Endpoint, token: [u8; 8], now: Instant) {
-        if self.way_answered(id, from, token, now) {
+        if self.size_answered(id, from, token, now) || self.way_answered(id, from, token, now) {
             return;
         }
         let calm = Duration::from_millis(200 + u64::from(self.entropy.next_u32()) % 1500);
@@ -354,7 +358,7 @@ impl Node {
         let Some(proven) = peer.path.answer(from, token, now) else {
             return;
         };
-        let has_moved = peer.path.prove(proven);
+        let has_moved = peer.path.prove(proven, now);
         if proven.channel.is_none() {
             peer.places.search.rest();
             peer.places.patience.works(now);
@@ -396,7 +400,7 @@ impl Node {
             .peers
             .get(id.0 as usize)
             .is_some_and(|p| p.up_since.is_some());
-        self.end_sessions(id);
+        self.end_sessions(id, now);
         self.close_channels(id, now);
         if was_up {
             self.events.push_back(Event::Down(id, why));
@@ -405,7 +409,7 @@ impl Node {
     }
 
     /// Ends all sessions with a peer and forgets the MACs behind it.
-    pub(super) fn end_sessions(&mut self, id: PeerId) {
+    pub(super) fn end_sessions(&mut self, id: PeerId, now: Instant) {
         self.drop_attempt(id);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
@@ -423,6 +427,6 @@ impl Node {
         publish_route(peer);
         self.plane.remove_inlets(&retired);
         self.close_adverts(id);
-        self.relay_down(id);
+        self.relay_down(id, now);
     }
 }

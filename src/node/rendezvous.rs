@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// A relay is gone: so are its channels.
-    pub(super) fn relay_down(&mut self, relay: PeerId) {
+    pub(super) fn relay_down(&mut self, relay: PeerId, now: Instant) {
         if !self.is_kind(relay, Kind::Relay) {
             return;
         }
@@ -128,12 +128,12 @@ impl Node {
             if let Some(peer) = self.peers.get_mut(index) {
                 peer.places.set_channel(relay, None);
             }
-            self.leave_lost_way(id);
+            self.leave_lost_way(id, now);
         }
     }
 
     /// Where the way in use was a channel that is gone, another one is taken, if there is any.
-    fn leave_lost_way(&mut self, id: PeerId) {
+    fn leave_lost_way(&mut self, id: PeerId, now: Instant) {
         let ways = self.ways(id);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
@@ -142,8 +142,9 @@ impl Node {
         let is_lost = way.is_some_and(|way| !ways.iter().any(|w| w.is_same_way(&way)));
         let other = ways.into_iter().find(|w| w.channel.is_some());
         if let (true, Some(other), true) = (is_lost, other, peer.up_since.is_some()) {
-            peer.path.prove(other);
+            peer.path.prove(other, now);
             publish_route(peer);
+            self.events.push_back(Event::RouteWanted(id, other.remote));
         }
     }
 
@@ -195,7 +196,7 @@ impl Node {
             // An attempt that is under way goes on, by this way too.
             self.start_attempt_unless_up(id, now);
         }
-        self.leave_lost_way(id);
+        self.leave_lost_way(id, now);
     }
 
     fn start_attempt_unless_up(&mut self, id: PeerId, now: Instant) {
@@ -420,11 +421,12 @@ impl Node {
         if let Some(way) = relayed
             && peer.path.endpoint().is_some_and(|e| e.channel.is_none())
         {
-            peer.path.prove(way);
+            peer.path.prove(way, now);
             peer.places.patience.give_up(now);
             peer.places.search.resume(now);
             publish_route(peer);
             self.events.push_back(Event::Relayed(id));
+            self.events.push_back(Event::RouteWanted(id, way.remote));
         }
     }
 
@@ -452,7 +454,7 @@ impl Node {
         }
         let has_one = peer.path.endpoint().is_some_and(|e| e.channel.is_none());
         peer.places.search.rest();
-        if !has_one && peer.path.prove(from) {
+        if !has_one && peer.path.prove(from, now) {
             peer.places.patience.works(now);
             self.events.push_back(Event::Moved(id, from.remote));
             self.events.push_back(Event::RouteWanted(id, from.remote));

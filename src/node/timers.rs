@@ -1,5 +1,6 @@
 //! What happens because time passes.
 
+use super::probing::probing_deadline;
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::attempt::Step;
@@ -40,6 +41,7 @@ impl Node {
                 self.heartbeat(id, now);
             }
             self.watch(id, now);
+            self.probe_size(id, now);
         }
         if beat {
             self.heartbeat_at = now + HEARTBEAT;
@@ -95,6 +97,7 @@ impl Node {
                 peer.unheard.as_ref().map(|u| u.next_at),
                 peer.retry_at.filter(|_| peer.is_reachable()),
                 peer.debts.watch.as_ref().map(|w| w.next_at),
+                probing_deadline(peer),
             ];
             next = times.into_iter().flatten().fold(next, Instant::min);
         }
@@ -212,6 +215,7 @@ impl Node {
             None => {}
         }
         self.report_received(id, now);
+        self.confirm_size(id, now);
         self.ask_for_adverts(id, now);
         self.begin_watch(id, now);
     }

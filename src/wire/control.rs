@@ -29,6 +29,7 @@ const OPEN: u8 = 8;
 const CHANNEL: u8 = 9;
 const OBSERVED: u8 = 10;
 const CANDIDATES: u8 = 11;
+const PADDING: u8 = 12;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum Element<'a> {
     Observed(SocketAddr),
     /// Addresses at which the sender may be reached without a relay.
     Candidates(Addresses<'a>),
+    /// Bytes without a meaning, to make a message as long as a path is to be tried with (RFC 8899).
+    Padding,
 }
 
 /// The most addresses that one message names.
@@ -161,6 +164,21 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         }
         Element::Observed(address) => put(OBSERVED, &[&address_bytes(address)]),
         Element::Candidates(addresses) => put(CANDIDATES, &[addresses.0]),
+        Element::Padding => put(PADDING, &[]),
+    }
+    out
+}
+
+/// Writes a control message of one element that is `len` bytes long; longer where the element is.
+pub fn write_padded(element: Element<'_>, len: usize) -> Vec<u8> {
+    let mut out = write(element);
+    let rest = len.saturating_sub(out.len() + 3);
+    if out.len() + 3 <= len
+        && let Ok(rest) = u16::try_from(rest)
+    {
+        out.push(PADDING);
+        out.extend_from_slice(&rest.to_le_bytes());
+        out.resize(len, 0);
     }
     out
 }
@@ -243,6 +261,7 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         CANDIDATES => Addresses::new(value)
             .map(Element::Candidates)
             .ok_or(DropReason::MalformedInner),
+        PADDING => Ok(Element::Padding),
         _ => Err(DropReason::UnknownControl),
     }
 }
@@ -305,11 +324,24 @@ mod tests {
             Element::Channel([6; 32], None),
             Element::Observed(([192, 0, 2, 1], 7656).into()),
             Element::Candidates(Addresses::new(&some).unwrap()),
+            Element::Padding,
         ] {
             let bytes = write(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();
             assert_eq!(all, [Ok(element)]);
         }
+    }
+
+    #[test]
+    fn messages_are_padded_to_the_byte() {
+        let challenge = Element::PathChallenge([7; 8]);
+        for len in [15, 16, 1200, 60_000] {
+            let bytes = write_padded(challenge, len);
+            assert_eq!(bytes.len(), len);
+            let all: Vec<_> = read(&bytes).unwrap().collect();
+            assert_eq!(all, [Ok(challenge), Ok(Element::Padding)]);
+        }
+        assert_eq!(write_padded(challenge, 5), write(challenge));
     }
 
     #[test]

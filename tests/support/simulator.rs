@@ -339,6 +339,8 @@ pub struct Network {
     /// Whether what is on the wire is recorded.
     pub record: bool,
     pub mtu: u16,
+    /// What the wire carries in truth; members find it themselves then, below the route's `mtu`.
+    pub carries: Option<u16>,
     psks: Vec<((usize, usize), Psk)>,
     wire: BinaryHeap<Reverse<Packet>>,
     seq: u64,
@@ -369,6 +371,7 @@ impl Network {
             recording: Vec::new(),
             record: true,
             mtu: 1500,
+            carries: None,
             psks: Vec::new(),
             wire: BinaryHeap::new(),
             seq: 0,
@@ -403,7 +406,7 @@ impl Network {
                     true => Some(Duration::from_secs(25)),
                     false => self.recipes[n].keepalive,
                 },
-                mtu: Some(self.mtu),
+                mtu: self.carries.is_none().then_some(self.mtu),
                 segments: None,
                 vlans: self.recipes[n].peer_vlans.clone(),
                 roles: self.recipes[n].peer_roles,
@@ -596,9 +599,17 @@ impl Network {
 
     pub fn collect(&mut self, n: usize) {
         let now = self.now;
+        let (route, finds) = (self.mtu, self.carries.is_some());
         let m = self.member(n);
         let from = m.address;
-        for (to, bytes) in m.settle(now) {
+        let seen = m.events.len();
+        let sent = m.settle(now);
+        for (_, event) in m.events.iter().skip(seen) {
+            if let (Event::RouteWanted(peer, _), true) = (event, finds) {
+                m.node.set_route_mtu(*peer, route, now);
+            }
+        }
+        for (to, bytes) in sent {
             self.put(n, from, to, bytes);
         }
     }
@@ -669,7 +680,11 @@ impl Network {
                 self.recording.push(packet.clone());
             }
             let lost = self.dice.chance(self.weather.loss);
-            let blocked = target.is_some_and(|t| self.blocked.contains(&(n, t)))
+            let fits = self
+                .carries
+                .is_none_or(|most| bytes.len() + 28 <= usize::from(most));
+            let blocked = !fits
+                || target.is_some_and(|t| self.blocked.contains(&(n, t)))
                 || self.unreachable.contains(&(n, to.ip()));
             if !lost && !blocked {
                 self.wire.push(Reverse(packet));
