@@ -123,6 +123,8 @@ reasons! {
     UnknownInner => "unknown-inner",
     /// A control element that this version does not know.
     UnknownControl => "unknown-control",
+    /// A carrier whose ends know it by different names: somebody sits in the middle.
+    CarrierBinding => "carrier-binding",
     /// A fragment that overlaps another or contradicts its frame.
     FragmentConflict => "fragment-conflict",
     /// A partial frame pushed out by newer ones.

@@ -22,7 +22,8 @@
 //! | [`daemon`] | running: assembly, event loop, control socket | all but `cli lab` |
 //! | [`cli`] | talking: one file per verb | `api config daemon keys lab io`, suite names |
 //!
-//! `time`, `drops`, `place` and `sync` are single words that every room uses: an instant, a reason, a direction, an atomic. Below `io` and
+//! `time`, `drops`, `place`, `carrier` and `sync` are single words that every room uses: an instant, a reason, a direction,
+//! what carries, an atomic. Below `io` and
 //! `dataplane` nobody knows a socket, a clock, a task or a source of randomness; `tests/architecture.rs` holds the house
 //! to all of this. The laboratory is a room of its own because demo, tests and benchmarks share it; `config` uses the
 //! switch's words for VLAN rules and limits instead of inventing its own.
@@ -51,6 +52,7 @@
 #![deny(unsafe_code)]
 
 pub mod api;
+pub mod carrier;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -16,6 +16,7 @@
 mod adverts;
 mod establish;
 mod handshakes;
+pub mod legs;
 mod load;
 pub mod loops;
 pub mod plane;
@@ -82,6 +83,8 @@ pub enum Event {
     Down(PeerId, Gone),
     /// A peer is at another address now.
     Moved(PeerId, SocketAddr),
+    /// Somebody sits in the middle of the connection with this address: it is to be closed.
+    LegRefused(SocketAddr),
     /// The direct way to a peer does not work any more: a relay carries what goes there.
     Relayed(PeerId),
     /// Nobody answered for the whole series of attempts.
@@ -225,13 +228,20 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        peer.places.known = addresses
+        let known: Vec<_> = addresses
             .into_iter()
             .map(|a| Endpoint::to(a).remote)
             .collect();
-        let idle = peer.keyring.current().is_none() && peer.attempt.is_none();
-        if idle && peer.is_reachable() {
-            self.start_attempt(id, now);
+        let has_more = known.iter().any(|a| !peer.places.known.contains(a));
+        peer.places.known = known;
+        let has_session = peer.keyring.current().is_some();
+        let is_reachable = peer.is_reachable();
+        match &mut peer.attempt {
+            // Another place: the attempt that is under way goes there soon.
+            Some(attempt) if has_more => attempt.nudge(now),
+            None if !has_session && is_reachable => self.start_attempt(id, now),
+            _ if has_more && has_session => self.search_again(id, now),
+            _ => {}
         }
     }
 

@@ -44,9 +44,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("drops", &[]),
     ("place", &[]),
+    ("carrier", &[]),
     ("sync", &[]),
 ];
-const OPEN_TO_ALL: &[&str] = &["time", "drops", "place", "sync"];
+const OPEN_TO_ALL: &[&str] = &["time", "drops", "place", "carrier", "sync"];
 /// Rooms without sockets, clocks, tasks, files of the system or dice.
 const PURE: &[&str] = &[
     "wire", "keys", "noise", "switch", "mesh", "node", "time", "drops", "place",

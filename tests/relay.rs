@@ -22,6 +22,16 @@ const STORIES: &[(&str, Story)] = &[
     ("what_cannot_go_direct_goes_through_the_relay", relayed),
     ("a_relay_that_starts_again_has_its_members_back", restarted),
     ("a_relay_needs_its_admission", admission),
+    #[cfg(feature = "quic")]
+    ("where_udp_does_not_pass_quic_and_tls_carry", carried),
+    #[cfg(feature = "quic")]
+    ("members_meet_directly_by_quic", by_quic),
+    #[cfg(feature = "quic")]
+    ("a_carrier_that_is_cut_is_called_again", cut_off),
+    #[cfg(feature = "quic")]
+    ("udp_is_taken_again_when_it_passes", udp_again),
+    #[cfg(feature = "quic")]
+    ("who_calls_and_proves_nothing_is_hung_up_on", strangers),
 ];
 
 fn main() -> ExitCode {
@@ -117,4 +127,152 @@ fn admission() -> Result<(), String> {
     let lines = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
     expect(lines.lines().count() <= 8, || lines.clone())?;
     Ok(())
+}
+
+/// The relay takes calls by QUIC and TLS; member 0 has no other address of it, or one of UDP where nobody is.
+#[cfg(feature = "quic")]
+fn carried_world(places: &str) -> Result<World, String> {
+    let mut world = relays::world()?;
+    separate(&mut world)?;
+    listen_by_all(&world)?;
+    let old = format!("[\"{}:7656\"]", underlay_v4(RELAY));
+    let text = std::fs::read_to_string(world.config(0)).map_err(|e| e.to_string())?;
+    expect(text.contains(&old), || text.clone())?;
+    let places = places.replace("RELAY", &underlay_v4(RELAY).to_string());
+    std::fs::write(world.config(0), text.replace(&old, &places)).map_err(|e| e.to_string())?;
+    start_relay(&mut world)?;
+    world.start(0)?;
+    world.start(1)?;
+    Ok(world)
+}
+
+#[cfg(feature = "quic")]
+fn listen_by_all(world: &World) -> Result<(), String> {
+    let text = std::fs::read_to_string(world.config(RELAY)).map_err(|e| e.to_string())?;
+    let listen = "listen = [\"[::]:7656\", \"quic:[::]:443\", \"tls:[::]:443\"]\n";
+    let text = text.replace(
+        "key = \"node.key\"\n",
+        &format!("key = \"node.key\"\n{listen}"),
+    );
+    std::fs::write(world.config(RELAY), text).map_err(|e| e.to_string())
+}
+
+/// Where member 0 reaches the relay.
+#[cfg(feature = "quic")]
+fn relay_is_at(world: &mut World) -> Result<String, String> {
+    let shown = world.show(0)?;
+    let relay = shown.peers.iter().find(|p| p.way.kind == "relay");
+    let relay = relay.filter(|r| r.state == "up");
+    Ok(relay.and_then(|r| r.endpoint.clone()).unwrap_or_default())
+}
+
+#[cfg(feature = "quic")]
+fn carried() -> Result<(), String> {
+    let only = [
+        ("[\"quic:RELAY:443\"]", "quic:"),
+        ("[\"tls:RELAY:443\"]", "tls:"),
+    ];
+    let dead = ("[\"RELAY:9\", \"quic:RELAY:9\", \"tls:RELAY:443\"]", "tls:");
+    for (places, carrier) in [only[0], only[1], dead] {
+        let mut world = carried_world(places)?;
+        let there = world.eventually(Duration::from_secs(10), |w| {
+            Ok(w.ping(0, v4(1), 56, 1)?.iter().any(Option::is_some))
+        })?;
+        expect(there, || {
+            format!("{places}\n{}\n{}", world.log(0), world.log(RELAY))
+        })?;
+        let at = relay_is_at(&mut world)?;
+        expect(at.starts_with(carrier) && at.ends_with(":443"), || {
+            at.clone()
+        })?;
+        for (from, to) in [(0, 1), (1, 0)] {
+            let pings = world.ping(from, v4(to), 1472, 3)?;
+            expect(pings.iter().all(Option::is_some), || format!("{pings:?}"))?;
+            world.tcp(from, to, v4(to), 16 << 20)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "quic")]
+fn by_quic() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let change = |world: &World, n: usize, old: &str, new: &str| {
+        let text = std::fs::read_to_string(world.config(n)).map_err(|e| e.to_string())?;
+        expect(text.contains(old), || text.clone())?;
+        std::fs::write(world.config(n), text.replacen(old, new, 1)).map_err(|e| e.to_string())
+    };
+    let endpoint = format!("\"{}:7656\"", underlay_v4(1));
+    change(
+        &world,
+        0,
+        &endpoint,
+        &format!("\"quic:{}:443\"", underlay_v4(1)),
+    )?;
+    let there = format!("endpoints = [\"{}:7656\"]", underlay_v4(0));
+    change(&world, 1, &there, "")?;
+    let listen = "listen = \"[::]:7656\"";
+    change(&world, 1, listen, "listen = [\"[::]:7656\", \"quic:[::]:443\"]")?;
+    world.start(0)?;
+    world.start(1)?;
+    let there = world.reach(0, v4(1));
+    there.map_err(|e| format!("{e}\n{}\n{}", world.log(0), world.log(1)))?;
+    let pings = world.ping(1, v4(0), 1472, 3)?;
+    expect(pings.iter().all(Option::is_some), || format!("{pings:?}"))?;
+    world.tcp(0, 1, v4(1), 16 << 20)?;
+    // There was no other way to meet; UDP passes here, and is found from inside the session.
+    let by_udp = world.eventually(Duration::from_secs(10), |w| {
+        let shown = w.show(0)?;
+        let at = shown.peers[0].endpoint.clone().unwrap_or_default();
+        Ok(at == format!("{}:7656", underlay_v4(1)))
+    })?;
+    expect(by_udp, || world.log(0))
+}
+
+#[cfg(feature = "quic")]
+fn cut_off() -> Result<(), String> {
+    let mut world = carried_world("[\"quic:RELAY:443\", \"tls:RELAY:443\"]")?;
+    world.reach(0, v4(1))?;
+    let (code, _, stderr) = world.cli(RELAY, &["down"])?;
+    expect(code == Some(0), || stderr)?;
+    start_relay(&mut world)?;
+    let back = world.eventually(Duration::from_secs(30), |w| {
+        Ok(w.ping(0, v4(1), 56, 1)?.iter().any(Option::is_some))
+    })?;
+    expect(back, || format!("{}\n{}", world.log(0), world.log(RELAY)))?;
+    // QUIC is better than TLS: what was called besides is hung up.
+    let settled = world.eventually(Duration::from_secs(30), |w| {
+        Ok(relay_is_at(w)?.starts_with("quic:"))
+    })?;
+    expect(settled, || world.log(0))
+}
+
+#[cfg(feature = "quic")]
+fn udp_again() -> Result<(), String> {
+    let mut world = carried_world("[\"RELAY:7656\", \"quic:RELAY:443\"]")?;
+    world.reach(0, v4(1))?;
+    let settled = world.eventually(Duration::from_secs(60), |w| {
+        Ok(relay_is_at(w)?.ends_with(":7656"))
+    })?;
+    expect(settled, || world.log(0))?;
+    world.reach(0, v4(1)).map(|_| ())
+}
+
+#[cfg(feature = "quic")]
+fn strangers() -> Result<(), String> {
+    let mut world = carried_world("[\"quic:RELAY:443\"]")?;
+    world.reach(0, v4(1))?;
+    // Not a word of TLS, and the end comes.
+    let script = format!(
+        "exec 3<>/dev/tcp/{}/443; timeout 30 cat <&3; echo \"ended: $?\"",
+        underlay_v4(RELAY)
+    );
+    let log = world.dir().join("stranger.log");
+    let command = ["bash", "-c", &script].map(String::from).to_vec();
+    world.ask(0, &l2vpn::lab::orders::Order::Spawn(command, log.clone()))?;
+    let ended = world.eventually(Duration::from_secs(40), |_| {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        Ok(text.contains("ended: 0"))
+    })?;
+    expect(ended, || std::fs::read_to_string(&log).unwrap_or_default())
 }

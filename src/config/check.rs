@@ -1,6 +1,5 @@
 //! From what was written to what is meant, with everything that is wrong on the way.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use super::checker::{Checker, is_name, one_line};
 use super::finding::Report;
 use super::paths::{Places, resolve};
 use super::raw::{self, Field, RawConfig, RawSegment, Sections, Step};
-use super::{Config, DEFAULT_PORT, DemoKeys, SegmentConfig, peers, ports, relays};
+use super::{Config, DemoKeys, SegmentConfig, listening, peers, ports, relays};
 use crate::keys::{self, PrivateKey, is_demo};
 use crate::switch::layout::SegmentRules;
 use crate::wire::segment::SegmentId;
@@ -66,7 +65,7 @@ impl Checker<'_> {
         let name = self.member_name(node.name);
         // Without a [node] that was said already.
         let key = key_at.and_then(|at| self.private_key(node.key, &at));
-        let listen = self.listen(node.listen);
+        let (listen, carried) = listening::check(self, node.listen);
         let segments = self.segments(raw.segment);
         let is_relay = raw.admission.is_some();
         let ports = ports::check(self, raw.port, (&segments, is_relay));
@@ -89,6 +88,7 @@ impl Checker<'_> {
             key,
             key_file,
             listen: listen?,
+            carried,
             segments,
             ports,
             peers,
@@ -192,39 +192,6 @@ impl Checker<'_> {
             return None;
         }
         Some(path)
-    }
-
-    fn listen(&mut self, field: Option<Field<String>>) -> Option<SocketAddr> {
-        let default = SocketAddr::from(([0u16; 8], DEFAULT_PORT));
-        let wrong = field.as_ref().is_some_and(|f| f.value.is_err());
-        let Some((text, at)) = self.take(field) else {
-            return (!wrong).then_some(default);
-        };
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_multicast() => {
-                self.findings
-                    .error(&at, format!("\"{text}\" is a multicast address"));
-                None
-            }
-            Ok(address) if address.ip().to_canonical() != address.ip() => {
-                self.findings
-                    .error(&at, format!("\"{text}\" is IPv4 in the clothes of IPv6"))
-                    .hint(format!(
-                        "write \"{}\"",
-                        SocketAddr::new(address.ip().to_canonical(), address.port())
-                    ));
-                None
-            }
-            Ok(address) => Some(address),
-            Err(_) => {
-                self.findings
-                    .error(&at, format!("\"{text}\" is not an address with a port"))
-                    .hint(format!(
-                        "\"[::]:{DEFAULT_PORT}\" listens on all addresses, IPv4 too"
-                    ));
-                None
-            }
-        }
     }
 
     fn segments(&mut self, raw: Option<Sections<RawSegment>>) -> Vec<SegmentConfig> {

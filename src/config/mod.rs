@@ -10,6 +10,7 @@ pub mod check;
 mod checker;
 mod endpoint;
 pub mod finding;
+mod listening;
 pub mod paths;
 mod peers;
 pub mod pins;
@@ -24,6 +25,7 @@ mod vlans;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::carrier::Carrier;
 use crate::keys::{PrivateKey, Psk, PublicKey};
 use crate::switch::layout::{LinkLocal, SegmentRules};
 use crate::switch::port::PortRule;
@@ -54,6 +56,8 @@ pub struct Config {
     pub key_file: PathBuf,
     /// Where peers reach us.
     pub listen: SocketAddr,
+    /// Where they reach us by other carriers.
+    pub carried: Vec<(Carrier, SocketAddr)>,
     /// The segments.
     pub segments: Vec<SegmentConfig>,
     /// The ports.
@@ -143,6 +147,8 @@ pub struct PeerConfig {
     pub psk: Option<Psk>,
     /// Where it may be found.
     pub endpoints: Vec<EndpointName>,
+    /// Where it may be found by other carriers.
+    pub carried: Vec<(Carrier, EndpointName)>,
     /// Send something at least this often.
     pub keepalive: Option<Duration>,
     /// The path MTU, when not to be taken from the route.

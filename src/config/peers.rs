@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use super::checker::Checker;
+use super::listening::NOT_BUILT;
 use super::paths::resolve;
 use super::pins;
 use super::raw::{Field, RawPeer, Sections};
 use super::vlans::peer_vlans;
 use super::{EndpointName, PeerConfig, PeerKind};
+use crate::carrier::Carrier;
 use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
@@ -15,6 +17,9 @@ use crate::wire::segment::SegmentId;
 /// Keeps the mapping of a NAT: Linux forgets a fresh UDP flow after 30 s.
 pub(super) const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(25);
 const MAX_ENDPOINTS: usize = 16;
+
+/// Addresses for UDP, and those for other carriers.
+pub(super) type Endpoints = (Vec<EndpointName>, Vec<(Carrier, EndpointName)>);
 
 pub(super) fn check(
     checker: &mut Checker<'_>,
@@ -44,7 +49,7 @@ fn one(
 ) -> Option<PeerConfig> {
     let key = public_key(checker, raw.public_key, at, (own, others));
     let psk = raw.psk_file.and_then(|f| psk(checker, f));
-    let endpoints = checker
+    let (endpoints, carried) = checker
         .take(raw.endpoints)
         .map(|(list, at)| endpoints(checker, list, &at))
         .unwrap_or_default();
@@ -70,6 +75,7 @@ fn one(
         key,
         psk,
         endpoints,
+        carried,
         keepalive,
         mtu,
         segments,
@@ -161,28 +167,33 @@ pub(super) fn endpoints(
     checker: &mut Checker<'_>,
     list: Vec<String>,
     at: &Range<usize>,
-) -> Vec<EndpointName> {
+) -> Endpoints {
     if list.len() > MAX_ENDPOINTS {
         checker
             .findings
             .error(at, format!("more than {MAX_ENDPOINTS} endpoints"));
     }
-    let mut good = Vec::new();
+    let (mut good, mut carried) = (Vec::new(), Vec::new());
     for text in list {
-        match text.parse::<EndpointName>() {
-            Ok(endpoint) if good.contains(&endpoint) => {
+        let (carrier, rest) = Carrier::split(&text);
+        match (carrier, rest.parse::<EndpointName>()) {
+            (Some(_), Ok(_)) if cfg!(not(feature = "quic")) => {
+                checker.findings.error(at, NOT_BUILT);
+            }
+            (Some(carrier), Ok(endpoint)) => carried.push((carrier, endpoint)),
+            (None, Ok(endpoint)) if good.contains(&endpoint) => {
                 checker
                     .findings
                     .warning(at, format!("endpoint \"{text}\" stands twice"));
             }
-            Ok(endpoint) => good.push(endpoint),
-            Err(error) => checker
+            (None, Ok(endpoint)) => good.push(endpoint),
+            (_, Err(error)) => checker
                 .findings
                 .error(at, format!("endpoint {error}"))
                 .hint("\"192.0.2.1:7656\", \"[2001:db8::1]:7656\" or \"a.example.net:7656\""),
         }
     }
-    good
+    (good, carried)
 }
 
 fn keepalive(checker: &mut Checker<'_>, field: Option<Field<String>>) -> Option<Duration> {

@@ -177,8 +177,8 @@ tables! {
         name: Field<String>,
         /// The file of the private key.
         key: Field<String>,
-        /// Address and port.
-        listen: Field<String>,
+        /// Address and port, or a list with one for each carrier.
+        listen: Field<toml::Value>,
         /// `on`, `tcp`, `segments` or `off`.
         offload: Field<String>,
         /// `auto` or a cipher's name.

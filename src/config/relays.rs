@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::checker::Checker;
-use super::peers::{DEFAULT_KEEPALIVE, endpoints, own_name, public_key};
+use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, own_name, public_key};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
-use super::{EndpointName, PeerConfig, PeerKind};
+use super::{PeerConfig, PeerKind};
 use crate::keys::PublicKey;
 use crate::wire::service::Services;
 
@@ -67,7 +67,7 @@ pub(super) fn check(
     clients.retain(|key| !peers.iter().any(|p| p.key == *key));
     peers.extend(clients.into_iter().map(|key| {
         let client = PeerKind::Client;
-        bare(key.short(), key, (client, Vec::new()))
+        bare(key.short(), key, (client, Default::default()))
     }));
 }
 
@@ -79,10 +79,10 @@ fn one(
 ) -> Option<PeerConfig> {
     let key = public_key(checker, raw.public_key, at, (own, others));
     let list = checker.take(raw.endpoints);
-    let endpoints = list
+    let places = list
         .map(|(list, at)| endpoints(checker, list, &at))
         .unwrap_or_default();
-    if endpoints.is_empty() {
+    if places.0.is_empty() && places.1.is_empty() {
         checker
             .findings
             .error(at, "a relay needs endpoints")
@@ -91,14 +91,14 @@ fn one(
     let name = own_name(checker, raw.name, others);
     let key = key?;
     let name = name.unwrap_or_else(|| key.short());
-    Some(bare(name, key, (PeerKind::Relay, endpoints)))
+    Some(bare(name, key, (PeerKind::Relay, places)))
 }
 
 /// A peer that has no part in any segment.
 fn bare(
     name: String,
     key: PublicKey,
-    (kind, endpoints): (PeerKind, Vec<EndpointName>),
+    (kind, (endpoints, carried)): (PeerKind, Endpoints),
 ) -> PeerConfig {
     PeerConfig {
         kind,
@@ -106,6 +106,7 @@ fn bare(
         key,
         psk: None,
         endpoints,
+        carried,
         // A NAT keeps the way from a relay open for as long as something passes.
         keepalive: (kind == PeerKind::Relay).then_some(DEFAULT_KEEPALIVE),
         mtu: None,

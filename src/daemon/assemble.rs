@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{Receiver, channel};
 
+use super::carriers::Carriers;
 use super::ports::{self, OpenPort, Ports};
+use crate::carrier::Carrier;
 use crate::config::tuning::{CipherChoice, Offloading};
 use crate::config::{Config, PeerKind};
 use crate::dataplane::workers::{NOTES, Outside};
@@ -37,6 +39,16 @@ pub enum StartError {
     /// The UDP address is taken.
     #[error("UDP {address}: {source}")]
     Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A carrier's address is taken.
+    #[error("{carrier} {address}: {source}")]
+    Carrier {
+        /// Which carrier.
+        carrier: Carrier,
         /// Which address.
         address: SocketAddr,
         /// What the system said.
@@ -73,12 +85,17 @@ impl StartError {
             StartError::Running(_) => {
                 Some("look at it with `l2vpn show`, end it with `l2vpn down`".into())
             }
-            StartError::Listen { address, source } => Some(match source.kind() {
+            StartError::Listen { address, source }
+            | StartError::Carrier {
+                address, source, ..
+            } => Some(match source.kind() {
                 io::ErrorKind::AddrInUse => format!(
                     "another program has port {}: choose another in [node] listen",
                     address.port()
                 ),
-                io::ErrorKind::PermissionDenied => "ports below 1024 need root".into(),
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need root or CAP_NET_BIND_SERVICE".into()
+                }
                 _ => "use an address of this host, or \"[::]:7656\" for all".into(),
             }),
             StartError::Tap(error) => Some(error.hint().into()),
@@ -102,6 +119,7 @@ impl StartError {
             StartError::Tap(error) => error.is_permission(),
             StartError::Link(error) => error.is_permission(),
             StartError::Listen { source, .. }
+            | StartError::Carrier { source, .. }
             | StartError::Socket { source, .. }
             | StartError::System { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
             StartError::Running(_) => false,
@@ -111,7 +129,9 @@ impl StartError {
     /// Whether another configuration would help: a name or a port that is taken, a bridge that is not there.
     pub fn is_config(&self) -> bool {
         match self {
-            StartError::Listen { .. } | StartError::Socket { .. } => !self.is_permission(),
+            StartError::Listen { .. } | StartError::Carrier { .. } | StartError::Socket { .. } => {
+                !self.is_permission()
+            }
             StartError::Tap(e) => matches!(
                 e,
                 TapError::InUse(_) | TapError::OtherKind(_) | TapError::Name(_)
@@ -138,6 +158,7 @@ pub(super) struct Member {
     pub(super) handshakes: Receiver<Note>,
     pub(super) links: Links,
     pub(super) ports: Ports,
+    pub(super) carriers: Carriers,
 }
 
 /// Opens and sets up everything; what was opened before an error closes with it.
@@ -172,6 +193,9 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         notes: notes_in,
         handshakes: handshakes_in,
     };
+    let own = outside.lanes.first().map(|l| l.bulk.local_address());
+    let own = own.and_then(Result::ok).unwrap_or(config.listen);
+    let carriers = Carriers::start(&config, own).await?;
     let node = node(&config, plane, mark);
     Ok(Member {
         config,
@@ -181,6 +205,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         handshakes,
         links,
         ports,
+        carriers,
     })
 }
 

@@ -61,7 +61,11 @@ impl Member {
             }
             Event::Moved(peer, to) => (
                 "peer-moved",
-                format!("{} is at {to}", self.peer_name(*peer)),
+                format!(
+                    "{} is at {}",
+                    self.peer_name(*peer),
+                    self.carriers.name(*to)
+                ),
             ),
             Event::Relayed(peer) => {
                 let name = self.peer_name(*peer);
@@ -76,6 +80,11 @@ impl Member {
                     "peer-unreachable",
                     format!("{name} did not answer for 90 s"),
                 )
+            }
+            Event::LegRefused(address) => {
+                let remote = self.carriers.name(*address);
+                let text = format!("{remote}: somebody sits in the middle of the connection");
+                ("carrier-refused", text)
             }
             Event::Offence(offence) => ("rule-broken", self.offence(offence)),
             other => return self.describe_lan(other),

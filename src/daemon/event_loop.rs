@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::assemble::{Member, StartError};
 use super::bridging;
+use super::carriers::News;
 use super::chronicle::Chronicle;
 use super::control::Call;
 use super::journal::Gate;
@@ -21,6 +22,7 @@ use crate::dataplane::workers::Workers;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
+use crate::mesh::path::Endpoint;
 use crate::mesh::peer::Kind;
 use crate::node::Event;
 use crate::place::PeerId;
@@ -83,6 +85,8 @@ pub(super) struct EventLoop {
     next_echo: u32,
     mark_file: PathBuf,
     ending: bool,
+    /// Where each peer is by UDP, as the configuration and the resolver say.
+    addresses: HashMap<PeerId, Vec<SocketAddr>>,
 }
 
 impl EventLoop {
@@ -97,6 +101,7 @@ impl EventLoop {
             next_echo: 0,
             mark_file,
             ending: false,
+            addresses: HashMap::new(),
         }
     }
 
@@ -107,7 +112,7 @@ impl EventLoop {
             if let Some(peer) = self.member.config.peers.get(index) {
                 let addresses = resolve::literal(peer);
                 let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-                self.member.node.set_endpoints(id, addresses, now);
+                self.tell_places(id, addresses, now);
             }
         }
         let mut routes = tokio::time::interval(ROUTES_AGAIN);
@@ -139,10 +144,12 @@ impl EventLoop {
                     _ => self.call(call),
                 },
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
+                news = self.member.carriers.next() => self.carrier_news(news),
                 _ = routes.tick() => {
                     self.look_at_routes();
                     self.look_at_addresses().await;
                     self.look_at_queues().await;
+                    self.dismiss_strangers();
                 }
                 Some(handshake) = self.member.handshakes.recv() => {
                     self.member.node.handle_note(handshake, clock::now());
@@ -178,6 +185,7 @@ impl EventLoop {
             self.event(event);
         }
         self.send();
+        self.member.carriers.look(&self.member.node);
     }
 
     fn send(&mut self) {
@@ -226,6 +234,9 @@ impl EventLoop {
             self.chronicle.add(clock::wall(), (kind, message));
         }
         match event {
+            Event::LegRefused(address) => {
+                self.member.carriers.end(address);
+            }
             Event::RouteWanted(peer, to) => self.look_at_route(peer, to),
             Event::Carrier(segment, peers) => self.carrier(segment, peers > 0),
             Event::Echo(peer, token, bytes) => self.echo_answered(peer, token, bytes.len(), now),
@@ -337,7 +348,8 @@ impl EventLoop {
     }
 
     fn look_at_route(&mut self, peer: PeerId, to: std::net::SocketAddr) {
-        match UdpSocket::route_mtu(to) {
+        let carried = self.member.carriers.mtu(&to);
+        match carried.map_or_else(|| UdpSocket::route_mtu(to), Ok) {
             Ok(mtu) => self.member.node.set_route_mtu(peer, mtu, clock::now()),
             Err(error) => tracing::debug!(endpoint = %to, "no route: {error}"),
         }
@@ -346,7 +358,8 @@ impl EventLoop {
     fn endpoint(&self, peer: PeerId) -> String {
         let peer = self.member.node.peers().get(peer.0 as usize);
         let endpoint = peer.and_then(|p| p.path.endpoint());
-        endpoint.map(|e| e.remote.to_string()).unwrap_or_default()
+        let name = |e: Endpoint| self.member.carriers.name(e.remote);
+        endpoint.map(name).unwrap_or_default()
     }
 
     fn resolved(&mut self, found: Resolved) {
@@ -357,9 +370,52 @@ impl EventLoop {
             }
         }
         if !found.addresses.is_empty() {
-            self.member
-                .node
-                .set_endpoints(found.peer, found.addresses, now);
+            self.tell_places(found.peer, found.addresses, now);
+        }
+    }
+
+    /// Tells the node where a peer may be found: at these addresses, and at the legs to it.
+    fn tell_places(&mut self, peer: PeerId, addresses: Vec<SocketAddr>, now: Instant) {
+        let legs = self.member.carriers.legs_to(peer);
+        let all = addresses.iter().copied().chain(legs).collect();
+        self.member.node.set_endpoints(peer, all, now);
+        self.addresses.insert(peer, addresses);
+    }
+
+    #[cfg(feature = "quic")]
+    fn carrier_news(&mut self, news: News) {
+        let now = clock::now();
+        let Member { carriers, node, .. } = &mut self.member;
+        let peer = match news {
+            News::Up(peer, leg) => {
+                let (carrier, remote) = (leg.carrier, leg.remote);
+                tracing::debug!("{carrier} with {remote}");
+                carriers.take((peer, leg), node);
+                peer
+            }
+            News::Ended(address) => {
+                let peer = carriers.end(address);
+                node.remove_leg(address, now);
+                peer
+            }
+        };
+        if let Some(peer) = peer {
+            let known = self.addresses.get(&peer).cloned().unwrap_or_default();
+            self.tell_places(peer, known, now);
+        }
+    }
+
+    #[cfg(not(feature = "quic"))]
+    fn carrier_news(&mut self, news: News) {
+        match news {}
+    }
+
+    /// Those who called and did not prove who they are get no more of our time.
+    fn dismiss_strangers(&mut self) {
+        let Member { carriers, node, .. } = &mut self.member;
+        for address in carriers.strangers(node) {
+            carriers.end(address);
+            node.remove_leg(address, clock::now());
         }
     }
 

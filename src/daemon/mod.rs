@@ -7,6 +7,8 @@
 
 mod assemble;
 mod bridging;
+#[cfg_attr(not(feature = "quic"), path = "no_carriers.rs")]
+mod carriers;
 mod chronicle;
 mod control;
 mod event_loop;

@@ -88,7 +88,10 @@ impl Member {
                 "[node] key",
                 old.key.public() == new.key.public() && old.key_file == new.key_file,
             ),
-            ("[node] listen", old.listen == new.listen),
+            (
+                "[node] listen",
+                (old.listen, &old.carried) == (new.listen, &new.carried),
+            ),
             ("speed settings of [node]", old.tuning == new.tuning),
             (
                 "[switch]",
@@ -219,6 +222,7 @@ fn is_same(old: &PeerConfig, new: &PeerConfig) -> bool {
         && old.key == new.key
         && old.psk.as_ref().map(Psk::expose) == new.psk.as_ref().map(Psk::expose)
         && old.endpoints == new.endpoints
+        && old.carried == new.carried
         && old.keepalive == new.keepalive
         && old.mtu == new.mtu
         && old.segments == new.segments

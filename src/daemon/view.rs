@@ -153,6 +153,7 @@ impl Member {
         let heard = peer.link.activity.heard.get();
         let (rx_frames, rx_bytes) = peer.link.activity.rx.get();
         let (tx_frames, tx_bytes) = peer.link.activity.tx.get();
+        let endpoint = peer.path.endpoint();
         let state = match (peer.up_since, &peer.attempt) {
             (Some(_), _) => "up",
             (None, Some(_)) => "connecting",
@@ -169,7 +170,7 @@ impl Member {
             public_key: peer.settings.key.to_string(),
             way: self.way(peer),
             state: state.into(),
-            endpoint: peer.path.endpoint().map(|e| e.remote.to_string()),
+            endpoint: endpoint.map(|e| self.carriers.name(e.remote)),
             known: peer.places.known.iter().map(ToString::to_string).collect(),
             suite: session.map(|s| s.suite.name().into()),
             up_s: peer.up_since.map(|at| now.since(at).as_secs()),

@@ -6,6 +6,8 @@
 //! why it is sound.
 
 pub mod bridges;
+#[cfg(feature = "quic")]
+pub mod carriers;
 pub mod clock;
 pub mod icmp;
 pub mod janitor;

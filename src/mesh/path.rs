@@ -140,6 +140,11 @@ impl Path {
         moved
     }
 
+    /// The way is gone, and there is none.
+    pub fn leave(&mut self) {
+        self.endpoint = None;
+    }
+
     /// Since when the peer is reached on this way.
     pub fn since(&self) -> Instant {
         self.since

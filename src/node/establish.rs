@@ -167,20 +167,22 @@ impl Node {
     fn came_up(&mut self, id: PeerId, now: Instant) {
         let kind = self.peers.get(id.0 as usize).map(|p| p.settings.kind);
         match kind {
-            Some(Kind::Relay) => self.relay_up(id, now),
+            Some(Kind::Relay) => {
+                self.relay_up(id, now);
+                self.begin_search(id, Vec::new(), now);
+            }
             Some(Kind::Client) => {}
             _ => {
                 // A new member may be the other half of a loop.
                 self.lan.loops.next_at = now;
-                let peer = self.peers.get(id.0 as usize);
-                let told = peer.map(|p| p.places.search.candidates().to_vec());
-                self.begin_search(id, told.unwrap_or_default(), now);
+                self.search_again(id, now);
             }
         }
     }
 
     /// Says with each session what may have been lost before: how the peer looks from here, and where we may be.
     fn introduce_ourselves(&mut self, id: PeerId, now: Instant) {
+        self.tell_binding(id, now);
         if !self.is_kind(id, Kind::Relay) {
             self.greet_client(id, now);
             self.send_candidates(id, now);
@@ -245,14 +247,16 @@ impl Node {
             publish_route(peer);
             return;
         }
-        let is_equal = peer
-            .path
-            .endpoint()
-            .is_some_and(|e| e.channel.is_some() == from.channel.is_some());
-        if is_equal && now < peer.places.calm_until {
+        let calm_until = peer.places.calm_until;
+        let here = peer.path.endpoint();
+        let is_equal = here.is_some_and(|e| self.rank(&e) == self.rank(&from));
+        if is_equal && now < calm_until {
             // Both ends could follow each other for ever.
             return;
         }
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
         if let Some(token) = peer.path.challenge(from, token, now) {
             let body = control::write(Element::PathChallenge(token));
             self.send_control(id, &body, Some(from), now);
@@ -292,7 +296,8 @@ impl Node {
                     Element::Open(_)
                     | Element::Channel(..)
                     | Element::Observed(_)
-                    | Element::Candidates(_),
+                    | Element::Candidates(_)
+                    | Element::Binding(_),
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
                     std::mem::replace(&mut asked, true)
@@ -325,6 +330,7 @@ impl Node {
             Element::Channel(key, channel) => self.take_channel(id, (key, channel), now),
             Element::Observed(address) => self.take_observed(id, address, now),
             Element::Candidates(addresses) => self.take_candidates(id, addresses, now),
+            Element::Binding(binding) => self.take_binding(&from, binding, now),
             Element::Padding => {}
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());
@@ -360,7 +366,6 @@ impl Node {
         };
         let has_moved = peer.path.prove(proven, now);
         if proven.channel.is_none() {
-            peer.places.search.rest();
             peer.places.patience.works(now);
         }
         peer.places.calm_until = now + calm;
@@ -369,6 +374,13 @@ impl Node {
             self.events.push_back(Event::Moved(id, proven.remote));
             self.events.push_back(Event::RouteWanted(id, proven.remote));
             self.greet_client(id, now);
+            self.tell_binding(id, now);
+            self.follow_relay(id, now);
+        }
+        if self.is_best(id)
+            && let Some(peer) = self.peers.get_mut(id.0 as usize)
+        {
+            peer.places.search.rest();
         }
     }
 

@@ -131,6 +131,8 @@ impl Node {
     pub(super) fn greet_client(&mut self, id: PeerId, now: Instant) {
         let peer = self.peers.get(id.0 as usize);
         let way = peer.and_then(|p| p.path.endpoint());
+        // How a carrier's connection looks says nothing about UDP.
+        let way = way.filter(|w| self.leg(w).is_none());
         if let (true, Some(way)) = (self.relays.serving.is_on, way) {
             let body = control::write(Element::Observed(way.remote));
             self.send_control(id, &body, None, now);

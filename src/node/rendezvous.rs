@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::legs::{Leg, Rank};
 use super::plane::PerSecond;
 use super::relaying::Relaying;
 use super::{Event, Gone, Node, publish_route};
@@ -35,6 +36,8 @@ const MOST_WISHES: usize = 256;
 pub(super) struct Relays {
     /// What we do for others.
     pub(super) serving: Relaying,
+    /// Connections that carry.
+    pub(super) legs: Vec<Leg>,
     /// Our own addresses.
     local: Vec<SocketAddr>,
     /// What relays see, by relay.
@@ -280,16 +283,24 @@ impl Node {
     pub(super) fn begin_search(&mut self, id: PeerId, told: Vec<SocketAddr>, now: Instant) {
         let mut token = [0u8; 8];
         self.entropy.fill(&mut token);
+        let is_best = self.is_best(id);
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             let mut candidates = peer.places.known.clone();
             candidates.truncate(MAX_CANDIDATES / 2);
             candidates.extend(told);
             peer.places.search.begin(candidates, token, now);
-            if peer.path.endpoint().is_some_and(|e| e.channel.is_none()) {
+            if is_best {
                 peer.places.search.rest();
             }
             self.relays.next_at = Some(now);
         }
+    }
+
+    /// Asks a peer again at what it told last and at what is known now.
+    pub(super) fn search_again(&mut self, id: PeerId, now: Instant) {
+        let peer = self.peers.get(id.0 as usize);
+        let told = peer.map(|p| p.places.search.candidates().to_vec());
+        self.begin_search(id, told.unwrap_or_default(), now);
     }
 
     /// When [`Node::look_for_ways`] is due.
@@ -329,7 +340,8 @@ impl Node {
             true => LOOK_EVERY,
             false => LOOK_IDLE,
         };
-        self.relays.next_at = (!relays.is_empty()).then_some(now + pause);
+        let has_legs = !self.relays.legs.is_empty();
+        self.relays.next_at = (!relays.is_empty() || has_legs).then_some(now + pause);
         for relay in relays {
             self.ask_channels(relay, now);
         }
@@ -338,7 +350,7 @@ impl Node {
             let Some(peer) = self.peers.get_mut(index) else {
                 return;
             };
-            match (is_doubtful(peer, now), peer.path.endpoint()) {
+            match (is_doubtful(peer, has_legs, now), peer.path.endpoint()) {
                 (true, Some(way)) if way.channel.is_none() => self.doubt(id, now),
                 // The peer may be silent, or the relay dead: that can be asked.
                 (true, Some(_)) => {
@@ -414,13 +426,17 @@ impl Node {
 
     /// The direct way does not work any more: goes on through a relay, and looks for another.
     fn fall_back(&mut self, id: PeerId, now: Instant) {
-        let relayed = self.ways(id).into_iter().find(|w| w.channel.is_some());
+        let here = self
+            .peers
+            .get(id.0 as usize)
+            .and_then(|p| p.path.endpoint());
+        let is_worse = |way: &Endpoint| here.is_some_and(|h| self.rank(&h) < self.rank(way));
+        let others = self.ways(id).into_iter().filter(is_worse);
+        let other = others.min_by_key(|way| self.rank(way));
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if let Some(way) = relayed
-            && peer.path.endpoint().is_some_and(|e| e.channel.is_none())
-        {
+        if let Some(way) = other {
             peer.path.prove(way, now);
             peer.places.patience.give_up(now);
             peer.places.search.resume(now);
@@ -452,22 +468,37 @@ impl Node {
         if !is_direct || !peer.places.search.is_answer(from.remote, token) {
             return false;
         }
-        let has_one = peer.path.endpoint().is_some_and(|e| e.channel.is_none());
-        peer.places.search.rest();
-        if !has_one && peer.path.prove(from, now) {
-            peer.places.patience.works(now);
-            self.events.push_back(Event::Moved(id, from.remote));
-            self.events.push_back(Event::RouteWanted(id, from.remote));
-            publish_route(peer);
+        let here = peer.path.endpoint();
+        let is_better = here.is_none_or(|here| self.rank(&from) < self.rank(&here));
+        if is_better {
+            self.move_to(id, from, now);
         }
         true
+    }
+
+    /// A better way was found.
+    fn move_to(&mut self, id: PeerId, way: Endpoint, now: Instant) {
+        let is_best = self.rank(&way) == Rank::Direct;
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        if is_best {
+            peer.places.search.rest();
+        }
+        peer.path.prove(way, now);
+        peer.places.patience.works(now);
+        self.events.push_back(Event::Moved(id, way.remote));
+        self.events.push_back(Event::RouteWanted(id, way.remote));
+        publish_route(peer);
+        self.tell_binding(id, now);
+        self.follow_relay(id, now);
     }
 
     /// A packet came through a relay while there is a direct way: the other end has doubts, and so have we now.
     pub(super) fn came_relayed(&mut self, id: PeerId, from: Endpoint, now: Instant) -> bool {
         let peer = self.peers.get(id.0 as usize);
         let way = peer.and_then(|p| p.path.endpoint());
-        let is_worse = from.channel.is_some() && way.is_some_and(|w| w.channel.is_none());
+        let is_worse = way.is_some_and(|w| self.rank(&w) < self.rank(&from));
         if is_worse {
             self.doubt(id, now);
         }
@@ -476,12 +507,13 @@ impl Node {
 }
 
 /// Whether data has gone out for a while, and nothing has come back, on a way that could be given up for another.
-fn is_doubtful(peer: &mut Peer, now: Instant) -> bool {
+fn is_doubtful(peer: &mut Peer, has_legs: bool, now: Instant) -> bool {
     let activity = &peer.link.activity;
     let (sent, heard) = (activity.sent_data.get(), activity.heard.get());
     let way = peer.path.endpoint().filter(|_| peer.up_since.is_some());
     let others = &peer.places.channels;
-    let could_change = way.is_some_and(|w| w.channel.is_some() || !others.is_empty());
+    let has_others = !others.is_empty() || (has_legs && peer.places.known.len() > 1);
+    let could_change = way.is_some_and(|w| w.channel.is_some() || has_others);
     if !could_change || sent <= heard {
         peer.places.waiting_since = None;
         return false;

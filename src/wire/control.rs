@@ -30,6 +30,7 @@ const CHANNEL: u8 = 9;
 const OBSERVED: u8 = 10;
 const CANDIDATES: u8 = 11;
 const PADDING: u8 = 12;
+const BINDING: u8 = 13;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub enum Element<'a> {
     Candidates(Addresses<'a>),
     /// Bytes without a meaning, to make a message as long as a path is to be tried with (RFC 8899).
     Padding,
+    /// What the sender knows the carrier's connection by (RFC 8446 section 7.5): both ends know the same.
+    Binding([u8; 16]),
 }
 
 /// The most addresses that one message names.
@@ -165,6 +168,7 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::Observed(address) => put(OBSERVED, &[&address_bytes(address)]),
         Element::Candidates(addresses) => put(CANDIDATES, &[addresses.0]),
         Element::Padding => put(PADDING, &[]),
+        Element::Binding(binding) => put(BINDING, &[&binding]),
     }
     out
 }
@@ -262,6 +266,9 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
             .map(Element::Candidates)
             .ok_or(DropReason::MalformedInner),
         PADDING => Ok(Element::Padding),
+        BINDING => <[u8; 16]>::try_from(value)
+            .map(Element::Binding)
+            .map_err(|_| DropReason::MalformedInner),
         _ => Err(DropReason::UnknownControl),
     }
 }
@@ -325,6 +332,7 @@ mod tests {
             Element::Observed(([192, 0, 2, 1], 7656).into()),
             Element::Candidates(Addresses::new(&some).unwrap()),
             Element::Padding,
+            Element::Binding([9; 16]),
         ] {
             let bytes = write(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();

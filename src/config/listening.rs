@@ -1,0 +1,96 @@
+//! `[node] listen`: where this member can be reached, by UDP and by other carriers.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::DEFAULT_PORT;
+use super::checker::Checker;
+use super::raw::Field;
+use crate::carrier::Carrier;
+
+/// What a build without them says of carriers.
+pub(super) const NOT_BUILT: &str =
+    "this build has no QUIC and TLS: build it with the feature `quic`";
+
+type Listening = (Option<SocketAddr>, Vec<(Carrier, SocketAddr)>);
+
+/// One address, or a list with one for each carrier.
+pub(super) fn check(checker: &mut Checker<'_>, field: Option<Field<toml::Value>>) -> Listening {
+    let default = SocketAddr::from(([0u16; 8], DEFAULT_PORT));
+    let Some((value, at)) = checker.take(field) else {
+        return (Some(default), Vec::new());
+    };
+    let texts: Vec<String> = match value {
+        toml::Value::String(text) => vec![text],
+        toml::Value::Array(list) => list
+            .into_iter()
+            .filter_map(|v| match v {
+                toml::Value::String(text) => Some(text),
+                other => {
+                    let message = format!("{other} is not an address with a port");
+                    checker.findings.error(&at, message);
+                    None
+                }
+            })
+            .collect(),
+        other => {
+            let message = format!("invalid type: {}, expected a string", other.type_str());
+            checker.findings.error(&at, message);
+            return (None, Vec::new());
+        }
+    };
+    let (mut udp, mut carried) = (None, Vec::new());
+    let mut has_udp = false;
+    for text in texts {
+        let (carrier, text) = Carrier::split(&text);
+        let address = address(checker, text, &at);
+        match carrier {
+            None if has_udp => {
+                let message = "listen has two UDP addresses: a member has one";
+                checker.findings.error(&at, message).hint(format!(
+                    "\"[::]:{DEFAULT_PORT}\" listens on all addresses, IPv4 too"
+                ));
+            }
+            None => (udp, has_udp) = (address, true),
+            Some(_) if cfg!(not(feature = "quic")) => {
+                checker.findings.error(&at, NOT_BUILT);
+            }
+            Some(carrier) if carried.iter().any(|(c, _)| *c == carrier) => {
+                let message = format!("listen has two addresses for {carrier}");
+                checker.findings.error(&at, message);
+            }
+            Some(carrier) => carried.extend(address.map(|a| (carrier, a))),
+        }
+    }
+    (if has_udp { udp } else { Some(default) }, carried)
+}
+
+fn address(checker: &mut Checker<'_>, text: &str, at: &Range<usize>) -> Option<SocketAddr> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_multicast() => {
+            let message = format!("\"{text}\" is a multicast address");
+            checker.findings.error(at, message);
+            None
+        }
+        Ok(address) if address.ip().to_canonical() != address.ip() => {
+            checker
+                .findings
+                .error(at, format!("\"{text}\" is IPv4 in the clothes of IPv6"))
+                .hint(format!(
+                    "write \"{}\"",
+                    SocketAddr::new(address.ip().to_canonical(), address.port())
+                ));
+            None
+        }
+        Ok(address) => Some(address),
+        Err(_) => {
+            checker
+                .findings
+                .error(at, format!("\"{text}\" is not an address with a port"))
+                .hint(format!(
+                    "\"[::]:{DEFAULT_PORT}\" listens on all addresses, IPv4 too"
+                ));
+            None
+        }
+    }
+}

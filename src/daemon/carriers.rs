@@ -1,0 +1,322 @@
+//! When connections by QUIC and TLS are wanted, and what becomes of them.
+//!
+//! # Why
+//! UDP has a head start. Who is not reached by it after [`HEAD_START`] is called by QUIC, then by TLS; a better way than the
+//! one in use is called for as long as there is none, and a leg that is not the best any more ends. Every place that may be
+//! called has a task of its own, which waits on how good the way to its peer is at the moment. All of them and what they carry
+//! run on one thread beside the member's: a slow carrier delays nobody else.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::assemble::StartError;
+use crate::carrier::Carrier;
+use crate::config::{Config, EndpointName};
+use crate::io::carriers::{Exchange, Leg};
+use crate::io::clock;
+use crate::node::Node;
+use crate::node::legs::{self, Rank};
+use crate::place::PeerId;
+use crate::time::Instant;
+
+/// How long UDP is waited for, and how long QUIC is after that (RFC 8305 in spirit).
+const HEAD_START: [(Carrier, Duration); 2] = [
+    (Carrier::Quic, Duration::from_millis(150)),
+    (Carrier::Tls, Duration::from_millis(400)),
+];
+/// How long a leg is kept when there is a better way.
+const KEPT: Duration = Duration::from_secs(5);
+/// The pause after a call that failed, doubled up to the second.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MOST: Duration = Duration::from_secs(60);
+/// A caller that has no session after this long is a stranger.
+const PROVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a task tells.
+pub(super) enum News {
+    /// There is a leg, to a peer or from somebody who called.
+    Up(Option<PeerId>, Leg),
+    /// A leg has ended.
+    Ended(SocketAddr),
+}
+
+/// A leg that the member has.
+struct Held {
+    leg: Leg,
+    peer: Option<PeerId>,
+    since: Instant,
+}
+
+/// The legs, and the tasks that make them.
+pub(super) struct Carriers {
+    held: HashMap<SocketAddr, Held>,
+    /// How good the way to each peer is that may be called.
+    ranks: Vec<(PeerId, watch::Sender<Option<Rank>>)>,
+    news: mpsc::Receiver<News>,
+    /// Ends the thread when it is dropped.
+    _end: oneshot::Sender<()>,
+}
+
+/// A place that may be called.
+struct Number {
+    peer: PeerId,
+    carrier: Carrier,
+    name: EndpointName,
+    rank: watch::Receiver<Option<Rank>>,
+}
+
+impl Carriers {
+    /// Begins to take calls and to make them, where the configuration says so; `member` is the member's own address.
+    pub(super) async fn start(config: &Config, member: SocketAddr) -> Result<Self, StartError> {
+        let (news_in, news) = mpsc::channel(64);
+        let (end, ended) = oneshot::channel();
+        let (ranks, numbers) = numbers(config);
+        if !numbers.is_empty() || !config.carried.is_empty() {
+            let (opened_in, opened) = oneshot::channel();
+            let listening = config.carried.clone();
+            let thread = std::thread::Builder::new().name("carriers".into());
+            let work = move || exchange(listening, member, (numbers, news_in), (opened_in, ended));
+            let system = |source| StartError::System {
+                what: "start the carriers' thread",
+                source,
+            };
+            thread.spawn(work).map_err(system)?;
+            if let Ok(Err((carrier, address, source))) = opened.await {
+                return Err(StartError::Carrier {
+                    carrier,
+                    address,
+                    source,
+                });
+            }
+        }
+        Ok(Carriers {
+            held: HashMap::new(),
+            ranks,
+            news,
+            _end: end,
+        })
+    }
+
+    /// The next thing that happened; never, when nothing can.
+    pub(super) async fn next(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes a leg; gives its peer when it is one that we called.
+    pub(super) fn take(&mut self, (peer, leg): (Option<PeerId>, Leg), node: &mut Node) {
+        node.add_leg(legs::Leg {
+            address: leg.address,
+            carrier: leg.carrier,
+            binding: leg.binding,
+        });
+        let since = clock::now();
+        self.held.insert(leg.address, Held { leg, peer, since });
+    }
+
+    /// A leg has ended, or is ended by this; gives its peer.
+    pub(super) fn end(&mut self, address: SocketAddr) -> Option<PeerId> {
+        self.held.remove(&address).and_then(|held| held.peer)
+    }
+
+    /// The addresses of the legs to a peer.
+    pub(super) fn legs_to(&self, peer: PeerId) -> impl Iterator<Item = SocketAddr> + '_ {
+        let to = move |held: &&Held| held.peer == Some(peer);
+        self.held.values().filter(to).map(|held| held.leg.address)
+    }
+
+    /// The largest packet to a leg, if the address is one.
+    pub(super) fn mtu(&self, address: &SocketAddr) -> Option<u16> {
+        self.held.get(address).map(|held| held.leg.mtu())
+    }
+
+    /// What an address is called: a leg by its carrier and the other end.
+    pub(super) fn name(&self, address: SocketAddr) -> String {
+        match self.held.get(&address) {
+            Some(Held { leg, .. }) => format!("{}{}", leg.carrier.prefix(), leg.remote),
+            None => address.to_string(),
+        }
+    }
+
+    /// Tells the tasks how good the ways are.
+    pub(super) fn look(&self, node: &Node) {
+        for (peer, rank) in &self.ranks {
+            let now = node.rank_of(*peer);
+            rank.send_if_modified(|before| std::mem::replace(before, now) != now);
+        }
+    }
+
+    /// Callers that have proven nothing for too long.
+    pub(super) fn strangers(&self, node: &Node) -> Vec<SocketAddr> {
+        let now = clock::now();
+        let used = node.peers().iter().filter_map(|p| p.path.endpoint());
+        let used: HashSet<SocketAddr> = used.map(|e| e.remote).collect();
+        let is_stranger = |held: &&Held| {
+            let is_late = now.since(held.since) > PROVE_WITHIN;
+            held.peer.is_none() && is_late && !used.contains(&held.leg.address)
+        };
+        let strangers = self.held.values().filter(is_stranger);
+        strangers.map(|held| held.leg.address).collect()
+    }
+}
+
+type Ranks = Vec<(PeerId, watch::Sender<Option<Rank>>)>;
+
+fn numbers(config: &Config) -> (Ranks, Vec<Number>) {
+    let (mut ranks, mut numbers) = (Vec::new(), Vec::new());
+    for (index, peer) in config.peers.iter().enumerate() {
+        let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+        if peer.carried.is_empty() {
+            continue;
+        }
+        let sender = watch::Sender::new(None);
+        for (carrier, name) in &peer.carried {
+            numbers.push(Number {
+                peer: id,
+                carrier: *carrier,
+                name: name.clone(),
+                rank: sender.subscribe(),
+            });
+        }
+        ranks.push((id, sender));
+    }
+    (ranks, numbers)
+}
+
+type Opened = oneshot::Sender<Result<(), (Carrier, SocketAddr, std::io::Error)>>;
+
+/// The thread: opens what is listened on, calls and answers until the member ends.
+fn exchange(
+    listening: Vec<(Carrier, SocketAddr)>,
+    member: SocketAddr,
+    (numbers, news): (Vec<Number>, mpsc::Sender<News>),
+    (opened, ended): (Opened, oneshot::Receiver<()>),
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        return;
+    };
+    runtime.block_on(async {
+        let exchange = match Exchange::open(&listening, near(member)).await {
+            Ok(exchange) => Arc::new(exchange),
+            Err((carrier, error)) => {
+                let address = listening.iter().find(|(c, _)| *c == carrier);
+                let address = address.map_or(member, |(_, address)| *address);
+                let _ = opened.send(Err((carrier, address, error)));
+                return;
+            }
+        };
+        let _ = opened.send(Ok(()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in numbers {
+            tasks.spawn(keep_calling(exchange.clone(), number, news.clone()));
+        }
+        let taken = |leg: Leg| {
+            let news = news.clone();
+            tokio::spawn(hand_over(None, leg, news));
+        };
+        tokio::select! {
+            () = exchange.answer(taken) => std::future::pending().await,
+            _ = ended => {}
+        }
+    });
+    // What still closes its connections has a moment for it.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+}
+
+/// Where a member that listens there is reached on this host.
+fn near(member: SocketAddr) -> SocketAddr {
+    let ip = match member.ip() {
+        ip if !ip.is_unspecified() => ip,
+        // A socket for all IPv6 addresses takes IPv4, too.
+        _ => Ipv4Addr::LOCALHOST.into(),
+    };
+    debug_assert_ne!(ip, Ipv6Addr::UNSPECIFIED);
+    SocketAddr::new(ip, member.port())
+}
+
+/// Gives a leg to the member, and tells when it has ended.
+async fn hand_over(peer: Option<PeerId>, leg: Leg, news: mpsc::Sender<News>) {
+    let (address, ended) = (leg.address, leg.ended());
+    if news.send(News::Up(peer, leg)).await.is_ok() {
+        ended.await;
+        let _ = news.send(News::Ended(address)).await;
+    }
+}
+
+/// Calls a place whenever there is no better way than it.
+async fn keep_calling(exchange: Arc<Exchange>, mut number: Number, news: mpsc::Sender<News>) {
+    let own = Rank::Carried(number.carrier);
+    let is_wanted = move |rank: &Option<Rank>| rank.is_none_or(|rank| rank >= own);
+    let head_start = HEAD_START.iter().find(|(c, _)| *c == number.carrier);
+    let mut pause = head_start.map_or(AGAIN, |(_, pause)| *pause);
+    loop {
+        if number.rank.wait_for(is_wanted).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        if !is_wanted(&number.rank.borrow()) {
+            continue;
+        }
+        match call(&exchange, &number).await {
+            Ok(leg) => {
+                pause = AGAIN;
+                let (address, ended) = (leg.address, leg.ended());
+                if news.send(News::Up(Some(number.peer), leg)).await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    () = ended => {}
+                    () = is_superseded(&mut number.rank, is_wanted) => {}
+                }
+                let _ = news.send(News::Ended(address)).await;
+            }
+            Err(error) => {
+                pause = (pause * 2).clamp(AGAIN, AGAIN_MOST);
+                let Number { carrier, name, .. } = &number;
+                tracing::debug!("{}{name}: {error}", carrier.prefix());
+            }
+        }
+    }
+}
+
+async fn is_superseded(
+    rank: &mut watch::Receiver<Option<Rank>>,
+    is_wanted: impl Fn(&Option<Rank>) -> bool,
+) {
+    loop {
+        if rank.wait_for(|rank| !is_wanted(rank)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(KEPT).await;
+        if !is_wanted(&rank.borrow()) {
+            return;
+        }
+    }
+}
+
+async fn call(exchange: &Exchange, number: &Number) -> std::io::Result<Leg> {
+    let addresses: Vec<SocketAddr> = match &number.name {
+        EndpointName::Address(address) => vec![*address],
+        EndpointName::Name(host, port) => {
+            let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
+            found.collect()
+        }
+    };
+    let mut last = std::io::ErrorKind::NotFound.into();
+    for address in addresses {
+        match exchange.call(number.carrier, address).await {
+            Ok(leg) => return Ok(leg),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
