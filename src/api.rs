@@ -36,6 +36,10 @@ pub enum Verb {
     Vlans,
     /// Which IP address has which MAC?
     Neighbors,
+    /// How are peers reached, and where else may they be?
+    Paths,
+    /// What is known of the network that we are in?
+    NetCheck,
     /// What happened after the event with this number?
     Events {
         /// The number; 0 for everything that is kept.
@@ -73,6 +77,10 @@ pub enum Answer {
     Vlans(Vec<VlanView>),
     /// To [`Verb::Neighbors`].
     Neighbors(Vec<NeighborView>),
+    /// To [`Verb::Paths`].
+    Paths(Vec<PathView>),
+    /// To [`Verb::NetCheck`].
+    Net(NetView),
     /// To [`Verb::Events`].
     Events(Vec<EventView>),
     /// To [`Verb::Ping`].
@@ -307,6 +315,63 @@ pub struct WayView {
     /// Why it is not reached directly, where it is not.
     #[serde(default)]
     pub why_relayed: Option<String>,
+    /// The smoothed round trip, in microseconds.
+    #[serde(default)]
+    pub rtt_us: Option<u64>,
+    /// For how long it has been reached on this way, in seconds.
+    #[serde(default)]
+    pub way_s: Option<u64>,
+}
+
+/// A way to a peer, or a place where it may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathView {
+    /// To whom, by name.
+    pub peer: String,
+    /// `udp`, `quic`, `tls`, or the name of the relay that it leads through.
+    pub by: String,
+    /// The address; a relay's where the way leads through one.
+    pub address: String,
+    /// `in use`, `ready`, `asked` when nobody has answered there yet, or `known`.
+    pub state: String,
+    /// The smoothed round trip, in microseconds, of the way in use.
+    pub rtt_us: Option<u64>,
+    /// Lost packets in a million, of the way in use.
+    pub loss_ppm: Option<u64>,
+    /// The largest IP packet on the way in use, in bytes.
+    pub mtu: Option<u16>,
+    /// For how long it has been in use, in seconds.
+    pub since_s: Option<u64>,
+}
+
+/// What a member knows of the network that it is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetView {
+    /// Whether UDP passes: `yes`, `no` when relays are reached by other carriers alone, or `unknown`.
+    pub udp: String,
+    /// The kind of NAT, in words.
+    pub nat: String,
+    /// Our own addresses.
+    pub addresses: Vec<String>,
+    /// The relays.
+    pub relays: Vec<RelayView>,
+}
+
+/// A relay as a member sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayView {
+    /// Its name.
+    pub name: String,
+    /// `up`, `connecting` or `down`.
+    pub state: String,
+    /// Where it is reached.
+    pub endpoint: Option<String>,
+    /// The smoothed round trip, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Where it sees us.
+    pub observed: Option<String>,
+    /// How many peers are reached through it.
+    pub peers: usize,
 }
 
 /// What passed between two members.

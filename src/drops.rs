@@ -123,6 +123,8 @@ reasons! {
     UnknownInner => "unknown-inner",
     /// A control element that this version does not know.
     UnknownControl => "unknown-control",
+    /// A frame that would have to go through a relay, to a peer that frames must not be relayed to.
+    NotRelayed => "not-relayed",
     /// A carrier whose ends know it by different names: somebody sits in the middle.
     CarrierBinding => "carrier-binding",
     /// A fragment that overlaps another or contradicts its frame.

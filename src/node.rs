@@ -36,7 +36,7 @@ use crate::keys::{Entropy, PrivateKey, PublicKey};
 use crate::mesh::link::Link;
 use crate::mesh::outgoing::Outgoing;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Kind, Peer, PeerSettings};
+use crate::mesh::peer::{Kind, Peer, PeerSettings, RelayUse};
 use crate::noise::cookie::CookieKeeper;
 use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
@@ -431,6 +431,7 @@ fn publish_route(peer: &Peer) {
             room: peer.path.room(&endpoint),
             endpoint,
             abilities: session.abilities,
+            takes_frames: endpoint.channel.is_none() || peer.settings.relay == RelayUse::Allow,
             is_lossy: peer.loss.is_lossy(),
         })
     });

@@ -6,8 +6,12 @@ mod hosts;
 mod simulator;
 
 use hosts::*;
+use l2vpn::carrier::Carrier;
+use l2vpn::drops::DropReason;
 use l2vpn::mesh::path::Endpoint;
+use l2vpn::mesh::peer::RelayUse;
 use l2vpn::node::Event;
+use l2vpn::node::legs::{Leg, Rank};
 use l2vpn::place::PeerId;
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::Mac;
@@ -431,4 +435,81 @@ fn show_has_a_round_trip_and_since_when() {
     let path = &member.node.peers()[0].path;
     assert_eq!(path.round_trip().get(), Some(millis(40)));
     assert!(net.now.since(path.since()) < Duration::from_secs(4));
+}
+
+/// What the first member's policy lets through the relay: whether the two are connected, and whether a frame arrives.
+fn with_policy(policy: RelayUse, kind: Option<Kind>) -> (bool, bool) {
+    let mut recipes = members(3);
+    recipes[RELAY].relays = true;
+    recipes[RELAY].ports.clear();
+    recipes.iter_mut().for_each(|r| r.relay = policy);
+    let mut net = Network::of(recipes, 5);
+    net.weather.delay = millis(20);
+    for n in 0..2 {
+        kind.map(|kind| net.put_behind(n, kind));
+        let (own, now) = (net.member(n).address, net.now);
+        net.member(n).node.set_local_addresses(vec![own], now);
+    }
+    introduce(&mut net);
+    in_ms(&mut net, 3000, both_up);
+    net.run_for(Duration::from_secs(3));
+    let up = both_up(&net);
+    (up, up && crosses(&mut net))
+}
+
+#[test]
+fn policies_say_what_a_relay_may_carry() {
+    let hard = KINDS[6];
+    assert_eq!(with_policy(RelayUse::Allow, hard), (true, true));
+    // Connected, for what may come; frames wait for a direct way.
+    assert_eq!(with_policy(RelayUse::ControlOnly, hard), (true, false));
+    let easy = Some(PORT_RESTRICTED);
+    assert_eq!(with_policy(RelayUse::ControlOnly, easy), (true, true));
+    assert_eq!(with_policy(RelayUse::Never, hard), (false, false));
+    assert_eq!(with_policy(RelayUse::Never, None), (false, false));
+}
+
+/// Members that are connected by a carrier, each with what it knows the connection by.
+fn carried(bindings: [u8; 2]) -> Network {
+    let mut net = Network::new(2, 8);
+    for n in 0..2 {
+        let leg = Leg {
+            address: address(1 - n),
+            carrier: Carrier::Tls,
+            binding: [bindings[n]; 16],
+        };
+        net.member(n).node.add_leg(leg);
+    }
+    net.introduce_all();
+    net.run_for(Duration::from_secs(2));
+    net
+}
+
+#[test]
+fn one_in_the_middle_of_a_carrier_is_found_out() {
+    let mut net = carried([7, 7]);
+    assert!(both_up(&net) && crosses(&mut net));
+    let rank = net.member(0).node.rank_of(PeerId(0));
+    assert_eq!(rank, Some(Rank::Carried(Carrier::Tls)));
+    let mut net = carried([7, 8]);
+    let refused = |m: &simulator::Member| {
+        let is_one = |e: &&(_, Event)| matches!(e.1, Event::LegRefused(_));
+        m.events.iter().any(|e| is_one(&e))
+    };
+    assert!(net.members.iter().flatten().any(refused));
+    assert!(net.member(0).drops(DropReason::CarrierBinding) > 0);
+}
+
+#[test]
+fn a_carrier_that_ends_takes_the_way_with_it_and_the_next_one_is_taken() {
+    let mut net = carried([7, 7]);
+    let (now, gone) = (net.now, address(1));
+    net.member(0).node.remove_leg(gone, now);
+    net.collect(0);
+    assert!(!net.is_up(0, 1));
+    // UDP passes again at the same address: it is a plain one now.
+    net.introduce(0, 1);
+    assert!(in_ms(&mut net, 2000, both_up).is_some());
+    let rank = net.member(0).node.rank_of(PeerId(0));
+    assert_eq!(rank, Some(Rank::Direct));
 }

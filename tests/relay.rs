@@ -57,6 +57,16 @@ fn meet() -> Result<(), String> {
     })?;
     expect(direct, || format!("{}\n{}", world.log(0), world.log(1)))?;
     world.reach(1, v4(0))?;
+    let (_, paths, _) = world.cli(0, &["paths"])?;
+    expect(
+        paths.contains("in use") && paths.contains("ready") && paths.contains(" ms"),
+        || paths.clone(),
+    )?;
+    let (code, net, _) = world.cli(0, &["netcheck"])?;
+    expect(
+        code == Some(0) && net.contains("udp passes: yes") && net.contains("nat: none"),
+        || net.clone(),
+    )?;
     let relay = world.show(RELAY)?;
     expect(
         relay.channels == 1 && relay.peers.iter().all(|p| p.way.kind == "client"),
@@ -212,7 +222,12 @@ fn by_quic() -> Result<(), String> {
     let there = format!("endpoints = [\"{}:7656\"]", underlay_v4(0));
     change(&world, 1, &there, "")?;
     let listen = "listen = \"[::]:7656\"";
-    change(&world, 1, listen, "listen = [\"[::]:7656\", \"quic:[::]:443\"]")?;
+    change(
+        &world,
+        1,
+        listen,
+        "listen = [\"[::]:7656\", \"quic:[::]:443\"]",
+    )?;
     world.start(0)?;
     world.start(1)?;
     let there = world.reach(0, v4(1));

@@ -47,6 +47,10 @@ pub enum Verb {
     Vlans(ShowArgs),
     /// Show which IP address has which MAC
     Neighbors(ShowArgs),
+    /// Show how peers are reached, and where else they may be
+    Paths(ShowArgs),
+    /// Show what is known of the network: whether UDP passes, the kind of NAT, the relays
+    Netcheck(ShowArgs),
     /// Show what happened: peers, moved and doubled MACs, loops, broken rules
     Events(EventsArgs),
     /// Ask a peer's daemon for an answer; needs no IP address

@@ -17,6 +17,7 @@ mod isolated;
 mod key;
 mod macs;
 mod member;
+mod paths;
 mod ping;
 mod relay;
 mod reload;
@@ -59,6 +60,8 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
         Verb::Show(args) => show::run(&args),
         Verb::Macs(args) => macs::run(&args),
         Verb::Vlans(args) => vlans::run(&args),
+        Verb::Paths(args) => paths::run(&args),
+        Verb::Netcheck(args) => paths::netcheck(&args),
         Verb::Neighbors(args) => macs::neighbors(&args),
         Verb::Events(args) => events::run(&args),
         Verb::Ping(args) => ping::run(&args),

@@ -33,6 +33,16 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// Microseconds as `0.12 ms`, `34.5 ms`, `1200 ms`.
+pub(super) fn millis(micros: u64) -> String {
+    let ms = micros as f64 / 1000.0;
+    match micros {
+        0..10_000 => format!("{ms:.2} ms"),
+        10_000..100_000 => format!("{ms:.1} ms"),
+        _ => format!("{ms:.0} ms"),
+    }
+}
+
 /// Columns, aligned, with a header.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|h| h.len()).collect();

@@ -121,7 +121,18 @@ fn peer(out: &mut String, peer: &PeerView) {
                 .as_ref()
                 .map(|relay| format!("  via relay {relay}"));
             let via = via.unwrap_or_default();
-            let _ = writeln!(out, "  endpoint: {endpoint}{via}  mtu {}", peer.mtu);
+            let rtt = peer
+                .way
+                .rtt_us
+                .map(|us| format!("  rtt {}", render::millis(us)));
+            let since = peer.way.way_s.map(|s| format!("  for {}", render::span(s)));
+            let _ = writeln!(
+                out,
+                "  endpoint: {endpoint}{via}  mtu {}{}{}",
+                peer.mtu,
+                rtt.unwrap_or_default(),
+                since.unwrap_or_default()
+            );
             if let Some(why) = &peer.way.why_relayed {
                 let _ = writeln!(out, "  not direct: {why}");
             }
@@ -202,7 +213,7 @@ pub(super) fn version(args: &VersionArgs) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{BulkView, TransferView};
+    use crate::api::{BulkView, TransferView, WayView};
 
     /// The text is what people copy into bug reports: it changes on purpose only.
     #[test]
@@ -243,6 +254,11 @@ mod tests {
                     public_key: "BBBB=".into(),
                     state: "up".into(),
                     endpoint: Some("192.0.2.2:7656".into()),
+                    way: WayView {
+                        rtt_us: Some(1234),
+                        way_s: Some(600),
+                        ..WayView::default()
+                    },
                     suite: Some("aes-256-gcm".into()),
                     handshake_s: Some(41),
                     mtu: 1500,

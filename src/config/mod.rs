@@ -135,6 +135,18 @@ pub enum PeerKind {
     Client,
 }
 
+/// What a relay may carry to a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayPolicy {
+    /// Everything, while there is no direct way.
+    #[default]
+    Allow,
+    /// What is needed to find a direct way.
+    ControlOnly,
+    /// Nothing.
+    Never,
+}
+
 /// A peer.
 pub struct PeerConfig {
     /// What it is to this member.
@@ -149,6 +161,8 @@ pub struct PeerConfig {
     pub endpoints: Vec<EndpointName>,
     /// Where it may be found by other carriers.
     pub carried: Vec<(Carrier, EndpointName)>,
+    /// What a relay may carry to it.
+    pub relay: RelayPolicy,
     /// Send something at least this often.
     pub keepalive: Option<Duration>,
     /// The path MTU, when not to be taken from the route.

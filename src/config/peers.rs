@@ -8,7 +8,7 @@ use super::paths::resolve;
 use super::pins;
 use super::raw::{Field, RawPeer, Sections};
 use super::vlans::peer_vlans;
-use super::{EndpointName, PeerConfig, PeerKind};
+use super::{EndpointName, PeerConfig, PeerKind, RelayPolicy};
 use crate::carrier::Carrier;
 use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
 use crate::time::Duration;
@@ -53,6 +53,7 @@ fn one(
         .take(raw.endpoints)
         .map(|(list, at)| endpoints(checker, list, &at))
         .unwrap_or_default();
+    let relay = relay_policy(checker, raw.relay);
     let keepalive = keepalive(checker, raw.keepalive);
     let mtu = checker.number(raw.mtu, "mtu", 1280..=65_535);
     let segments = checker
@@ -76,6 +77,7 @@ fn one(
         psk,
         endpoints,
         carried,
+        relay,
         keepalive,
         mtu,
         segments,
@@ -194,6 +196,24 @@ pub(super) fn endpoints(
         }
     }
     (good, carried)
+}
+
+fn relay_policy(checker: &mut Checker<'_>, field: Option<Field<String>>) -> RelayPolicy {
+    let Some((text, at)) = checker.take(field) else {
+        return RelayPolicy::default();
+    };
+    match text.as_str() {
+        "allow" => RelayPolicy::Allow,
+        "control-only" => RelayPolicy::ControlOnly,
+        "never" => RelayPolicy::Never,
+        other => {
+            let message = format!("relay \"{other}\" is no policy");
+            checker.findings.error(&at, message).hint(
+                "\"allow\"; \"control-only\": no frames go through a relay; \"never\": not even the handshake",
+            );
+            RelayPolicy::default()
+        }
+    }
 }
 
 fn keepalive(checker: &mut Checker<'_>, field: Option<Field<String>>) -> Option<Duration> {

@@ -256,6 +256,8 @@ tables! {
         psk_file: Field<String>,
         /// Addresses or names, each with a port.
         endpoints: Field<Vec<String>>,
+        /// `allow`, `control-only` or `never`.
+        relay: Field<String>,
         /// A time, or `off`.
         keepalive: Field<String>,
         /// Bytes of the path's largest IP packet.

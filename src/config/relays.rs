@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::checker::Checker;
 use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, own_name, public_key};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
-use super::{PeerConfig, PeerKind};
+use super::{PeerConfig, PeerKind, RelayPolicy};
 use crate::keys::PublicKey;
 use crate::wire::service::Services;
 
@@ -107,6 +107,7 @@ fn bare(
         psk: None,
         endpoints,
         carried,
+        relay: RelayPolicy::default(),
         // A NAT keeps the way from a relay open for as long as something passes.
         keepalive: (kind == PeerKind::Relay).then_some(DEFAULT_KEEPALIVE),
         mtu: None,

@@ -12,7 +12,7 @@ use super::carriers::Carriers;
 use super::ports::{self, OpenPort, Ports};
 use crate::carrier::Carrier;
 use crate::config::tuning::{CipherChoice, Offloading};
-use crate::config::{Config, PeerKind};
+use crate::config::{Config, PeerKind, RelayPolicy};
 use crate::dataplane::workers::{NOTES, Outside};
 use crate::io::clock::{self, OsEntropy};
 use crate::io::lanes::Lane;
@@ -20,7 +20,7 @@ use crate::io::links::{LinkError, Links};
 use crate::io::process;
 use crate::io::tap::TapError;
 use crate::keys::Entropy;
-use crate::mesh::peer::{Kind, PeerSettings};
+use crate::mesh::peer::{Kind, PeerSettings, RelayUse};
 use crate::node::plane::{Note, Plane};
 use crate::node::{Node, NodeSettings, WallClock};
 use crate::noise::aead::Suite;
@@ -259,6 +259,11 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
             name: peer.name.clone(),
             key: peer.key,
             psk: peer.psk.clone(),
+            relay: match peer.relay {
+                RelayPolicy::Allow => RelayUse::Allow,
+                RelayPolicy::ControlOnly => RelayUse::ControlOnly,
+                RelayPolicy::Never => RelayUse::Never,
+            },
             keepalive: peer.keepalive,
             mtu: peer.mtu,
             segments: peer.segments.clone(),

@@ -427,6 +427,8 @@ impl EventLoop {
             Verb::Flush(filter) => self.member.flush(&filter, now),
             Verb::Vlans => Answer::Vlans(self.member.vlan_views(now)),
             Verb::Neighbors => Answer::Neighbors(self.member.neighbor_views(now)),
+            Verb::Paths => Answer::Paths(self.member.path_views(now)),
+            Verb::NetCheck => Answer::Net(self.member.net_view()),
             Verb::Events { after } => Answer::Events(self.chronicle.after(after)),
             Verb::Ping {
                 target,

@@ -14,6 +14,7 @@ mod control;
 mod event_loop;
 mod hosts;
 mod journal;
+mod paths;
 mod ports;
 mod reload;
 mod resolve;

@@ -223,6 +223,7 @@ fn is_same(old: &PeerConfig, new: &PeerConfig) -> bool {
         && old.psk.as_ref().map(Psk::expose) == new.psk.as_ref().map(Psk::expose)
         && old.endpoints == new.endpoints
         && old.carried == new.carried
+        && old.relay == new.relay
         && old.keepalive == new.keepalive
         && old.mtu == new.mtu
         && old.segments == new.segments

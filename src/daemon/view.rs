@@ -118,8 +118,9 @@ impl Member {
         views.collect()
     }
 
-    fn way(&self, peer: &Peer) -> WayView {
+    fn way(&self, peer: &Peer, now: Instant) -> WayView {
         let relay = self.node.relay_of(peer);
+        let is_up = peer.up_since.is_some();
         let kind = match peer.settings.kind {
             Kind::Member => "member",
             Kind::Relay => "relay",
@@ -129,6 +130,8 @@ impl Member {
             kind: kind.into(),
             via: relay.map(|relay| self.peer_name(relay)),
             why_relayed: relay.map(|_| peer.places.search.why().into()),
+            rtt_us: round_trip(peer),
+            way_s: is_up.then(|| now.since(peer.path.since()).as_secs()),
         }
     }
 
@@ -168,7 +171,7 @@ impl Member {
         PeerView {
             name: peer.settings.name.clone(),
             public_key: peer.settings.key.to_string(),
-            way: self.way(peer),
+            way: self.way(peer, now),
             state: state.into(),
             endpoint: endpoint.map(|e| self.carriers.name(e.remote)),
             known: peer.places.known.iter().map(ToString::to_string).collect(),
@@ -193,4 +196,11 @@ impl Member {
             },
         }
     }
+}
+
+/// The smoothed round trip to a connected peer, in microseconds.
+pub(super) fn round_trip(peer: &Peer) -> Option<u64> {
+    peer.up_since?;
+    let trip = peer.path.round_trip().get()?;
+    u64::try_from(trip.as_micros()).ok()
 }

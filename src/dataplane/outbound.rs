@@ -64,6 +64,7 @@ impl Outbound {
     ///
     /// # Errors
     /// [`DropReason::NoSession`] or [`DropReason::SessionExpired`]: the frame may wait for a session.
+    /// [`DropReason::NotRelayed`] when it must not take the only way there is.
     /// [`DropReason::Oversize`] when the path cannot carry it in any form.
     pub fn send(
         &mut self,
@@ -73,6 +74,7 @@ impl Outbound {
     ) -> Result<(), DropReason> {
         let guard = link.route();
         let route = guard.as_ref().ok_or(DropReason::NoSession)?;
+        route.admit()?;
         let room = route.room.saturating_sub(SEAL_OVERHEAD);
         let begun = offload.checksum == Checksum::Begun;
         let entry = frame.len() + ENTRY_HEADER_LEN;

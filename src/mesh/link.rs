@@ -30,6 +30,8 @@ pub struct Route {
     pub room: usize,
     /// What both ends can do with frames.
     pub abilities: Abilities,
+    /// Whether frames may take this way; what finds a better one always may.
+    pub takes_frames: bool,
     /// Whether the path loses so much that each piece of a super-frame should stand for itself.
     pub is_lossy: bool,
 }
@@ -127,6 +129,7 @@ impl Link {
     ///
     /// # Errors
     /// [`DropReason::NoSession`] or [`DropReason::SessionExpired`]; the frame may be staged then.
+    /// [`DropReason::NotRelayed`] when it would have to go through a relay and must not.
     pub fn send_frame(
         &self,
         (segment, frame): (SegmentId, &Parts<'_>),
@@ -136,6 +139,7 @@ impl Link {
     ) -> Result<(), DropReason> {
         let guard = self.route();
         let route = guard.as_ref().ok_or(DropReason::NoSession)?;
+        route.admit()?;
         let len = frame.len();
         scratch.clear();
         frame.write(scratch);
@@ -186,6 +190,17 @@ impl Link {
 }
 
 impl Route {
+    /// Whether a frame may take this way.
+    ///
+    /// # Errors
+    /// [`DropReason::NotRelayed`].
+    pub fn admit(&self) -> Result<(), DropReason> {
+        match self.takes_frames {
+            true => Ok(()),
+            false => Err(DropReason::NotRelayed),
+        }
+    }
+
     /// Seals a message of a segment.
     ///
     /// # Errors

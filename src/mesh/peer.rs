@@ -35,6 +35,18 @@ pub enum Kind {
     Client,
 }
 
+/// What a relay may carry to a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayUse {
+    /// Everything, while there is no direct way.
+    #[default]
+    Allow,
+    /// What is needed to find a direct way, and no frame.
+    ControlOnly,
+    /// Nothing.
+    Never,
+}
+
 /// What the configuration says of a peer.
 pub struct PeerSettings {
     /// What it is to us.
@@ -47,6 +59,8 @@ pub struct PeerSettings {
     pub psk: Option<Psk>,
     /// Ask for an answer when nothing was sent for this long.
     pub keepalive: Option<Duration>,
+    /// What a relay may carry to it.
+    pub relay: RelayUse,
     /// The path MTU, when it is not to be taken from the route.
     pub mtu: Option<u16>,
     /// The segments that it may take part in; `None` for all.

@@ -8,7 +8,7 @@ use super::relaying::Relaying;
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Kind, Peer};
+use crate::mesh::peer::{Kind, Peer, RelayUse};
 use crate::mesh::places::Doubt;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// All ways on which a peer may be tried: its addresses, and channels through relays that we reach.
-    pub(super) fn ways(&self, id: PeerId) -> Vec<Endpoint> {
+    pub fn ways(&self, id: PeerId) -> Vec<Endpoint> {
         let Some(peer) = self.peers.get(id.0 as usize) else {
             return Vec::new();
         };
@@ -70,6 +70,11 @@ impl Node {
         let relayed = channels.filter_map(|(relay, channel)| self.way_through(*relay, *channel));
         let direct = peer.places.known.iter().map(|a| Endpoint::to(*a));
         relayed.chain(direct).collect()
+    }
+
+    /// Our own addresses, and where relays see us.
+    pub fn seen_at(&self) -> (&[SocketAddr], &[(PeerId, SocketAddr)]) {
+        (&self.relays.local, &self.relays.observed)
     }
 
     /// The relay that a peer is reached through, if it is.
@@ -158,7 +163,7 @@ impl Node {
             let has_one = peer.places.channels.iter().any(|(r, _)| *r == relay);
             // One that leads nowhere may be old: that there is another was told and lost.
             let is_of_use = has_one && peer.up_since.is_some();
-            if peer.settings.kind == Kind::Member
+            if may_be_relayed(peer)
                 && !is_of_use
                 && asked.len() < MOST_WISHES
                 && peer.places.wish.is_due(now)
@@ -191,7 +196,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if peer.settings.kind != Kind::Member {
+        if !may_be_relayed(peer) {
             return;
         }
         let is_new = peer.places.set_channel(relay, channel);
@@ -525,6 +530,11 @@ fn is_doubtful(peer: &mut Peer, has_legs: bool, now: Instant) -> bool {
         Some(_) => 3 * DOUBT_AFTER,
     };
     now.since(since) >= patience
+}
+
+/// Whether anything to a peer may go through a relay.
+fn may_be_relayed(peer: &Peer) -> bool {
+    peer.settings.kind == Kind::Member && peer.settings.relay != RelayUse::Never
 }
 
 /// Whether an address that a member told may be asked at all.

@@ -17,7 +17,7 @@ use l2vpn::drops::DropReason;
 use l2vpn::keys::{Entropy, PrivateKey, Psk, PublicKey};
 use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
-use l2vpn::mesh::peer::{Kind, PeerSettings};
+use l2vpn::mesh::peer::{Kind, PeerSettings, RelayUse};
 use l2vpn::node::plane::{Note, Plane};
 use l2vpn::node::{Event, Node, NodeSettings, WallClock};
 use l2vpn::noise::schedule::REKEY_AFTER;
@@ -112,6 +112,8 @@ pub struct Recipe {
     pub loop_guard: bool,
     /// Whether it relays for all others and has no ports.
     pub relays: bool,
+    /// What relays may carry from it.
+    pub relay: RelayUse,
     /// The VLANs that it allows all others.
     pub peer_vlans: Option<VlanSet>,
     /// Seconds since 1970 at the simulation's start.
@@ -142,6 +144,7 @@ impl Recipe {
             isolated: false,
             loop_guard: false,
             relays: false,
+            relay: RelayUse::Allow,
             peer_vlans: None,
             wall: 1_800_000_000,
             mark: 0,
@@ -406,6 +409,7 @@ impl Network {
                     true => Some(Duration::from_secs(25)),
                     false => self.recipes[n].keepalive,
                 },
+                relay: self.recipes[n].relay,
                 mtu: self.carries.is_none().then_some(self.mtu),
                 segments: None,
                 vlans: self.recipes[n].peer_vlans.clone(),
