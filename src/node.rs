@@ -14,6 +14,7 @@
 //! ```
 
 mod adverts;
+mod beacons;
 mod establish;
 mod handshakes;
 pub mod legs;
@@ -107,6 +108,8 @@ pub enum Event {
     Carrier(SegmentId, usize),
     /// The answer to [`Node::echo`].
     Echo(PeerId, u32, Vec<u8>),
+    /// This beacon is to be sent on all LANs.
+    Beacon(Vec<u8>),
     /// Stamps will soon pass this mark (seconds since 1970); it should be stored.
     Mark(u64),
 }

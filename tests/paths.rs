@@ -472,11 +472,11 @@ fn policies_say_what_a_relay_may_carry() {
 /// Members that are connected by a carrier, each with what it knows the connection by.
 fn carried(bindings: [u8; 2]) -> Network {
     let mut net = Network::new(2, 8);
-    for n in 0..2 {
+    for (n, binding) in bindings.into_iter().enumerate() {
         let leg = Leg {
             address: address(1 - n),
             carrier: Carrier::Tls,
-            binding: [bindings[n]; 16],
+            binding: [binding; 16],
         };
         net.member(n).node.add_leg(leg);
     }
@@ -512,4 +512,77 @@ fn a_carrier_that_ends_takes_the_way_with_it_and_the_next_one_is_taken() {
     assert!(in_ms(&mut net, 2000, both_up).is_some());
     let rank = net.member(0).node.rank_of(PeerId(0));
     assert_eq!(rank, Some(Rank::Direct));
+}
+
+#[test]
+fn members_on_one_lan_find_each_other_by_beacons() {
+    for count in [2, 3, 200] {
+        let mut net = Network::new(count, 30);
+        net.is_lan = true;
+        net.record = false;
+        net.start_beacons();
+        let all_up = |net: &Network| {
+            let met = |n: usize| (0..count).all(|o| o == n || net.is_up(n, o));
+            // Those of a large network have some turns each; the first and the last are enough.
+            if count > 10 {
+                net.is_up(0, 0)
+            } else {
+                (0..count).all(met)
+            }
+        };
+        assert!(in_ms(&mut net, 3000, all_up).is_some(), "{count}");
+    }
+}
+
+#[test]
+fn beacons_tell_strangers_nothing_and_end_when_nobody_is_missed() {
+    let mut net = Network::new(2, 31);
+    net.is_lan = true;
+    net.start_beacons();
+    in_ms(&mut net, 3000, both_up).unwrap();
+    net.run_for(Duration::from_secs(5));
+    let sent = net.beacons.len();
+    net.run_for(Duration::from_secs(300));
+    assert_eq!(net.beacons.len(), sent);
+    let keys = [0, 1].map(|n| *net.recipes[n].public().as_bytes());
+    let texts: Vec<&[u8]> = net.beacons.iter().map(|(_, b)| &b[..]).collect();
+    for (n, text) in texts.iter().enumerate() {
+        let shows = |key: &[u8; 32]| text.windows(8).any(|w| key.windows(8).any(|k| k == w));
+        assert!(!keys.iter().any(shows));
+        let other = texts.iter().skip(n + 1);
+        assert!(
+            other.clone().all(|o| o[4..] != text[4..]),
+            "no two are alike"
+        );
+    }
+    // A copy from elsewhere makes one that knows the peer already do nothing; a stranger's is noise.
+    let copy = net.beacons[0].1.clone();
+    let (now, before) = (net.now, net.recording.len());
+    net.member(1).node.handle_beacon(address(9), &copy, now);
+    net.collect(1);
+    assert_eq!(net.recording.len(), before);
+}
+
+#[test]
+fn a_copied_beacon_starts_few_handshakes() {
+    let mut net = Network::new(2, 32);
+    net.start_beacons();
+    net.run_for(millis(10));
+    let copy = net.beacons[0].1.clone();
+    let mut at = 0;
+    for n in 0..1000u32 {
+        let now = net.now;
+        let from = std::net::SocketAddr::from(([198, 51, 100, (n % 200) as u8], 7656));
+        net.member(1).node.handle_beacon(from, &copy, now);
+        net.collect(1);
+        net.run_for(millis(10));
+        at = net
+            .recording
+            .iter()
+            .filter(|p| p.to.ip() != address(0).ip())
+            .count();
+    }
+    // Ten seconds of a thousand copies from two hundred addresses.
+    assert!(at <= 25, "{at} datagrams");
+    assert!(net.member(1).drops(DropReason::RateLimited) > 0);
 }

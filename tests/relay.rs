@@ -22,6 +22,7 @@ const STORIES: &[(&str, Story)] = &[
     ("what_cannot_go_direct_goes_through_the_relay", relayed),
     ("a_relay_that_starts_again_has_its_members_back", restarted),
     ("a_relay_needs_its_admission", admission),
+    ("members_on_one_lan_meet_without_relay_and_address", lan),
     #[cfg(feature = "quic")]
     ("where_udp_does_not_pass_quic_and_tls_carry", carried),
     #[cfg(feature = "quic")]
@@ -290,4 +291,24 @@ fn strangers() -> Result<(), String> {
         Ok(text.contains("ended: 0"))
     })?;
     expect(ended, || std::fs::read_to_string(&log).unwrap_or_default())
+}
+
+fn lan() -> Result<(), String> {
+    for underlay in [Underlay::V4, Underlay::V6] {
+        let mut world = World::new(&[underlay; 2], 1500)?;
+        for n in 0..2 {
+            world.hosts[n].endpoint = None;
+        }
+        world.write()?;
+        world.start(0)?;
+        std::thread::sleep(Duration::from_secs(4));
+        world.start(1)?;
+        let met = world.eventually(Duration::from_secs(3), |w| {
+            let is_up = |w: &mut World, n| Ok::<_, String>(w.show(n)?.peers[0].state == "up");
+            Ok(is_up(w, 0)? && is_up(w, 1)?)
+        })?;
+        expect(met, || format!("{}\n{}", world.log(0), world.log(1)))?;
+        world.reach(0, v4(1))?;
+    }
+    Ok(())
 }

@@ -65,7 +65,7 @@ impl Checker<'_> {
         let name = self.member_name(node.name);
         // Without a [node] that was said already.
         let key = key_at.and_then(|at| self.private_key(node.key, &at));
-        let (listen, carried) = listening::check(self, node.listen);
+        let (listen, reach) = listening::check(self, node.listen, node.lan_discovery);
         let segments = self.segments(raw.segment);
         let is_relay = raw.admission.is_some();
         let ports = ports::check(self, raw.port, (&segments, is_relay));
@@ -88,7 +88,7 @@ impl Checker<'_> {
             key,
             key_file,
             listen: listen?,
-            carried,
+            reach,
             segments,
             ports,
             peers,

@@ -3,19 +3,30 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::DEFAULT_PORT;
 use super::checker::Checker;
 use super::raw::Field;
+use super::{DEFAULT_PORT, Reach};
 use crate::carrier::Carrier;
 
 /// What a build without them says of carriers.
 pub(super) const NOT_BUILT: &str =
     "this build has no QUIC and TLS: build it with the feature `quic`";
 
+/// The UDP address, and what else there is.
+pub(super) fn check(
+    checker: &mut Checker<'_>,
+    listen: Option<Field<toml::Value>>,
+    lan_discovery: Option<Field<bool>>,
+) -> (Option<SocketAddr>, Reach) {
+    let on_lan = checker.switch_of(lan_discovery).unwrap_or(true);
+    let (udp, carried) = addresses(checker, listen);
+    (udp, Reach { carried, on_lan })
+}
+
 type Listening = (Option<SocketAddr>, Vec<(Carrier, SocketAddr)>);
 
 /// One address, or a list with one for each carrier.
-pub(super) fn check(checker: &mut Checker<'_>, field: Option<Field<toml::Value>>) -> Listening {
+fn addresses(checker: &mut Checker<'_>, field: Option<Field<toml::Value>>) -> Listening {
     let default = SocketAddr::from(([0u16; 8], DEFAULT_PORT));
     let Some((value, at)) = checker.take(field) else {
         return (Some(default), Vec::new());

@@ -56,8 +56,8 @@ pub struct Config {
     pub key_file: PathBuf,
     /// Where peers reach us.
     pub listen: SocketAddr,
-    /// Where they reach us by other carriers.
-    pub carried: Vec<(Carrier, SocketAddr)>,
+    /// How else they find us.
+    pub reach: Reach,
     /// The segments.
     pub segments: Vec<SegmentConfig>,
     /// The ports.
@@ -78,6 +78,15 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Whether published keys are let in; a reload asks the same.
     pub demo: DemoKeys,
+}
+
+/// How peers find a member beside its UDP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Where they reach it by other carriers.
+    pub carried: Vec<(Carrier, SocketAddr)>,
+    /// Whether those on the same LAN are looked for.
+    pub on_lan: bool,
 }
 
 /// A segment.

@@ -191,6 +191,8 @@ tables! {
         rekey: Field<String>,
         /// `off` or `pcp`.
         dscp: Field<String>,
+        /// Whether peers on the same LAN are looked for.
+        lan_discovery: Field<bool>,
     }
     /// `[[segment]]`
     RawSegment {

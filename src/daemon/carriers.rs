@@ -75,9 +75,9 @@ impl Carriers {
         let (news_in, news) = mpsc::channel(64);
         let (end, ended) = oneshot::channel();
         let (ranks, numbers) = numbers(config);
-        if !numbers.is_empty() || !config.carried.is_empty() {
+        if !numbers.is_empty() || !config.reach.carried.is_empty() {
             let (opened_in, opened) = oneshot::channel();
-            let listening = config.carried.clone();
+            let listening = config.reach.carried.clone();
             let thread = std::thread::Builder::new().name("carriers".into());
             let work = move || exchange(listening, member, (numbers, news_in), (opened_in, ended));
             let system = |source| StartError::System {

@@ -1,7 +1,7 @@
 //! The control thread: one wait for whatever comes first.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,15 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::assemble::{Member, StartError};
 use super::bridging;
-use super::carriers::News;
 use super::chronicle::Chronicle;
 use super::control::Call;
 use super::journal::Gate;
-use super::resolve::{self, Resolved};
-use super::state;
+use super::resolve::Resolved;
+use super::{reaching, state};
 use crate::api::{Answer, Pong, Verb};
-use crate::config::PortConfig;
 use crate::dataplane::workers::Workers;
+use crate::io::beacon::BeaconSocket;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
@@ -34,6 +33,8 @@ const ROUTES_AGAIN: Duration = Duration::from_secs(5);
 const NOTES_AT_ONCE: usize = 64;
 /// Handshakes that are taken beside them.
 const HANDSHAKES_BESIDE: usize = 8;
+/// Bytes of the longest beacon.
+const MAX_BEACON: usize = 1500;
 /// The most echoes that wait for their answer.
 const MAX_ECHOES: usize = 1024;
 
@@ -76,21 +77,24 @@ impl Signals {
 
 /// The loop and what only it knows.
 pub(super) struct EventLoop {
-    member: Member,
+    pub(super) member: Member,
     workers: Workers,
     started: Instant,
-    gate: Gate,
+    pub(super) gate: Gate,
     chronicle: Chronicle,
     echoes: HashMap<u32, Echo>,
     next_echo: u32,
     mark_file: PathBuf,
     ending: bool,
+    /// Peers on the same LAN are found by these.
+    pub(super) beacons: Option<BeaconSocket>,
     /// Where each peer is by UDP, as the configuration and the resolver say.
-    addresses: HashMap<PeerId, Vec<SocketAddr>>,
+    pub(super) addresses: HashMap<PeerId, Vec<SocketAddr>>,
 }
 
 impl EventLoop {
     pub(super) fn new(member: Member, workers: Workers, mark_file: PathBuf) -> Self {
+        let beacons = reaching::beacons(&member.config);
         EventLoop {
             member,
             workers,
@@ -101,23 +105,18 @@ impl EventLoop {
             next_echo: 0,
             mark_file,
             ending: false,
+            beacons,
             addresses: HashMap::new(),
         }
     }
 
     /// Runs until a signal or `down`, and says goodbye.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> (Member, Workers) {
-        let now = clock::now();
-        for index in 0..self.member.config.peers.len() {
-            if let Some(peer) = self.member.config.peers.get(index) {
-                let addresses = resolve::literal(peer);
-                let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-                self.tell_places(id, addresses, now);
-            }
-        }
+        self.start_reaching().await;
         let mut routes = tokio::time::interval(ROUTES_AGAIN);
         routes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut notes = Vec::with_capacity(NOTES_AT_ONCE);
+        let mut beacon = vec![0; MAX_BEACON];
         while !self.ending {
             self.settle();
             let wait = self.member.node.deadline().since(clock::now());
@@ -145,6 +144,11 @@ impl EventLoop {
                 },
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
                 news = self.member.carriers.next() => self.carrier_news(news),
+                () = self.member.links.changed() => self.look_at_addresses().await,
+                (len, from) = reaching::receive(self.beacons.as_ref(), &mut beacon) => {
+                    let bytes = beacon.get(..len).unwrap_or_default();
+                    self.member.node.handle_beacon(from, bytes, clock::now());
+                }
                 _ = routes.tick() => {
                     self.look_at_routes();
                     self.look_at_addresses().await;
@@ -234,6 +238,12 @@ impl EventLoop {
             self.chronicle.add(clock::wall(), (kind, message));
         }
         match event {
+            Event::Beacon(bytes) => {
+                if let Some(beacons) = &self.beacons {
+                    let sent = beacons.send(&bytes);
+                    tracing::debug!(sent, "a beacon for peers on the LAN");
+                }
+            }
             Event::LegRefused(address) => {
                 self.member.carriers.end(address);
             }
@@ -285,38 +295,6 @@ impl EventLoop {
         }
     }
 
-    /// Our own addresses, where others may reach us: not those of the overlay.
-    async fn look_at_addresses(&mut self) {
-        let Member {
-            links,
-            ports,
-            outside,
-            ..
-        } = &self.member;
-        let own = ports.iter().flat_map(|(_, port)| {
-            let PortConfig { tap, bridge, .. } = &port.config;
-            std::iter::once(tap.clone()).chain(bridge.clone())
-        });
-        let own: Vec<String> = own.collect();
-        let listen = outside
-            .lanes
-            .first()
-            .and_then(|l| l.bulk.local_address().ok());
-        let (Some(listen), Ok(all)) = (listen, links.addresses(&own).await) else {
-            return;
-        };
-        let fits = |ip: &IpAddr| match listen.ip() {
-            bound if bound.is_unspecified() => bound.is_ipv6() || ip.is_ipv4(),
-            bound => bound == *ip,
-        };
-        let addresses = all.into_iter().filter(fits);
-        let addresses = addresses.map(|ip| SocketAddr::new(ip, listen.port()));
-        let now = clock::now();
-        self.member
-            .node
-            .set_local_addresses(addresses.collect(), now);
-    }
-
     fn look_at_routes(&mut self) {
         let peers = self.member.node.peers().iter();
         let paths: Vec<_> = peers
@@ -360,63 +338,6 @@ impl EventLoop {
         let endpoint = peer.and_then(|p| p.path.endpoint());
         let name = |e: Endpoint| self.member.carriers.name(e.remote);
         endpoint.map(name).unwrap_or_default()
-    }
-
-    fn resolved(&mut self, found: Resolved) {
-        let now = clock::now();
-        for failure in &found.failures {
-            if self.gate.opens(found.peer, "resolve", now) {
-                tracing::warn!(peer = self.member.peer_name(found.peer), "{failure}");
-            }
-        }
-        if !found.addresses.is_empty() {
-            self.tell_places(found.peer, found.addresses, now);
-        }
-    }
-
-    /// Tells the node where a peer may be found: at these addresses, and at the legs to it.
-    fn tell_places(&mut self, peer: PeerId, addresses: Vec<SocketAddr>, now: Instant) {
-        let legs = self.member.carriers.legs_to(peer);
-        let all = addresses.iter().copied().chain(legs).collect();
-        self.member.node.set_endpoints(peer, all, now);
-        self.addresses.insert(peer, addresses);
-    }
-
-    #[cfg(feature = "quic")]
-    fn carrier_news(&mut self, news: News) {
-        let now = clock::now();
-        let Member { carriers, node, .. } = &mut self.member;
-        let peer = match news {
-            News::Up(peer, leg) => {
-                let (carrier, remote) = (leg.carrier, leg.remote);
-                tracing::debug!("{carrier} with {remote}");
-                carriers.take((peer, leg), node);
-                peer
-            }
-            News::Ended(address) => {
-                let peer = carriers.end(address);
-                node.remove_leg(address, now);
-                peer
-            }
-        };
-        if let Some(peer) = peer {
-            let known = self.addresses.get(&peer).cloned().unwrap_or_default();
-            self.tell_places(peer, known, now);
-        }
-    }
-
-    #[cfg(not(feature = "quic"))]
-    fn carrier_news(&mut self, news: News) {
-        match news {}
-    }
-
-    /// Those who called and did not prove who they are get no more of our time.
-    fn dismiss_strangers(&mut self) {
-        let Member { carriers, node, .. } = &mut self.member;
-        for address in carriers.strangers(node) {
-            carriers.end(address);
-            node.remove_leg(address, clock::now());
-        }
     }
 
     fn call(&mut self, call: Call) {

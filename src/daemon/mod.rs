@@ -16,6 +16,7 @@ mod hosts;
 mod journal;
 mod paths;
 mod ports;
+mod reaching;
 mod reload;
 mod resolve;
 mod run;

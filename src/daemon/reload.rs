@@ -89,8 +89,8 @@ impl Member {
                 old.key.public() == new.key.public() && old.key_file == new.key_file,
             ),
             (
-                "[node] listen",
-                (old.listen, &old.carried) == (new.listen, &new.carried),
+                "[node] listen and lan_discovery",
+                (old.listen, &old.reach) == (new.listen, &new.reach),
             ),
             ("speed settings of [node]", old.tuning == new.tuning),
             (

@@ -5,6 +5,7 @@
 //! back as a value or an error that says what was asked. No file here knows what a peer is. Each `unsafe` block says
 //! why it is sound.
 
+pub mod beacon;
 pub mod bridges;
 #[cfg(feature = "quic")]
 pub mod carriers;

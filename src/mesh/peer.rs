@@ -213,9 +213,13 @@ impl Peer {
     /// Whether there is any address to try.
     pub fn is_reachable(&self) -> bool {
         let Places {
-            known, channels, ..
+            known,
+            channels,
+            beaconing,
+            ..
         } = &self.places;
-        self.path.endpoint().is_some() || !known.is_empty() || !channels.is_empty()
+        let is_known = !known.is_empty() || !channels.is_empty() || beaconing.near.is_some();
+        self.path.endpoint().is_some() || is_known
     }
 
     /// Which VLANs of a segment it has ports in, as it announced for the current session, and may have them; `None`

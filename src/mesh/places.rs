@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use crate::noise::beacon::BeaconKey;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::MAX_CANDIDATES;
@@ -48,8 +49,21 @@ pub struct Places {
     pub waiting_since: Option<Instant>,
     /// Until when a way that is no better than the one in use is not moved to.
     pub calm_until: Instant,
+    /// How it is found on the LAN.
+    pub beaconing: Beaconing,
     /// What the peer drew at its start, as we knew it last.
     pub life: Option<[u8; 8]>,
+}
+
+/// What a peer's beacons are checked with, and where they came from.
+#[derive(Default)]
+pub struct Beaconing {
+    /// Made when it is needed.
+    pub key: Option<BeaconKey>,
+    /// When one was followed last.
+    pub followed_at: Option<Instant>,
+    /// Where that came from.
+    pub near: Option<SocketAddr>,
 }
 
 impl Places {

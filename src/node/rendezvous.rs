@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::beacons::Beacons;
 use super::legs::{Leg, Rank};
 use super::plane::PerSecond;
 use super::relaying::Relaying;
@@ -36,6 +37,8 @@ const MOST_WISHES: usize = 256;
 pub(super) struct Relays {
     /// What we do for others.
     pub(super) serving: Relaying,
+    /// How we are found on LANs.
+    pub(super) beacons: Beacons,
     /// Connections that carry.
     pub(super) legs: Vec<Leg>,
     /// Our own addresses.
@@ -55,8 +58,24 @@ impl Node {
     /// Tells which addresses of ours others may reach, with the port that we listen on.
     pub fn set_local_addresses(&mut self, addresses: Vec<SocketAddr>, now: Instant) {
         if self.relays.local != addresses {
+            let was_elsewhere = !self.relays.local.is_empty();
             self.relays.local = addresses;
             self.tell_candidates(now);
+            self.renew_beacons(now);
+            if was_elsewhere {
+                self.roamed(now);
+            }
+        }
+    }
+
+    /// We may be somewhere else: all hear from us at once, which tells them where we are, and ways that died are left soon.
+    fn roamed(&mut self, now: Instant) {
+        for index in 0..self.peers.len() {
+            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            let peer = self.peers.get(index);
+            if peer.is_some_and(|p| p.up_since.is_some() && p.settings.kind != Kind::Client) {
+                self.doubt(id, now);
+            }
         }
     }
 
@@ -68,7 +87,8 @@ impl Node {
         // Relays first: who has one needs an address less often.
         let channels = peer.places.channels.iter();
         let relayed = channels.filter_map(|(relay, channel)| self.way_through(*relay, *channel));
-        let direct = peer.places.known.iter().map(|a| Endpoint::to(*a));
+        let near = peer.places.beaconing.near.iter();
+        let direct = near.chain(&peer.places.known).map(|a| Endpoint::to(*a));
         relayed.chain(direct).collect()
     }
 
@@ -292,6 +312,7 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             let mut candidates = peer.places.known.clone();
             candidates.truncate(MAX_CANDIDATES / 2);
+            candidates.extend(peer.places.beaconing.near);
             candidates.extend(told);
             peer.places.search.begin(candidates, token, now);
             if is_best {

@@ -52,6 +52,7 @@ impl Node {
         }
         self.take_due_news(now);
         self.look_for_ways(now);
+        self.send_beacon(now);
         self.guard_loops(now);
         self.send_adverts(now);
     }
@@ -91,6 +92,7 @@ impl Node {
             .into_iter()
             .fold(next, Instant::min);
         next = self.ways_deadline().into_iter().fold(next, Instant::min);
+        next = self.beacon_deadline().into_iter().fold(next, Instant::min);
         for peer in &self.peers {
             let times = [
                 peer.attempt.as_ref().map(|a| a.next_at()),

@@ -14,6 +14,7 @@
 //! * Opening a packet checks age, window and tag in that order, and marks the window only after the tag.
 
 pub mod aead;
+pub mod beacon;
 pub mod cookie;
 pub mod dialect;
 pub mod handshake;

@@ -353,6 +353,10 @@ pub struct Network {
     pub behind: Vec<(usize, usize)>,
     /// Whether datagrams from the first to the second are thrown away.
     pub blocked: Vec<(usize, usize)>,
+    /// Whether all are on one LAN, where beacons are heard.
+    pub is_lan: bool,
+    /// Beacons that were sent.
+    pub beacons: Vec<(usize, Vec<u8>)>,
     /// Addresses that datagrams of a member do not reach.
     pub unreachable: Vec<(usize, IpAddr)>,
 }
@@ -382,6 +386,8 @@ impl Network {
             nats: Vec::new(),
             behind: Vec::new(),
             blocked: Vec::new(),
+            is_lan: false,
+            beacons: Vec::new(),
             unreachable: Vec::new(),
             recipes,
         };
@@ -608,6 +614,11 @@ impl Network {
         let from = m.address;
         let seen = m.events.len();
         let sent = m.settle(now);
+        let beacons = m.events.iter().skip(seen).filter_map(|(_, e)| match e {
+            Event::Beacon(bytes) => Some((n, bytes.clone())),
+            _ => None,
+        });
+        let beacons: Vec<_> = beacons.collect();
         for (_, event) in m.events.iter().skip(seen) {
             if let (Event::RouteWanted(peer, _), true) = (event, finds) {
                 m.node.set_route_mtu(*peer, route, now);
@@ -615,6 +626,25 @@ impl Network {
         }
         for (to, bytes) in sent {
             self.put(n, from, to, bytes);
+        }
+        for (n, bytes) in beacons {
+            let hears = if self.is_lan { self.members.len() } else { 0 };
+            for other in (0..hears).filter(|o| *o != n) {
+                if let Some(m) = &mut self.members[other] {
+                    m.node.handle_beacon(from, &bytes, now);
+                }
+                self.collect(other);
+            }
+            self.beacons.push((n, bytes));
+        }
+    }
+
+    /// All send beacons from now on.
+    pub fn start_beacons(&mut self) {
+        for n in 0..self.members.len() {
+            let (now, port) = (self.now, self.member(n).address.port());
+            self.member(n).node.start_beacons(port, now);
+            self.collect(n);
         }
     }
 

@@ -1,0 +1,154 @@
+//! Where peers may be, and where we are: resolved names, carriers, beacons, and the addresses of this host.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::assemble::Member;
+use super::carriers::News;
+use super::event_loop::EventLoop;
+use super::resolve::{self, Resolved};
+use crate::config::{Config, PeerKind, PortConfig};
+use crate::io::beacon::{BeaconSocket, Near};
+use crate::io::clock;
+use crate::place::PeerId;
+use crate::time::Instant;
+
+impl EventLoop {
+    /// Looks for all peers where the configuration says, and lets ourselves be found.
+    pub(super) async fn start_reaching(&mut self) {
+        let now = clock::now();
+        for index in 0..self.member.config.peers.len() {
+            if let Some(peer) = self.member.config.peers.get(index) {
+                let addresses = resolve::literal(peer);
+                let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+                self.tell_places(id, addresses, now);
+            }
+        }
+        self.look_at_addresses().await;
+        self.start_beacons(now);
+    }
+
+    /// Our own addresses, where others may reach us: not those of the overlay.
+    pub(super) async fn look_at_addresses(&mut self) {
+        let Member {
+            links,
+            ports,
+            outside,
+            ..
+        } = &self.member;
+        let own = ports.iter().flat_map(|(_, port)| {
+            let PortConfig { tap, bridge, .. } = &port.config;
+            std::iter::once(tap.clone()).chain(bridge.clone())
+        });
+        let own: Vec<String> = own.collect();
+        let listen = outside
+            .lanes
+            .first()
+            .and_then(|l| l.bulk.local_address().ok());
+        let (Some(listen), Ok(all)) = (listen, links.addresses(&own).await) else {
+            return;
+        };
+        let fits = |ip: &IpAddr| match listen.ip() {
+            bound if bound.is_unspecified() => bound.is_ipv6() || ip.is_ipv4(),
+            bound => bound == *ip,
+        };
+        let all: Vec<Near> = all.into_iter().filter(|n| fits(&n.address)).collect();
+        let addresses = all
+            .iter()
+            .map(|n| SocketAddr::new(n.address, listen.port()));
+        let now = clock::now();
+        self.member
+            .node
+            .set_local_addresses(addresses.collect(), now);
+        if let Some(beacons) = &mut self.beacons {
+            beacons.set_near(all);
+        }
+    }
+
+    /// Looks for members on the same LAN, if there is anybody to look for.
+    fn start_beacons(&mut self, now: Instant) {
+        let lanes = &self.member.outside.lanes;
+        let listen = lanes.first().and_then(|l| l.bulk.local_address().ok());
+        if let (Some(_), Some(listen)) = (&self.beacons, listen) {
+            self.member.node.start_beacons(listen.port(), now);
+        }
+    }
+
+    pub(super) fn resolved(&mut self, found: Resolved) {
+        let now = clock::now();
+        for failure in &found.failures {
+            if self.gate.opens(found.peer, "resolve", now) {
+                tracing::warn!(peer = self.member.peer_name(found.peer), "{failure}");
+            }
+        }
+        if !found.addresses.is_empty() {
+            self.tell_places(found.peer, found.addresses, now);
+        }
+    }
+
+    /// Tells the node where a peer may be found: at these addresses, and at the legs to it.
+    fn tell_places(&mut self, peer: PeerId, addresses: Vec<SocketAddr>, now: Instant) {
+        let legs = self.member.carriers.legs_to(peer);
+        let all = addresses.iter().copied().chain(legs).collect();
+        self.member.node.set_endpoints(peer, all, now);
+        self.addresses.insert(peer, addresses);
+    }
+
+    #[cfg(feature = "quic")]
+    pub(super) fn carrier_news(&mut self, news: News) {
+        let now = clock::now();
+        let Member { carriers, node, .. } = &mut self.member;
+        let peer = match news {
+            News::Up(peer, leg) => {
+                let (carrier, remote) = (leg.carrier, leg.remote);
+                tracing::debug!("{carrier} with {remote}");
+                carriers.take((peer, leg), node);
+                peer
+            }
+            News::Ended(address) => {
+                let peer = carriers.end(address);
+                node.remove_leg(address, now);
+                peer
+            }
+        };
+        if let Some(peer) = peer {
+            let known = self.addresses.get(&peer).cloned().unwrap_or_default();
+            self.tell_places(peer, known, now);
+        }
+    }
+
+    #[cfg(not(feature = "quic"))]
+    pub(super) fn carrier_news(&mut self, news: News) {
+        match news {}
+    }
+
+    /// Those who called and did not prove who they are get no more of our time.
+    pub(super) fn dismiss_strangers(&mut self) {
+        let Member { carriers, node, .. } = &mut self.member;
+        for address in carriers.strangers(node) {
+            carriers.end(address);
+            node.remove_leg(address, clock::now());
+        }
+    }
+}
+
+/// The sockets of beacons, if members on the same LAN are to be found.
+pub(super) fn beacons(config: &Config) -> Option<BeaconSocket> {
+    let has_members = config.peers.iter().any(|p| p.kind == PeerKind::Member);
+    if !config.reach.on_lan || !has_members {
+        return None;
+    }
+    let opened = BeaconSocket::open();
+    opened
+        .inspect_err(|e| tracing::warn!("peers on the same LAN are not looked for: {e}"))
+        .ok()
+}
+
+pub(super) async fn receive(
+    beacons: Option<&BeaconSocket>,
+    into: &mut [u8],
+) -> (usize, SocketAddr) {
+    match beacons {
+        Some(beacons) => beacons.receive(into).await,
+        None => std::future::pending().await,
+    }
+}
