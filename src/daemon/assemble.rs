@@ -14,6 +14,7 @@ use crate::carrier::Carrier;
 use crate::config::tuning::{CipherChoice, Offloading};
 use crate::config::{Config, PeerKind, RelayPolicy};
 use crate::dataplane::workers::{NOTES, Outside};
+use crate::io::changes::Changes;
 use crate::io::clock::{self, OsEntropy};
 use crate::io::lanes::Lane;
 use crate::io::links::{LinkError, Links};
@@ -157,16 +158,19 @@ pub(super) struct Member {
     pub(super) notes: Receiver<Note>,
     pub(super) handshakes: Receiver<Note>,
     pub(super) links: Links,
+    pub(super) changes: Changes,
     pub(super) ports: Ports,
     pub(super) carriers: Carriers,
 }
 
 /// Opens and sets up everything; what was opened before an error closes with it.
 pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartError> {
-    let links = Links::open().map_err(|source| StartError::System {
+    let netlink = |source| StartError::System {
         what: "open a netlink socket",
         source,
-    })?;
+    };
+    let links = Links::open().map_err(netlink)?;
+    let changes = Changes::open().map_err(netlink)?;
     // What can fail without leaving a trace comes first.
     for port in &config.ports {
         ports::prepare_bridge(&links, port).await?;
@@ -204,6 +208,7 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         notes,
         handshakes,
         links,
+        changes,
         ports,
         carriers,
     })

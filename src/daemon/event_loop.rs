@@ -144,7 +144,7 @@ impl EventLoop {
                 },
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
                 news = self.member.carriers.next() => self.carrier_news(news),
-                () = self.member.links.changed() => self.look_at_addresses().await,
+                () = self.member.changes.next() => self.look_at_addresses().await,
                 (len, from) = reaching::receive(self.beacons.as_ref(), &mut beacon) => {
                     let bytes = beacon.get(..len).unwrap_or_default();
                     self.member.node.handle_beacon(from, bytes, clock::now());

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-/// The port of beacons.
-pub const PORT: u16 = 7657;
+/// The port of beacons; far from 7656, where second members of a host like to be.
+pub const PORT: u16 = 17_656;
 /// A group of the organization-local scope (RFC 2365 section 6.2), never sent further than the link.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 76, 56);
 /// A transient group of the link (RFC 4291 section 2.7).

@@ -2,25 +2,21 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::Pin;
-use std::time::Duration;
 
-use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, MulticastGroup,
-    RouteMessageBuilder, new_multicast_connection,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
+    new_connection,
 };
 use tokio::task::JoinHandle;
 
 use super::beacon::Near;
 use crate::wire::ethernet::Mac;
 
-/// How long changes that belong together may take.
-const SETTLE: Duration = Duration::from_millis(20);
 /// The attribute of a TAP that counts its queues (linux/if_link.h).
 const IFLA_TUN_NUM_QUEUES: u16 = 8;
 
@@ -54,11 +50,7 @@ impl LinkError {
 pub struct Links {
     pub(super) handle: Handle,
     connection: JoinHandle<()>,
-    changes: Changes,
 }
-
-/// What the kernel tells of by itself.
-type Changes = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
 /// What an interface shall be.
 #[derive(Clone, Debug, Default)]
@@ -81,17 +73,10 @@ impl Links {
     /// # Errors
     /// As the system says.
     pub fn open() -> io::Result<Links> {
-        let groups = [
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-        ];
-        let (connection, handle, changes) = new_multicast_connection(&groups)?;
+        let (connection, handle, _) = new_connection()?;
         Ok(Links {
             handle,
             connection: tokio::spawn(connection),
-            changes: Box::pin(changes.map(|_| ())),
         })
     }
 
@@ -265,16 +250,6 @@ impl Links {
             IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
         };
         Ok(near.filter(is_far).collect())
-    }
-
-    /// Waits until an address, a link or a route of this host has changed; what follows at once counts as the same change.
-    pub async fn changed(&mut self) {
-        if self.changes.next().await.is_none() {
-            // Nobody tells any more: the regular looks remain.
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(SETTLE).await;
-        while let Some(Some(_)) = self.changes.next().now_or_never() {}
     }
 
     /// The MAC of an interface.

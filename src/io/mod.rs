@@ -9,6 +9,7 @@ pub mod beacon;
 pub mod bridges;
 #[cfg(feature = "quic")]
 pub mod carriers;
+pub mod changes;
 pub mod clock;
 pub mod icmp;
 pub mod janitor;
