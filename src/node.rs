@@ -25,6 +25,7 @@ mod ports;
 mod probing;
 mod relaying;
 mod rendezvous;
+mod roaming;
 mod stamp;
 mod timers;
 

@@ -586,3 +586,175 @@ fn a_copied_beacon_starts_few_handshakes() {
     assert!(at <= 25, "{at} datagrams");
     assert!(net.member(1).drops(DropReason::RateLimited) > 0);
 }
+
+/// Whether two members are direct some seconds after their start; frames cross in any case.
+fn settles_direct(mut net: Network) -> bool {
+    introduce(&mut net);
+    assert!(in_ms(&mut net, 2000, both_up).is_some());
+    net.run_for(Duration::from_secs(4));
+    assert!(crosses(&mut net));
+    is_direct(&net)
+}
+
+#[test]
+fn carriers_of_carriers_and_hairpins() {
+    // Two homes behind one carrier's NAT: they meet inside it when it hairpins, and through the relay when it does not.
+    for (hairpins, direct) in [(true, true), (false, false)] {
+        let mut net = world([Some(PORT_RESTRICTED); 2], 70);
+        net.put_behind(9, PORT_RESTRICTED);
+        net.nats[2].hairpins = hairpins;
+        (0..2).for_each(|home| net.nest(home, 2));
+        assert_eq!(settles_direct(net), direct, "hairpins: {hairpins}");
+    }
+    // A home behind a carrier, and one that is not.
+    let mut net = world([Some(PORT_RESTRICTED); 2], 71);
+    net.put_behind(9, PORT_RESTRICTED);
+    net.nest(0, 2);
+    assert!(settles_direct(net));
+    // A carrier that gives another port for each destination.
+    let mut net = world([Some(PORT_RESTRICTED); 2], 72);
+    net.put_behind(9, KINDS[6].unwrap());
+    net.nest(0, 2);
+    assert!(!settles_direct(net));
+}
+
+#[test]
+fn three_members_behind_one_nat_meet_inside_and_one_outside_is_reached_by_all() {
+    let mut recipes = members(5);
+    recipes[4].relays = true;
+    recipes[4].ports.clear();
+    let mut net = Network::of(recipes, 73);
+    net.weather.delay = millis(20);
+    let nat = net.put_behind(0, PORT_RESTRICTED);
+    net.behind.extend([(1, nat), (2, nat)]);
+    net.put_behind(3, PORT_RESTRICTED);
+    for n in 0..4 {
+        let (own, now) = (net.member(n).address, net.now);
+        net.member(n).node.set_local_addresses(vec![own], now);
+        net.introduce(n, 4);
+    }
+    net.run_for(Duration::from_secs(6));
+    for (n, other) in (0..4)
+        .flat_map(|n| (0..4).map(move |o| (n, o)))
+        .filter(|(n, o)| n != o)
+    {
+        let way = way(&net, n, other).expect("connected");
+        assert_eq!(way.channel, None, "{n} to {other}");
+        let inside = n < 3 && other < 3;
+        assert!(
+            !inside || way.remote == address(other),
+            "{n} to {other}: {way:?}"
+        );
+    }
+}
+
+#[test]
+fn a_nat_that_reboots_or_forgets_early_keeps_nobody_apart_for_long() {
+    for seed in 0..10 {
+        let mut net = world([Some(PORT_RESTRICTED), KINDS[4]], 74 + seed);
+        introduce(&mut net);
+        in_ms(&mut net, 3000, is_direct).unwrap();
+        // Idle for long: keepalives hold the mappings that live 30 s.
+        net.run_for(Duration::from_secs(200));
+        assert!(is_direct(&net) && crosses(&mut net), "seed {seed}");
+        net.nats[1].reboot();
+        let healed = (0..50).find(|_| {
+            net.run_for(millis(100));
+            crosses(&mut net)
+        });
+        assert!(healed.is_some_and(|n| n < 20), "seed {seed}: {healed:?}");
+        assert!(in_ms(&mut net, 40_000, is_direct).is_some());
+    }
+}
+
+/// p50 and p95 of some times, in ms.
+fn told(what: &str, mut times: Vec<u64>) -> (u64, u64) {
+    times.sort_unstable();
+    let (half, most) = (times[times.len() / 2], times[times.len() * 95 / 100]);
+    println!(
+        "{what}: p50 {half} ms, p95 {most} ms ({} runs)",
+        times.len()
+    );
+    (half, most)
+}
+
+#[test]
+fn times_that_a_user_waits() {
+    let (mut first, mut direct) = (Vec::new(), Vec::new());
+    for seed in 0..100 {
+        let mut net = world([Some(PORT_RESTRICTED); 2], 2000 + seed);
+        net.weather.jitter = millis(2);
+        introduce(&mut net);
+        let start = net.now;
+        // Both are with the relay and know each other's channel: a host speaks for the first time.
+        let has_channel = |net: &Network, n: usize| {
+            let peer = &net.members[n].as_ref().unwrap().node.peers()[0];
+            !peer.places.channels.is_empty()
+        };
+        in_ms(&mut net, 1000, |net| {
+            has_channel(net, 0) && has_channel(net, 1)
+        })
+        .unwrap();
+        let asked = net.now;
+        // A host speaks as soon as its port has a carrier; one that repeats itself finds that moment.
+        let came = |net: &Network| !net.members[1].as_ref().unwrap().delivered.is_empty();
+        let heard = (0..400).any(|_| {
+            net.send(0, 0, &frame(Mac::BROADCAST, mac(0), None, b"the first"));
+            net.run_for(millis(5));
+            came(&net)
+        });
+        assert!(heard, "the first frame");
+        first.push(net.now.since(asked).as_millis() as u64);
+        in_ms(&mut net, 3000, is_direct).expect("direct");
+        direct.push(net.now.since(start).as_millis() as u64);
+    }
+    // The relay's round trip between the members is 80 ms. A port has its carrier, and a flood goes out, when the other end has
+    // been heard: two of them.
+    assert!(told("cold first frame", first).0 <= 180);
+    assert!(told("direct after the start", direct).1 <= 1000);
+}
+
+/// A member's host is in another network from now on, with another address.
+fn move_away(net: &mut Network, n: usize, is_told: bool) {
+    let now = net.now;
+    let there = std::net::SocketAddr::from(([10, 9, 9, 9], 7656));
+    net.member(n).address = there;
+    if is_told {
+        net.member(n).node.set_local_addresses(vec![there], now);
+        net.collect(n);
+    }
+}
+
+#[test]
+fn times_of_members_that_move() {
+    for (is_told, most) in [(true, 240), (false, 1500)] {
+        let mut times = Vec::new();
+        for seed in 0..100 {
+            let mut net = world([Some(PORT_RESTRICTED); 2], 3000 + seed);
+            introduce(&mut net);
+            in_ms(&mut net, 3000, is_direct).unwrap();
+            net.run_for(millis(1000 + seed * 13));
+            move_away(&mut net, 0, is_told);
+            let began = net.now;
+            // Traffic towards the one that moved: it hears again when the other knows where it is.
+            let healed = (0..400).find_map(|n: u32| {
+                let f = frame(Mac::BROADCAST, mac(1), None, &n.to_be_bytes());
+                net.send(1, 0, &f);
+                if !is_told && n.is_multiple_of(10) {
+                    net.send(0, 0, &frame(Mac::BROADCAST, mac(0), None, &n.to_be_bytes()));
+                }
+                net.run_for(millis(5));
+                let last = net.member(0).delivered.last().map(|(at, ..)| *at);
+                let is_new = last.is_some_and(|at| at > began + millis(25));
+                is_new.then(|| net.now.since(began).as_millis() as u64)
+            });
+            times.push(healed.expect("it is found again"));
+        }
+        let what = if is_told {
+            "moved, with an event"
+        } else {
+            "moved, unnoticed"
+        };
+        assert!(told(what, times).1 <= most);
+    }
+}

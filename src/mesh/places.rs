@@ -27,6 +27,8 @@ const ASK_FIRST: Duration = Duration::from_secs(1);
 const ASK_MOST: Duration = Duration::from_secs(60);
 /// Bursts begin this far apart at least, whatever a peer tells.
 const RESTART: Duration = Duration::from_secs(5);
+/// What was said so shortly before may come after.
+const OVERTAKEN: Duration = Duration::from_millis(300);
 /// A way that works again so soon after it was given up was given up too early.
 const TOO_EARLY: Duration = Duration::from_secs(3);
 
@@ -37,6 +39,8 @@ pub struct Places {
     pub known: Vec<SocketAddr>,
     /// Channels to it, by the relay that they go through.
     pub channels: Vec<(PeerId, Channel)>,
+    /// When a relay told of the last one.
+    pub channel_at: Instant,
     /// Questions for channels.
     pub wish: Wish,
     /// Questions at the addresses that it told.
@@ -49,6 +53,8 @@ pub struct Places {
     pub waiting_since: Option<Instant>,
     /// Until when a way that is no better than the one in use is not moved to.
     pub calm_until: Instant,
+    /// Whether we are somewhere else than where the direct way was found, and it has not answered since.
+    pub is_behind: bool,
     /// How it is found on the LAN.
     pub beaconing: Beaconing,
     /// What the peer drew at its start, as we knew it last.
@@ -67,7 +73,18 @@ pub struct Beaconing {
 }
 
 impl Places {
-    /// Notes what a relay says of a channel; gives whether there is a new one.
+    /// Takes what a relay says of a channel; gives whether there is a new one. That there is none may have been said before
+    /// that there is one, and overtaken by it.
+    pub fn take_channel(&mut self, relay: PeerId, channel: Option<Channel>, now: Instant) -> bool {
+        match channel {
+            Some(_) => self.channel_at = now,
+            None if now.since(self.channel_at) < OVERTAKEN => return false,
+            None => {}
+        }
+        self.set_channel(relay, channel)
+    }
+
+    /// Notes a channel, or that there is none; gives whether there is a new one.
     pub fn set_channel(&mut self, relay: PeerId, channel: Option<Channel>) -> bool {
         let before = self.channels.iter().position(|(r, _)| *r == relay);
         match (before, channel) {

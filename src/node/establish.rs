@@ -297,7 +297,8 @@ impl Node {
                     | Element::Channel(..)
                     | Element::Observed(_)
                     | Element::Candidates(_)
-                    | Element::Binding(_),
+                    | Element::Binding(_)
+                    | Element::Moved,
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
                     std::mem::replace(&mut asked, true)
@@ -331,6 +332,7 @@ impl Node {
             Element::Observed(address) => self.take_observed(id, address, now),
             Element::Candidates(addresses) => self.take_candidates(id, addresses, now),
             Element::Binding(binding) => self.take_binding(&from, binding, now),
+            Element::Moved => self.peer_moved(id, &from, now),
             Element::Padding => {}
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());

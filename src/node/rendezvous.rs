@@ -68,17 +68,6 @@ impl Node {
         }
     }
 
-    /// We may be somewhere else: all hear from us at once, which tells them where we are, and ways that died are left soon.
-    fn roamed(&mut self, now: Instant) {
-        for index in 0..self.peers.len() {
-            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-            let peer = self.peers.get(index);
-            if peer.is_some_and(|p| p.up_since.is_some() && p.settings.kind != Kind::Client) {
-                self.doubt(id, now);
-            }
-        }
-    }
-
     /// All ways on which a peer may be tried: its addresses, and channels through relays that we reach.
     pub fn ways(&self, id: PeerId) -> Vec<Endpoint> {
         let Some(peer) = self.peers.get(id.0 as usize) else {
@@ -219,7 +208,7 @@ impl Node {
         if !may_be_relayed(peer) {
             return;
         }
-        let is_new = peer.places.set_channel(relay, channel);
+        let is_new = peer.places.take_channel(relay, channel, now);
         if is_new {
             // An attempt that is under way goes on, by this way too.
             self.start_attempt_unless_up(id, now);
@@ -451,7 +440,7 @@ impl Node {
     }
 
     /// The direct way does not work any more: goes on through a relay, and looks for another.
-    fn fall_back(&mut self, id: PeerId, now: Instant) {
+    pub(super) fn fall_back(&mut self, id: PeerId, now: Instant) {
         let here = self
             .peers
             .get(id.0 as usize)
@@ -487,6 +476,8 @@ impl Node {
             let is_it = peer.path.endpoint().is_some_and(|e| e.is_same_way(&from));
             if is_it {
                 peer.places.doubt = None;
+                peer.places.is_behind = false;
+                self.relay_answered(id, now);
             }
             return is_it;
         }

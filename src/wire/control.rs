@@ -31,6 +31,7 @@ const OBSERVED: u8 = 10;
 const CANDIDATES: u8 = 11;
 const PADDING: u8 = 12;
 const BINDING: u8 = 13;
+const MOVED: u8 = 14;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub enum Element<'a> {
     Padding,
     /// What the sender knows the carrier's connection by (RFC 8446 section 7.5): both ends know the same.
     Binding([u8; 16]),
+    /// Through a relay: the sender is somewhere else, the direct way leads to where it was.
+    Moved,
 }
 
 /// The most addresses that one message names.
@@ -168,6 +171,7 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::Observed(address) => put(OBSERVED, &[&address_bytes(address)]),
         Element::Candidates(addresses) => put(CANDIDATES, &[addresses.0]),
         Element::Padding => put(PADDING, &[]),
+        Element::Moved => put(MOVED, &[]),
         Element::Binding(binding) => put(BINDING, &[&binding]),
     }
     out
@@ -266,6 +270,7 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
             .map(Element::Candidates)
             .ok_or(DropReason::MalformedInner),
         PADDING => Ok(Element::Padding),
+        MOVED => Ok(Element::Moved),
         BINDING => <[u8; 16]>::try_from(value)
             .map(Element::Binding)
             .map_err(|_| DropReason::MalformedInner),
@@ -333,6 +338,7 @@ mod tests {
             Element::Candidates(Addresses::new(&some).unwrap()),
             Element::Padding,
             Element::Binding([9; 16]),
+            Element::Moved,
         ] {
             let bytes = write(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();

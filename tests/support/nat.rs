@@ -96,6 +96,8 @@ pub struct Nat {
     pub kind: Kind,
     pub outside: IpAddr,
     pub hairpins: bool,
+    /// The NAT that it is behind itself.
+    pub parent: Option<usize>,
     /// Whether it lets no UDP through.
     pub blocks: bool,
     mappings: HashMap<(SocketAddr, Remote), (u16, Instant)>,
@@ -111,6 +113,7 @@ impl Nat {
             kind,
             outside,
             hairpins: false,
+            parent: None,
             blocks: false,
             mappings: HashMap::new(),
             owners: HashMap::new(),
@@ -139,7 +142,7 @@ impl Nat {
     }
 
     /// A packet comes to an outside port; gives where it goes inside.
-    pub fn into(&self, from: SocketAddr, port: u16, now: Instant) -> Option<SocketAddr> {
+    pub fn inward(&self, from: SocketAddr, port: u16, now: Instant) -> Option<SocketAddr> {
         if self.blocks {
             return None;
         }

@@ -329,8 +329,13 @@ pub struct Packet {
     pub seq: u64,
     pub from: SocketAddr,
     pub to: SocketAddr,
+    /// Inside which NAT it travels.
+    pub level: Level,
     pub bytes: Vec<u8>,
 }
+
+/// A NAT, or the Internet.
+pub type Level = Option<usize>;
 
 /// The network.
 pub struct Network {
@@ -661,37 +666,57 @@ impl Network {
         behind.map(|(_, nat)| *nat)
     }
 
-    /// How a datagram looks when it has left its site; `None` when it does not.
-    fn leave(&mut self, n: usize, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
-        let Some(nat) = self.nat_of(n) else {
-            return Some(from);
-        };
-        let is_inside = self.at(to).is_some_and(|t| self.nat_of(t) == Some(nat));
-        if is_inside {
-            return Some(from);
+    /// Puts a NAT behind another, as at a carrier.
+    pub fn nest(&mut self, inner: usize, outer: usize) {
+        self.nats[inner].outside = IpAddr::from([100, 64, outer as u8, inner as u8 + 1]);
+        self.nats[inner].parent = Some(outer);
+    }
+
+    /// How a datagram looks when it has left its site, and inside which NAT it is then; `None` when it does not leave.
+    fn leave(
+        &mut self,
+        n: usize,
+        mut from: SocketAddr,
+        to: SocketAddr,
+    ) -> Option<(SocketAddr, Level)> {
+        let mut level = self.nat_of(n);
+        while let Some(nat) = level {
+            if self.is_at(to, level) {
+                break;
+            }
+            let now = self.now;
+            let nat = &mut self.nats[nat];
+            if to.ip() == nat.outside && !nat.hairpins {
+                return None;
+            }
+            from = nat.out(from, to, now)?;
+            level = nat.parent;
         }
-        let now = self.now;
-        let nat = &mut self.nats[nat];
-        match to.ip() == nat.outside && !nat.hairpins {
-            true => None,
-            false => nat.out(from, to, now),
-        }
+        Some((from, level))
+    }
+
+    /// Whether somebody inside this NAT has the address.
+    fn is_at(&self, to: SocketAddr, level: Level) -> bool {
+        let is_nat = |nat: &Nat| nat.outside == to.ip() && nat.parent == level;
+        let member = self.at(to).filter(|n| self.nat_of(*n) == level);
+        member.is_some() || self.nats.iter().any(is_nat)
     }
 
     /// Where a datagram from there arrives, if it does.
-    fn arrive(&self, from: SocketAddr, to: SocketAddr) -> Option<usize> {
-        if let Some(nat) = self.nats.iter().find(|nat| nat.outside == to.ip()) {
-            return self.at(nat.into(from, to.port(), self.now)?);
+    fn arrive(&self, from: SocketAddr, to: SocketAddr, level: Level) -> Option<usize> {
+        let is_it = |nat: &Nat| nat.outside == to.ip() && nat.parent == level;
+        if let Some(number) = self.nats.iter().position(is_it) {
+            let nat: &Nat = &self.nats[number];
+            let inside = nat.inward(from, to.port(), self.now)?;
+            return self.arrive(from, inside, Some(number));
         }
         // Addresses behind a NAT are reached from behind it only.
-        let target = self.at(to)?;
-        let sender = self.at(from).and_then(|n| self.nat_of(n));
-        (self.nat_of(target).is_none() || self.nat_of(target) == sender).then_some(target)
+        self.at(to).filter(|n| self.nat_of(*n) == level)
     }
 
     fn put(&mut self, n: usize, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let target = self.at(to);
-        let Some(from) = self.leave(n, from, to) else {
+        let Some((from, level)) = self.leave(n, from, to) else {
             return;
         };
         assert!(
@@ -708,6 +733,7 @@ impl Network {
                 seq: self.seq,
                 from,
                 to,
+                level,
                 bytes: bytes.clone(),
             };
             if self.record {
@@ -772,7 +798,7 @@ impl Network {
             let Some(Reverse(packet)) = self.wire.pop() else {
                 return;
             };
-            if let Some(n) = self.arrive(packet.from, packet.to) {
+            if let Some(n) = self.arrive(packet.from, packet.to, packet.level) {
                 self.inject(n, packet.from, &packet.bytes);
             }
         }
