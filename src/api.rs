@@ -315,12 +315,31 @@ pub struct WayView {
     /// Why it is not reached directly, where it is not.
     #[serde(default)]
     pub why_relayed: Option<String>,
+    /// Of a relay: datagrams of ours that were more than it carries.
+    #[serde(default)]
+    pub throttled: u64,
+    /// Of a member that this one relays for: what was carried.
+    #[serde(default)]
+    pub carried: Option<CarriedView>,
     /// The smoothed round trip, in microseconds.
     #[serde(default)]
     pub rtt_us: Option<u64>,
     /// For how long it has been reached on this way, in seconds.
     #[serde(default)]
     pub way_s: Option<u64>,
+}
+
+/// What a relay has carried for a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedView {
+    /// Channels that it has.
+    pub channels: usize,
+    /// Datagrams from it.
+    pub packets: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Datagrams that were more than may be carried.
+    pub over: u64,
 }
 
 /// A way to a peer, or a place where it may be.

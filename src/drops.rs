@@ -125,6 +125,10 @@ reasons! {
     UnknownControl => "unknown-control",
     /// A frame that would have to go through a relay, to a peer that frames must not be relayed to.
     NotRelayed => "not-relayed",
+    /// More than a relay may carry for one member, or for all.
+    OverRate => "over-rate",
+    /// More than one member may have waiting at a relay.
+    RelayQueue => "relay-queue-full",
     /// A carrier whose ends know it by different names: somebody sits in the middle.
     CarrierBinding => "carrier-binding",
     /// A fragment that overlaps another or contradicts its frame.

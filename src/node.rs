@@ -109,6 +109,8 @@ pub enum Event {
     Carrier(SegmentId, usize),
     /// The answer to [`Node::echo`].
     Echo(PeerId, u32, Vec<u8>),
+    /// A relay carries less than we send through it: so many datagrams were too much, in all.
+    Throttled(PeerId, u64),
     /// This beacon is to be sent on all LANs.
     Beacon(Vec<u8>),
     /// Stamps will soon pass this mark (seconds since 1970); it should be stored.

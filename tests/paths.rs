@@ -8,6 +8,7 @@ mod simulator;
 use hosts::*;
 use l2vpn::carrier::Carrier;
 use l2vpn::drops::DropReason;
+use l2vpn::mesh::meter::Rate;
 use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::RelayUse;
 use l2vpn::node::Event;
@@ -757,4 +758,114 @@ fn times_of_members_that_move() {
         };
         assert!(told(what, times).1 <= most);
     }
+}
+
+#[test]
+fn a_member_that_sends_too_much_through_a_relay_is_slowed_and_told_and_the_others_are_not() {
+    let mut recipes = members(5);
+    recipes[4].relays = true;
+    recipes[4].ports.clear();
+    recipes[4].relay_limits.each = Rate::of_megabits(8);
+    let mut net = Network::of(recipes, 90);
+    net.record = false;
+    for n in 0..4 {
+        net.put_behind(n, KINDS[6].unwrap());
+        net.introduce(n, 4);
+    }
+    net.run_for(Duration::from_secs(3));
+    let sent = |net: &mut Network, n: usize, count: u32| {
+        for k in 0..count {
+            let payload = [&k.to_be_bytes()[..], &[n as u8; 1000]].concat();
+            net.send(n, 0, &frame(Mac::BROADCAST, mac(n as u32), None, &payload));
+        }
+    };
+    let from = |net: &mut Network, to: usize, n: usize| {
+        let delivered = &net.member(to).delivered;
+        delivered
+            .iter()
+            .filter(|(.., f)| f.ends_with(&[n as u8; 1000]))
+            .count()
+    };
+    // Member 0 floods with 80 Mbit/s to each of three, member 2 speaks with 0.8.
+    for _ in 0..400 {
+        sent(&mut net, 0, 100);
+        sent(&mut net, 2, 1);
+        net.run_for(millis(10));
+    }
+    net.run_for(Duration::from_secs(12));
+    let flood = from(&mut net, 1, 0);
+    assert!((1000..3000).contains(&flood), "{flood} of 40000");
+    assert!(from(&mut net, 1, 2) >= 396, "its neighbour loses nothing");
+    let throttled = |e: &(_, Event)| matches!(e.1, Event::Throttled(PeerId(3), n) if n > 10_000);
+    assert!(net.member(0).events.iter().any(throttled));
+    let all = |e: &&(_, Event)| matches!(e.1, Event::Throttled(..));
+    assert_eq!(net.member(2).events.iter().filter(all).count(), 0);
+}
+
+#[test]
+fn replayed_datagrams_are_delivered_once_and_a_relay_that_lies_delivers_nothing() {
+    let mut net = world([KINDS[6]; 2], 91);
+    introduce(&mut net);
+    in_ms(&mut net, 3000, both_up).unwrap();
+    net.run_for(Duration::from_secs(3));
+    let secret = b"a frame that the relay must not read, nor change, nor make";
+    let before = net.recording.len();
+    let f = frame(Mac::BROADCAST, mac(0), None, secret);
+    net.send(0, 0, &f);
+    net.run_for(millis(200));
+    assert_eq!(net.member(1).frames(), [f.clone()]);
+    // What the relay has seen of it, and what it may do with that.
+    let relay = net.member(RELAY).address;
+    let seen: Vec<Packet> = net.recording[before..].to_vec();
+    let shows = |p: &&Packet| {
+        p.bytes
+            .windows(8)
+            .any(|w| secret.windows(8).any(|s| s == w))
+    };
+    assert_eq!(
+        seen.iter().filter(shows).count(),
+        0,
+        "plain text on the wire"
+    );
+    let carried: Vec<&Packet> = seen.iter().filter(|p| p.from == relay).collect();
+    assert!(!carried.is_empty());
+    for packet in carried {
+        for _ in 0..3 {
+            net.inject(1, relay, &packet.bytes);
+        }
+        for at in 0..packet.bytes.len() {
+            let mut bytes = packet.bytes.clone();
+            bytes[at] ^= 0x40;
+            net.inject(1, relay, &bytes);
+        }
+        net.inject(1, relay, &packet.bytes[..packet.bytes.len() - 1]);
+    }
+    net.run_for(millis(500));
+    assert_eq!(net.member(1).frames(), [f], "once, and nothing else");
+    assert!(both_up(&net));
+}
+
+#[test]
+fn an_address_that_a_member_tells_is_not_flooded() {
+    // Member 0 tells a victim's address as its own, over and over.
+    let mut net = world([KINDS[6], KINDS[6]], 92);
+    let victim: std::net::SocketAddr = "198.51.100.77:53".parse().unwrap();
+    introduce(&mut net);
+    in_ms(&mut net, 3000, both_up).unwrap();
+    let outside = net.nats[1].outside;
+    for n in 0..600u16 {
+        let mut addresses = vec![victim];
+        // Another set each time, so that it looks like news.
+        addresses.push(std::net::SocketAddr::from(([198, 51, 100, 1], 1000 + n)));
+        let now = net.now;
+        net.member(0).node.set_local_addresses(addresses, now);
+        net.collect(0);
+        net.run_for(millis(100));
+    }
+    let hit = net
+        .recording
+        .iter()
+        .filter(|p| p.to == victim && p.from.ip() == outside);
+    let count = hit.count();
+    assert!(count <= 120, "{count} packets in a minute");
 }

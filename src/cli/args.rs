@@ -166,15 +166,27 @@ pub struct UpArgs {
 
 /// `relay`
 #[derive(Debug, Group)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct RelayArgs {
+    /// What to do instead of starting it.
+    #[command(subcommand)]
+    pub verb: Option<RelayVerb>,
     /// The relay's configuration: its key and whom it admits
-    pub config: PathBuf,
+    #[arg(required = true)]
+    pub config: Option<PathBuf>,
     /// Write a first configuration and a key, and do nothing else
     #[arg(long)]
     pub init: bool,
     /// What to log: error, warn, info, debug, trace
     #[arg(long, env = "L2VPN_LOG", default_value = "info", value_name = "FILTER", value_parser = crate::daemon::log_filter)]
     pub log: String,
+}
+
+/// The verbs of `relay`.
+#[derive(Debug, Subcommand)]
+pub enum RelayVerb {
+    /// Show for whom a running relay carries how much
+    Show(ShowArgs),
 }
 
 /// `check`

@@ -133,6 +133,13 @@ fn peer(out: &mut String, peer: &PeerView) {
                 rtt.unwrap_or_default(),
                 since.unwrap_or_default()
             );
+            if peer.way.throttled > 0 {
+                let count = peer.way.throttled;
+                let _ = writeln!(
+                    out,
+                    "  carries less than is sent: {count} datagrams were too much"
+                );
+            }
             if let Some(why) = &peer.way.why_relayed {
                 let _ = writeln!(out, "  not direct: {why}");
             }
@@ -161,6 +168,19 @@ fn peer(out: &mut String, peer: &PeerView) {
         let segments: Vec<String> = peer.segments.iter().map(with_vlans).collect();
         let segments = segments.join(", ");
         let _ = writeln!(out, "  segments: {segments}  macs {}", peer.macs);
+    }
+    if let Some(carried) = &peer.way.carried {
+        let over = match carried.over {
+            0 => String::new(),
+            over => format!(", {over} were too much"),
+        };
+        let _ = writeln!(
+            out,
+            "  carried: {} in {} datagrams{over}  channels {}",
+            render::size(carried.bytes),
+            carried.packets,
+            carried.channels
+        );
     }
     let _ = writeln!(
         out,

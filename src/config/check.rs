@@ -71,7 +71,7 @@ impl Checker<'_> {
         let ports = ports::check(self, raw.port, (&segments, is_relay));
         let own = key.as_ref().map(|(key, _)| key.public());
         let mut peers = peers::check(self, raw.peer, (own, is_relay));
-        relays::check(self, (raw.relay, raw.admission), own, &mut peers);
+        let relaying = relays::check(self, (raw.relay, raw.admission), own, &mut peers);
         let isolates = ports.iter().any(|p| p.is_isolated);
         let (table, storms) = self.switch(raw.switch, isolates && !peers.is_empty());
         let (control, _) = self.section(raw.control).unwrap_or_default();
@@ -92,7 +92,7 @@ impl Checker<'_> {
             segments,
             ports,
             peers,
-            relays: is_relay,
+            relaying,
             table,
             storms,
             tuning,

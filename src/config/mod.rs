@@ -64,8 +64,8 @@ pub struct Config {
     pub ports: Vec<PortConfig>,
     /// The peers: members, then relays, then clients.
     pub peers: Vec<PeerConfig>,
-    /// Whether this one relays for others.
-    pub relays: bool,
+    /// What this one carries for others, if it does.
+    pub relaying: Option<Relaying>,
     /// The forwarding table's limits.
     pub table: Limits,
     /// How much may be flooded.
@@ -78,6 +78,15 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Whether published keys are let in; a reload asks the same.
     pub demo: DemoKeys,
+}
+
+/// How much a relay carries, in million bits a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relaying {
+    /// For one member.
+    pub rate: Option<u32>,
+    /// For all together.
+    pub total_rate: Option<u32>,
 }
 
 /// How peers find a member beside its UDP address.

@@ -286,6 +286,10 @@ tables! {
     RawAdmission {
         /// The public keys of those that may use it.
         members: Field<Vec<String>>,
+        /// Million bits a second that are carried for one member.
+        rate: Field<i64>,
+        /// The same for all together.
+        total_rate: Field<i64>,
     }
     /// `[switch]`
     RawSwitch {

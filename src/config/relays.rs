@@ -5,27 +5,31 @@ use std::ops::Range;
 use super::checker::Checker;
 use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, own_name, public_key};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
-use super::{PeerConfig, PeerKind, RelayPolicy};
+use super::{PeerConfig, PeerKind, RelayPolicy, Relaying};
 use crate::keys::PublicKey;
 use crate::wire::service::Services;
 
 /// The most members that one relay lists.
 const MAX_CLIENTS: usize = 10_000;
+/// Rates, in million bits a second.
+const MEGABITS: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 
-/// Adds relays and clients to the peers.
+/// Adds relays and clients to the peers; gives what this one carries for others, if it does.
 pub(super) fn check(
     checker: &mut Checker<'_>,
     (relays, admission): (Option<Sections<RawRelay>>, Option<Section<RawAdmission>>),
     own: Option<PublicKey>,
     peers: &mut Vec<PeerConfig>,
-) {
+) -> Option<Relaying> {
     for (relay, at) in checker.sections(relays, "relay") {
         if let Some(relay) = one(checker, relay, &at, (own, peers)) {
             peers.push(relay);
         }
     }
-    let Some((admission, at)) = checker.section(admission) else {
-        return;
+    let (admission, at) = checker.section(admission)?;
+    let relaying = Relaying {
+        rate: checker.number(admission.rate, "rate", MEGABITS),
+        total_rate: checker.number(admission.total_rate, "total_rate", MEGABITS),
     };
     let Some((members, at)) = checker.take(admission.members) else {
         checker
@@ -35,7 +39,7 @@ pub(super) fn check(
                 "[admission] needs members: the public keys of those that may use this relay",
             )
             .hint("members = [\"...\", \"...\"]; `l2vpn key public FILE` prints a key");
-        return;
+        return Some(relaying);
     };
     if members.len() > MAX_CLIENTS {
         let message = format!("more than {MAX_CLIENTS} members");
@@ -69,6 +73,7 @@ pub(super) fn check(
         let client = PeerKind::Client;
         bare(key.short(), key, (client, Default::default()))
     }));
+    Some(relaying)
 }
 
 fn one(

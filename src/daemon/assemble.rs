@@ -21,8 +21,9 @@ use crate::io::links::{LinkError, Links};
 use crate::io::process;
 use crate::io::tap::TapError;
 use crate::keys::Entropy;
+use crate::mesh::meter::Rate;
 use crate::mesh::peer::{Kind, PeerSettings, RelayUse};
-use crate::node::plane::{Note, Plane};
+use crate::node::plane::{Note, Plane, RelayLimits};
 use crate::node::{Node, NodeSettings, WallClock};
 use crate::noise::aead::Suite;
 use crate::noise::schedule::REKEY_AFTER;
@@ -251,8 +252,11 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
         wall: WallClock::new(clock::wall(), now, mark),
     };
     let mut node = Node::new(settings, plane, Box::new(OsEntropy), now);
-    if config.relays {
-        node.start_relaying();
+    if let Some(relaying) = config.relaying {
+        node.start_relaying(RelayLimits {
+            each: relaying.rate.and_then(Rate::of_megabits),
+            all: relaying.total_rate.and_then(Rate::of_megabits),
+        });
     }
     for peer in &config.peers {
         node.add_peer(PeerSettings {

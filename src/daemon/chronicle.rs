@@ -81,6 +81,13 @@ impl Member {
                     format!("{name} did not answer for 90 s"),
                 )
             }
+            Event::Throttled(relay, over) => {
+                let name = self.peer_name(*relay);
+                let text = format!(
+                    "relay {name} carries less than is sent: {over} datagrams were too much"
+                );
+                ("relay-throttled", text)
+            }
             Event::LegRefused(address) => {
                 let remote = self.carriers.name(*address);
                 let text = format!("{remote}: somebody sits in the middle of the connection");

@@ -99,7 +99,7 @@ impl Member {
             ),
             (
                 "[[peer]], [[relay]] or [admission]",
-                peers && old.relays == new.relays,
+                peers && old.relaying == new.relaying,
             ),
             (
                 "[control]",

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::assemble::Member;
 use crate::api::{
-    self, BulkView, MannerView, PeerView, PortView, Snapshot, TableView, TransferView, WayView,
+    self, BulkView, CarriedView, MannerView, PeerView, PortView, Snapshot, TableView, TransferView,
+    WayView,
 };
 use crate::mesh::peer::{Kind, Peer};
 use crate::place::Place;
@@ -130,9 +131,24 @@ impl Member {
             kind: kind.into(),
             via: relay.map(|relay| self.peer_name(relay)),
             why_relayed: relay.map(|_| peer.places.search.why().into()),
+            throttled: peer.places.throttled,
+            carried: self.carried(peer),
             rtt_us: round_trip(peer),
             way_s: is_up.then(|| now.since(peer.path.since()).as_secs()),
         }
+    }
+
+    /// What this one has carried for a member, if it relays.
+    fn carried(&self, peer: &Peer) -> Option<CarriedView> {
+        self.config.relaying?;
+        let (packets, bytes, over) = peer.link.carried.get();
+        let is_client = peer.settings.kind != Kind::Relay;
+        is_client.then(|| CarriedView {
+            channels: self.node.channels_of(peer.id),
+            packets,
+            bytes,
+            over,
+        })
     }
 
     fn bulk(&self, peer: &Peer) -> BulkView {

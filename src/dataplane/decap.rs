@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Exits;
 use super::coalesce::{Coalescer, Joined, Origin};
 use super::encap::{deliver, note_probe};
+use super::fairness::FairQueue;
 use super::joiner::{Joiner, Run};
 use super::reassembly::Reassembly;
 use super::template::{Template, Workbench};
@@ -18,7 +19,7 @@ use crate::place::{PeerId, Place};
 use crate::switch::decide::Targets;
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::{
-    DATA_HEADER_LEN, DataHeader, Datagram, KIND_INITIATION, Piece, TAG_LEN,
+    DATA_HEADER_LEN, DataHeader, Datagram, KIND_DATA, KIND_INITIATION, Piece, TAG_LEN,
 };
 use crate::wire::ethernet::{Frame, Parts};
 use crate::wire::inner::Inner;
@@ -41,6 +42,8 @@ pub struct Decap {
     last: Option<Arc<Inlet>>,
     /// The channel of the last datagram that was carried for others.
     last_crossing: Option<(Channel, Arc<Crossing>)>,
+    /// What is to be carried for others.
+    fair: FairQueue,
 }
 
 /// Room for putting frames together.
@@ -61,6 +64,7 @@ impl Decap {
             scratch: Scratch::default(),
             last: None,
             last_crossing: None,
+            fair: FairQueue::default(),
         }
     }
 
@@ -92,7 +96,7 @@ impl Decap {
     ) -> Result<(), DropReason> {
         let header = Relayed::parse(bytes)?;
         if header.hops > 0 {
-            return self.carry(&header, from, bytes, now, exits);
+            return self.carry(&header, from, bytes, now);
         }
         let inner = bytes.get_mut(RELAYED_HEADER_LEN..).unwrap_or_default();
         self.open(from.through(header.channel), inner, now, exits)
@@ -105,7 +109,6 @@ impl Decap {
         from: Endpoint,
         bytes: &[u8],
         now: Instant,
-        exits: &mut impl Exits,
     ) -> Result<(), DropReason> {
         let channel = header.channel;
         let crossing = match &self.last_crossing {
@@ -119,9 +122,7 @@ impl Decap {
                 found
             }
         };
-        let end = crossing
-            .other_end(&from)
-            .ok_or(DropReason::AddressUnproven)?;
+        let (source, end) = crossing.from_to(&from).ok_or(DropReason::AddressUnproven)?;
         let inner = bytes.get(RELAYED_HEADER_LEN..).unwrap_or_default();
         if header.kind == KIND_INITIATION {
             let Datagram::Initiation(message) = Datagram::parse(inner)? else {
@@ -139,16 +140,28 @@ impl Decap {
         }
         let route = end.link.route();
         let to = route.as_ref().ok_or(DropReason::NoSession)?.endpoint;
-        let header = channel.header(0);
-        exits.outgoing().push_with(to, bytes.len(), |place| {
-            if let Some((head, rest)) = place.split_first_chunk_mut::<RELAYED_HEADER_LEN>() {
-                *head = header;
-                rest.copy_from_slice(inner);
-            }
-            Ok(())
-        })?;
-        exits.relieve();
+        if !self.plane.may_carry(&source.link, bytes.len(), now) {
+            return Err(DropReason::OverRate);
+        }
+        // Handshakes and what the sender put on its urgent lane go before bulk of the same member.
+        let is_urgent = header.kind != KIND_DATA || inner.get(1).is_some_and(|b| b >> 4 & 1 == 1);
+        let from = (source.link.peer, is_urgent);
+        self.fair.push(from, to, (&channel.header(0), inner));
         Ok(())
+    }
+
+    /// Whether something waits to be carried on, before which more should be looked at.
+    pub fn carries(&self) -> bool {
+        !self.fair.is_empty()
+    }
+
+    fn flush_carried(&mut self, exits: &mut impl Exits) {
+        self.fair.drain(|to, datagram| {
+            exits.outgoing().push(to, datagram);
+            exits.relieve();
+        });
+        let dropped = self.fair.take_dropped();
+        self.plane.drops.add(DropReason::RelayQueue, dropped);
     }
 
     /// Authenticates a datagram and follows what is in it to its end.
@@ -301,6 +314,9 @@ impl Decap {
     pub fn flush(&mut self, now: Instant, exits: &mut impl Exits) {
         self.last = None;
         self.last_crossing = None;
+        if !self.fair.is_empty() {
+            self.flush_carried(exits);
+        }
         self.flush_pieces(now, exits);
         if !self.coalescer.is_empty() {
             self.flush_joined(now, exits);

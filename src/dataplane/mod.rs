@@ -23,6 +23,7 @@ pub mod backlog;
 pub mod coalesce;
 pub mod decap;
 pub mod encap;
+pub mod fairness;
 pub mod joiner;
 pub mod outbound;
 pub mod reassembly;

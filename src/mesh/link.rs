@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
+use super::meter::Meter;
 use super::outgoing::Outgoing;
 use super::path::Endpoint;
 use crate::drops::DropReason;
@@ -98,6 +99,8 @@ pub struct Link {
     pub peer: PeerId,
     /// What passed.
     pub activity: Activity,
+    /// What we have carried of it to others.
+    pub carried: Meter,
     route: ArcSwapOption<Route>,
     next_fragment_id: AtomicU32,
 }
@@ -108,6 +111,7 @@ impl Link {
         Link {
             peer,
             activity: Activity::default(),
+            carried: Meter::default(),
             route: ArcSwapOption::empty(),
             next_fragment_id: AtomicU32::new(0),
         }

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod journal;
 pub mod link;
 pub mod loss;
+pub mod meter;
 pub mod mtu;
 pub mod outgoing;
 pub mod path;

@@ -55,6 +55,8 @@ pub struct Places {
     pub calm_until: Instant,
     /// Whether we are somewhere else than where the direct way was found, and it has not answered since.
     pub is_behind: bool,
+    /// What a relay could not carry, in datagrams: of ours when it is one, of its own when we are.
+    pub throttled: u64,
     /// How it is found on the LAN.
     pub beaconing: Beaconing,
     /// What the peer drew at its start, as we knew it last.

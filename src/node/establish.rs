@@ -333,6 +333,7 @@ impl Node {
             Element::Candidates(addresses) => self.take_candidates(id, addresses, now),
             Element::Binding(binding) => self.take_binding(&from, binding, now),
             Element::Moved => self.peer_moved(id, &from, now),
+            Element::Throttled(over) => self.take_throttled(id, over),
             Element::Padding => {}
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());

@@ -2,13 +2,14 @@
 //!
 //! Readers take no lock. The control side is the only writer of links, layout and receiver indices.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::drops::Drops;
 use crate::mesh::link::{Link, Moment};
+use crate::mesh::meter::{Meter, Rate};
 use crate::mesh::path::Endpoint;
 use crate::noise::session::RecvHalf;
 use crate::place::{PeerId, Place};
@@ -132,6 +133,26 @@ pub struct Plane {
     links: ArcSwap<Vec<Arc<Link>>>,
     inlets: papaya::HashMap<u32, Arc<Inlet>>,
     crossings: papaya::HashMap<u32, Arc<Crossing>>,
+    /// What we carry for others.
+    pub relaying: RelayLoad,
+}
+
+/// What a relay carries for all, and how much it may.
+#[derive(Default)]
+pub struct RelayLoad {
+    /// What was carried.
+    pub meter: Meter,
+    /// How much may be, for one member and for all; set once.
+    pub limits: OnceLock<RelayLimits>,
+}
+
+/// How much a relay carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayLimits {
+    /// For one member.
+    pub each: Option<Rate>,
+    /// For all together.
+    pub all: Option<Rate>,
 }
 
 /// One end of a channel that we relay.
@@ -154,16 +175,16 @@ impl Crossing {
     /// Initiations that pass in a second.
     pub const MOST_INITIATIONS: u64 = 10;
 
-    /// The end that a datagram from there goes to; `None` when it comes from neither.
-    pub fn other_end(&self, from: &Endpoint) -> Option<&CrossingEnd> {
+    /// The end that a datagram from there is of, and the one that it goes to; `None` when it comes from neither.
+    pub fn from_to(&self, from: &Endpoint) -> Option<(&CrossingEnd, &CrossingEnd)> {
         let [one, other] = &self.ends;
         let is_there = |end: &CrossingEnd| {
             let route = end.link.route();
             route.as_ref().is_some_and(|r| r.endpoint.is_same_way(from))
         };
         match (is_there(one), is_there(other)) {
-            (true, _) => Some(other),
-            (_, true) => Some(one),
+            (true, _) => Some((one, other)),
+            (_, true) => Some((other, one)),
             _ => None,
         }
     }
@@ -179,6 +200,7 @@ impl Plane {
             links: ArcSwap::default(),
             inlets: papaya::HashMap::new(),
             crossings: papaya::HashMap::new(),
+            relaying: RelayLoad::default(),
         }
     }
 
@@ -195,6 +217,13 @@ impl Plane {
     /// A channel that we relay.
     pub fn crossing(&self, channel: Channel) -> Option<Arc<Crossing>> {
         self.crossings.pin().get(&channel.get()).cloned()
+    }
+
+    /// Whether so many bytes of a member may be carried on now.
+    pub fn may_carry(&self, link: &Link, bytes: usize, now: Instant) -> bool {
+        let limits = self.relaying.limits.get().copied().unwrap_or_default();
+        link.carried.admit(bytes, limits.each, now)
+            && self.relaying.meter.admit(bytes, limits.all, now)
     }
 
     /// How many channels we relay.

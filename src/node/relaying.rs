@@ -6,23 +6,27 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Node;
-use super::plane::{Crossing, CrossingEnd, PerSecond};
+use super::plane::{Crossing, CrossingEnd, PerSecond, RelayLimits};
+use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::keys::PublicKey;
 use crate::mesh::peer::{Kind, Peer};
 use crate::place::PeerId;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::relayed::Channel;
 
 /// Channels that one member may have.
 const MOST_CHANNELS: usize = 256;
+/// Members are told this often at most what was too much.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The channels that we relay.
 #[derive(Default)]
 pub(super) struct Relaying {
     pub(super) is_on: bool,
+    /// When members were told last what was too much.
+    told_at: Option<Instant>,
     /// By the pair of members, the smaller number first.
     channels: HashMap<(PeerId, PeerId), Channel>,
     /// Who each member has channels to.
@@ -37,8 +41,50 @@ fn pair(a: PeerId, b: PeerId) -> (PeerId, PeerId) {
 
 impl Node {
     /// Relays between our peers from now on.
-    pub fn start_relaying(&mut self) {
+    pub fn start_relaying(&mut self, limits: RelayLimits) {
         self.relays.serving.is_on = true;
+        // Set once: a relay starts once.
+        let _ = self.plane.relaying.limits.set(limits);
+    }
+
+    /// Tells members what of theirs was too much, every few seconds at most.
+    pub(super) fn tell_throttled(&mut self, now: Instant) {
+        let serving = &mut self.relays.serving;
+        if !serving.is_on || serving.told_at.is_some_and(|at| now.since(at) < TELL_EVERY) {
+            return;
+        }
+        serving.told_at = Some(now);
+        for index in 0..self.peers.len() {
+            let Some(peer) = self.peers.get_mut(index) else {
+                return;
+            };
+            let (_, _, over) = peer.link.carried.get();
+            let told = &mut peer.places.throttled;
+            if over != *told && peer.up_since.is_some() {
+                *told = over;
+                let id = peer.id;
+                let body = control::write(Element::Throttled(over));
+                self.send_control(id, &body, None, now);
+            }
+        }
+    }
+
+    /// A relay says how much of ours was too much for it, in all.
+    pub(super) fn take_throttled(&mut self, relay: PeerId, over: u64) {
+        if !self.is_kind(relay, Kind::Relay) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(relay.0 as usize)
+            && peer.places.throttled != over
+        {
+            peer.places.throttled = over;
+            self.events.push_back(Event::Throttled(relay, over));
+        }
+    }
+
+    /// How many channels a member has.
+    pub fn channels_of(&self, id: PeerId) -> usize {
+        self.relays.serving.others.get(&id).map_or(0, Vec::len)
     }
 
     /// A member wants a channel to another.

@@ -49,6 +49,7 @@ impl Node {
             self.tidy_adverts(now);
             self.tell_news(now);
             self.tell_offences(now);
+            self.tell_throttled(now);
         }
         self.take_due_news(now);
         self.look_for_ways(now);

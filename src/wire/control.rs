@@ -32,6 +32,7 @@ const CANDIDATES: u8 = 11;
 const PADDING: u8 = 12;
 const BINDING: u8 = 13;
 const MOVED: u8 = 14;
+const THROTTLED: u8 = 15;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub enum Element<'a> {
     Binding([u8; 16]),
     /// Through a relay: the sender is somewhere else, the direct way leads to where it was.
     Moved,
+    /// From a relay: so many datagrams of the receiver were more than it may carry, in all.
+    Throttled(u64),
 }
 
 /// The most addresses that one message names.
@@ -172,6 +175,7 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::Candidates(addresses) => put(CANDIDATES, &[addresses.0]),
         Element::Padding => put(PADDING, &[]),
         Element::Moved => put(MOVED, &[]),
+        Element::Throttled(over) => put(THROTTLED, &[&over.to_le_bytes()]),
         Element::Binding(binding) => put(BINDING, &[&binding]),
     }
     out
@@ -271,6 +275,9 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
             .ok_or(DropReason::MalformedInner),
         PADDING => Ok(Element::Padding),
         MOVED => Ok(Element::Moved),
+        THROTTLED => <[u8; 8]>::try_from(value)
+            .map(|over| Element::Throttled(u64::from_le_bytes(over)))
+            .map_err(|_| DropReason::MalformedInner),
         BINDING => <[u8; 16]>::try_from(value)
             .map(Element::Binding)
             .map_err(|_| DropReason::MalformedInner),
@@ -339,6 +346,7 @@ mod tests {
             Element::Padding,
             Element::Binding([9; 16]),
             Element::Moved,
+            Element::Throttled(1 << 40),
         ] {
             let bytes = write(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();

@@ -18,7 +18,7 @@ use l2vpn::keys::{Entropy, PrivateKey, Psk, PublicKey};
 use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::{Kind, PeerSettings, RelayUse};
-use l2vpn::node::plane::{Note, Plane};
+use l2vpn::node::plane::{Note, Plane, RelayLimits};
 use l2vpn::node::{Event, Node, NodeSettings, WallClock};
 use l2vpn::noise::schedule::REKEY_AFTER;
 use l2vpn::place::{PeerId, PortId};
@@ -112,6 +112,8 @@ pub struct Recipe {
     pub loop_guard: bool,
     /// Whether it relays for all others and has no ports.
     pub relays: bool,
+    /// How much it carries as a relay.
+    pub relay_limits: RelayLimits,
     /// What relays may carry from it.
     pub relay: RelayUse,
     /// The VLANs that it allows all others.
@@ -144,6 +146,7 @@ impl Recipe {
             isolated: false,
             loop_guard: false,
             relays: false,
+            relay_limits: RelayLimits::default(),
             relay: RelayUse::Allow,
             peer_vlans: None,
             wall: 1_800_000_000,
@@ -407,7 +410,7 @@ impl Network {
         let seed = self.dice.next();
         let mut member = Member::new(&self.recipes[n], address(n), seed, self.now);
         if self.recipes[n].relays {
-            member.node.start_relaying();
+            member.node.start_relaying(self.recipes[n].relay_limits);
         }
         for (other, recipe) in self.recipes.iter().enumerate().filter(|(o, _)| *o != n) {
             let psk = self.psks.iter().find(|(pair, _)| *pair == (n, other));
