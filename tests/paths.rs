@@ -813,7 +813,7 @@ fn replayed_datagrams_are_delivered_once_and_a_relay_that_lies_delivers_nothing(
     let f = frame(Mac::BROADCAST, mac(0), None, secret);
     net.send(0, 0, &f);
     net.run_for(millis(200));
-    assert_eq!(net.member(1).frames(), [f.clone()]);
+    assert_eq!(net.member(1).frames(), std::slice::from_ref(&f));
     // What the relay has seen of it, and what it may do with that.
     let relay = net.member(RELAY).address;
     let seen: Vec<Packet> = net.recording[before..].to_vec();

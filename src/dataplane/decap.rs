@@ -96,7 +96,7 @@ impl Decap {
     ) -> Result<(), DropReason> {
         let header = Relayed::parse(bytes)?;
         if header.hops > 0 {
-            return self.carry(&header, from, bytes, now);
+            return self.carry(&header, (from, bytes), now, exits);
         }
         let inner = bytes.get_mut(RELAYED_HEADER_LEN..).unwrap_or_default();
         self.open(from.through(header.channel), inner, now, exits)
@@ -106,9 +106,9 @@ impl Decap {
     fn carry(
         &mut self,
         header: &Relayed,
-        from: Endpoint,
-        bytes: &[u8],
+        (from, bytes): (Endpoint, &[u8]),
         now: Instant,
+        exits: &mut impl Exits,
     ) -> Result<(), DropReason> {
         let channel = header.channel;
         let crossing = match &self.last_crossing {
@@ -146,21 +146,19 @@ impl Decap {
         // Handshakes and what the sender put on its urgent lane go before bulk of the same member.
         let is_urgent = header.kind != KIND_DATA || inner.get(1).is_some_and(|b| b >> 4 & 1 == 1);
         let from = (source.link.peer, is_urgent);
-        self.fair.push(from, to, (&channel.header(0), inner));
+        let (batch, header) = (exits.outgoing(), channel.header(0));
+        self.fair.note(from, bytes.len(), batch);
+        batch.carried(to, bytes.len(), |place| {
+            if let Some((head, rest)) = place.split_first_chunk_mut::<RELAYED_HEADER_LEN>() {
+                *head = header;
+                rest.copy_from_slice(inner);
+            }
+        });
         Ok(())
     }
 
-    /// Whether something waits to be carried on, before which more should be looked at.
-    pub fn carries(&self) -> bool {
-        !self.fair.is_empty()
-    }
-
     fn flush_carried(&mut self, exits: &mut impl Exits) {
-        self.fair.drain(|to, datagram| {
-            exits.outgoing().push(to, datagram);
-            exits.relieve();
-        });
-        let dropped = self.fair.take_dropped();
+        let dropped = self.fair.arrange(exits.outgoing());
         self.plane.drops.add(DropReason::RelayQueue, dropped);
     }
 

@@ -1,13 +1,13 @@
-//! What waits to be carried on for others: a queue for each source, emptied in turn (deficit round robin, Shreedhar and
-//! Varghese 1996).
+//! In which order datagrams are carried on for others: by source in turn (deficit round robin, Shreedhar and Varghese 1996).
 //!
 //! # Why
-//! A relay that is short of CPU has to lose something, and what comes first is mostly what floods. Here everything that has
-//! come is taken from the kernel first, which costs little; each source may have so much waiting and loses its own oldest
-//! when it has more; then all are served in turn by bytes. What is small and urgent goes before bulk of the same source,
-//! never before others. Quanta are as long as trains, so that these stay together.
+//! What came in one batch goes out by turns of the sources: each may have so much waiting and loses its own oldest when it
+//! has more. What is small and urgent goes before bulk of the same source, never before others. Quanta are as long as trains,
+//! so that these stay together. The bytes stay where they are, in the batch that goes out: only its order changes, and mostly
+//! not even that. To take several batches first, which would be fairer, costs a quarter of the speed (measured: 4200 instead of
+//! 5600 Mbit/s): what does not fit the cache any more is read twice.
 
-use crate::mesh::path::Endpoint;
+use crate::mesh::outgoing::Outgoing;
 use crate::place::PeerId;
 
 /// What one source may have waiting, in bytes and datagrams.
@@ -18,11 +18,10 @@ const QUANTUM: usize = 64 << 10;
 /// Sources at a time; more share the last queue.
 const MOST_SOURCES: usize = 256;
 
-/// One datagram in a source's buffer.
+/// One datagram: its number in the batch and its length.
 #[derive(Clone, Copy)]
 struct Item {
-    to: Endpoint,
-    start: usize,
+    number: usize,
     len: usize,
 }
 
@@ -48,7 +47,6 @@ impl Class {
 #[derive(Default)]
 struct Source {
     peer: Option<PeerId>,
-    bytes: Vec<u8>,
     urgent: Class,
     bulk: Class,
     /// What waits, in bytes and datagrams.
@@ -64,8 +62,11 @@ pub struct FairQueue {
     used: usize,
     /// The last one that something came from.
     last: usize,
+    order: Vec<usize>,
     /// Datagrams that were lost because their source had too many.
     dropped: u64,
+    /// Whether they do not go out as they came.
+    differs: bool,
 }
 
 impl FairQueue {
@@ -74,23 +75,12 @@ impl FairQueue {
         self.used == 0
     }
 
-    /// Datagrams that had to go since the last call.
-    pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// Adds a datagram in two parts.
-    pub fn push(
-        &mut self,
-        (peer, is_urgent): (PeerId, bool),
-        to: Endpoint,
-        (head, rest): (&[u8], &[u8]),
-    ) {
+    /// Notes that the next datagram of a batch, of so many bytes, is one of a source.
+    pub fn note(&mut self, (peer, is_urgent): (PeerId, bool), len: usize, batch: &Outgoing) {
         let at = self.source_of(peer);
         let Some(source) = self.sources.get_mut(at) else {
             return;
         };
-        let len = head.len() + rest.len();
         while source.held.1 >= MOST_DATAGRAMS || source.held.0 + len > MOST_BYTES {
             let oldest = source.bulk.next().or_else(|| source.urgent.next());
             let Some(oldest) = oldest else {
@@ -98,16 +88,17 @@ impl FairQueue {
             };
             source.held = (source.held.0 - oldest.len, source.held.1 - 1);
             self.dropped += 1;
+            self.differs = true;
         }
-        let start = source.bytes.len();
-        source.bytes.extend_from_slice(head);
-        source.bytes.extend_from_slice(rest);
         source.held = (source.held.0 + len, source.held.1 + 1);
+        let number = batch.len();
         let class = match is_urgent {
             true => &mut source.urgent,
             false => &mut source.bulk,
         };
-        class.items.push(Item { to, start, len });
+        class.items.push(Item { number, len });
+        let is_mixed = !source.urgent.items.is_empty() && !source.bulk.items.is_empty();
+        self.differs |= self.used > 1 || is_mixed;
     }
 
     fn source_of(&mut self, peer: PeerId) -> usize {
@@ -127,64 +118,59 @@ impl FairQueue {
             }
             None => self.used - 1,
         };
-        if let Some(source) = self.sources.get_mut(self.last)
-            && known.is_none()
-        {
-            source.peer = Some(peer);
+        if let (Some(source), None) = (self.sources.get_mut(self.last), known) {
+            source.peer.get_or_insert(peer);
         }
         self.last
     }
 
-    /// Gives all that waits, source by source in turn, and is empty then.
-    pub fn drain(&mut self, mut each: impl FnMut(Endpoint, &[u8])) {
-        let mut is_left = self.used > 0;
-        while is_left {
-            is_left = false;
-            for source in self.sources.iter_mut().take(self.used) {
-                source.deficit += QUANTUM;
-                is_left |= source.turn(&mut each);
+    /// Brings a batch into the order in which it shall go out, without what had to go, and is empty then; gives how much that
+    /// was.
+    pub fn arrange(&mut self, batch: &mut Outgoing) -> u64 {
+        if self.differs {
+            self.order.clear();
+            let mut is_left = true;
+            while is_left {
+                is_left = false;
+                for source in self.sources.iter_mut().take(self.used) {
+                    source.deficit += QUANTUM;
+                    is_left |= source.turn(&mut self.order);
+                }
             }
+            batch.reorder(&self.order);
         }
         for source in self.sources.iter_mut().take(self.used) {
             source.reset();
         }
-        self.used = 0;
+        (self.used, self.differs) = (0, false);
+        std::mem::take(&mut self.dropped)
     }
 }
 
 impl Source {
     /// Sends what this turn allows; gives whether something is left.
-    fn turn(&mut self, each: &mut impl FnMut(Endpoint, &[u8])) -> bool {
-        let Source {
-            bytes,
-            urgent,
-            bulk,
-            deficit,
-            ..
-        } = self;
+    fn turn(&mut self, order: &mut Vec<usize>) -> bool {
         loop {
-            let class = match (urgent.first_len(), bulk.first_len()) {
-                (Some(_), _) => &mut *urgent,
-                (None, Some(_)) => &mut *bulk,
+            let class = match (self.urgent.first_len(), self.bulk.first_len()) {
+                (Some(_), _) => &mut self.urgent,
+                (None, Some(_)) => &mut self.bulk,
                 (None, None) => {
-                    *deficit = 0;
+                    self.deficit = 0;
                     return false;
                 }
             };
-            if class.first_len().is_some_and(|len| len > *deficit) {
+            if class.first_len().is_some_and(|len| len > self.deficit) {
                 return true;
             }
             if let Some(item) = class.next() {
-                *deficit -= item.len;
-                let range = item.start..item.start + item.len;
-                each(item.to, bytes.get(range).unwrap_or_default());
+                self.deficit -= item.len;
+                order.push(item.number);
             }
         }
     }
 
     fn reset(&mut self) {
         self.peer = None;
-        self.bytes.clear();
         for class in [&mut self.urgent, &mut self.bulk] {
             class.items.clear();
             class.head = 0;
@@ -196,60 +182,99 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::path::Endpoint;
 
-    fn to(n: u8) -> Endpoint {
-        Endpoint::to(([192, 0, 2, n], 7656).into())
+    fn to(n: u32) -> Endpoint {
+        Endpoint::to(([192, 0, 2, n as u8], 7656).into())
     }
 
-    fn drained(queue: &mut FairQueue) -> Vec<(Endpoint, u8, usize)> {
-        let mut all = Vec::new();
-        queue.drain(|to, bytes| all.push((to, bytes[0], bytes.len())));
-        all
+    /// A batch and what is noted of it.
+    #[derive(Default)]
+    struct Bench(Outgoing, FairQueue);
+
+    impl Bench {
+        fn push(&mut self, source: u32, is_urgent: bool, first: u8, len: usize) {
+            self.1.note((PeerId(source), is_urgent), len, &self.0);
+            let mut bytes = vec![0; len];
+            bytes[0] = first;
+            self.0
+                .carried(to(source), len, |place| place.copy_from_slice(&bytes));
+        }
+
+        /// What goes out, and how much was lost.
+        fn out(&mut self) -> (Vec<(Endpoint, u8)>, u64) {
+            let dropped = self.1.arrange(&mut self.0);
+            let all = self.0.iter().map(|(to, b)| (to, b[0])).collect();
+            self.0.clear();
+            assert!(self.1.is_empty());
+            (all, dropped)
+        }
     }
 
     #[test]
     fn sources_send_in_turn_and_in_order() {
-        let mut queue = FairQueue::default();
-        for n in 0..100u8 {
-            queue.push((PeerId(1), false), to(1), (&[n], &[0; 1399]));
-        }
-        queue.push((PeerId(2), false), to(2), (&[200], &[0; 99]));
-        queue.push((PeerId(1), true), to(1), (&[201], &[]));
-        let all = drained(&mut queue);
-        assert_eq!(all.len(), 102);
-        assert_eq!(all[0].1, 201, "urgent of the first");
-        let second = all.iter().position(|(_, n, _)| *n == 200).unwrap();
+        let mut bench = Bench::default();
+        bench.0.push(to(9), &[250]);
+        (0..100).for_each(|n| bench.push(1, false, n, 1400));
+        bench.push(2, false, 200, 100);
+        bench.push(1, true, 201, 1);
+        let (all, dropped) = bench.out();
+        assert_eq!((all.len(), dropped), (103, 0));
+        assert_eq!(all[0], (to(9), 250), "what is our own");
+        assert_eq!(all[1].1, 201, "urgent of the first");
+        let second = all.iter().position(|(_, n)| *n == 200).unwrap();
         assert!(second < 50, "after one train of the other: {second}");
         let bulk: Vec<u8> = all.iter().map(|a| a.1).filter(|n| *n < 200).collect();
-        assert!(bulk.is_sorted() && queue.is_empty());
-        assert_eq!(queue.take_dropped(), 0);
+        assert!(bulk.is_sorted());
+    }
+
+    #[test]
+    fn one_source_alone_goes_out_as_it_came_in_one_train() {
+        let mut bench = Bench::default();
+        (0..40).for_each(|n| bench.push(1, false, n, 1400));
+        assert_eq!(bench.1.arrange(&mut bench.0), 0);
+        assert_eq!(bench.0.trains(64).count(), 1);
+        bench.0.clear();
+        // And with another between, each has its trains.
+        (0..40).for_each(|n| bench.push(1 + u32::from(n % 10 == 0), false, n, 1400));
+        bench.1.arrange(&mut bench.0);
+        assert!(bench.0.trains(64).count() <= 8);
+        let bytes: usize = bench.0.trains(64).map(|t| t.bytes.len()).sum();
+        assert_eq!(bytes, 40 * 1400);
     }
 
     #[test]
     fn who_floods_loses_its_own_oldest_and_nobody_elses() {
-        let mut queue = FairQueue::default();
+        let mut bench = Bench::default();
         for n in 0..10_000u32 {
-            queue.push((PeerId(1), false), to(1), (&n.to_be_bytes(), &[0; 1396]));
-            if n % 50 == 0 {
-                queue.push((PeerId(2), false), to(2), (&[9], &[0; 1399]));
+            bench.push(1, false, 1, 1400);
+            if n.is_multiple_of(50) {
+                bench.push(2, false, 9, 1400);
             }
         }
-        let dropped = queue.take_dropped();
-        let all = drained(&mut queue);
-        let mild = all.iter().filter(|(e, ..)| *e == to(2)).count();
+        let (all, dropped) = bench.out();
+        let mild = all.iter().filter(|(e, _)| *e == to(2)).count();
         assert_eq!(mild, 200);
         assert_eq!(all.len() as u64 + dropped, 10_200);
-        let bytes: usize = all.iter().filter(|(e, ..)| *e == to(1)).map(|a| a.2).sum();
-        assert!(bytes <= MOST_BYTES);
+        assert!((all.len() - mild) * 1400 <= MOST_BYTES);
         // It begins anew and empty.
-        queue.push((PeerId(3), false), to(3), (&[1], &[]));
-        assert_eq!(drained(&mut queue), [(to(3), 1, 1)]);
+        bench.push(3, false, 1, 1);
+        assert_eq!(bench.out(), (vec![(to(3), 1)], 0));
     }
 
     #[test]
     fn more_sources_than_queues_share_the_last() {
-        let mut queue = FairQueue::default();
-        (0..1000).for_each(|n| queue.push((PeerId(n), false), to(1), (&[1], &[2; 100])));
-        assert_eq!(drained(&mut queue).len(), 1000);
+        let mut bench = Bench::default();
+        (0..1000).for_each(|n| bench.push(n, false, 1, 100));
+        assert_eq!(bench.out().0.len(), 1000);
+    }
+
+    #[test]
+    fn a_batch_that_has_gone_out_meanwhile_is_left_alone() {
+        let mut bench = Bench::default();
+        (1..4).for_each(|n| bench.push(n, false, 1, 100));
+        bench.0.clear();
+        bench.0.push(to(1), &[7]);
+        assert_eq!(bench.out().0, [(to(1), 7)]);
     }
 }

@@ -55,8 +55,6 @@ const FLUSH_AT: usize = 16 * 1024;
 const OUTGOING: usize = 256 * 1024;
 /// How often a socket is looked at before what has come is delivered.
 const MAX_LOOKS: usize = 3;
-/// The same for a relay, before it carries on what has come.
-const MAX_RELAY_LOOKS: usize = 16;
 /// How often the urgent queue is looked at, while it has something, before bulk has its turn.
 const MAX_URGENT: usize = 512;
 /// How long a port that is down is left alone.
@@ -445,10 +443,6 @@ impl Worker {
                 decap.datagram(Endpoint::between(from, to), bytes, now, hands);
             });
             looks += 1;
-            // A relay takes all that has come, so that no source keeps another's behind it in the kernel.
-            if self.decap.carries() && looks < MAX_RELAY_LOOKS {
-                continue;
-            }
             // The rest of a super-frame came as a second train while we worked on the first.
             if !self.decap.lacks_more() || looks >= MAX_LOOKS {
                 break;

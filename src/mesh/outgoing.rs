@@ -17,6 +17,8 @@ struct Item {
     len: usize,
     to: Endpoint,
     mark: Mark,
+    /// Whether it is carried for others.
+    is_carried: bool,
 }
 
 /// How datagrams are to be treated on the way and at the other end.
@@ -52,6 +54,8 @@ pub struct Outgoing {
     bytes: Vec<u8>,
     used: usize,
     items: Vec<Item>,
+    /// For another order.
+    spare: Vec<Item>,
 }
 
 /// Neighbouring datagrams for one destination, all of `size` bytes but the last, which may be shorter.
@@ -107,8 +111,37 @@ impl Outgoing {
             len,
             to,
             mark,
+            is_carried: false,
         });
         Ok(())
+    }
+
+    /// Adds a datagram of `len` bytes that is carried for others, whole as it is.
+    pub fn carried(&mut self, to: Endpoint, len: usize, write: impl FnOnce(&mut [u8])) {
+        let (start, end) = (self.used, self.used + len);
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        write(self.bytes.get_mut(start..end).unwrap_or_default());
+        self.used = end;
+        self.items.push(Item {
+            start,
+            len,
+            to,
+            mark: Mark::default(),
+            is_carried: true,
+        });
+    }
+
+    /// Lets what is carried for others go out in this order, by numbers in the batch, behind all else; what is not named does
+    /// not go out.
+    pub fn reorder(&mut self, order: &[usize]) {
+        let Outgoing { items, spare, .. } = self;
+        spare.clear();
+        spare.extend(items.iter().filter(|i| !i.is_carried));
+        let carried = order.iter().filter_map(|n| items.get(*n));
+        spare.extend(carried.filter(|i| i.is_carried));
+        std::mem::swap(items, spare);
     }
 
     /// Adds a copy of a datagram.
@@ -172,16 +205,20 @@ pub struct Trains<'a> {
 }
 
 impl Trains<'_> {
-    /// How many datagrams could follow each other if there were no limits: one destination, one mark (a train goes to one
+    /// How many datagrams could follow each other if there were no limits: neighbours in memory, one destination, one mark (a train goes to one
     /// socket), one size, and at the end a shorter one.
     fn run(&self, first: &Item) -> usize {
-        let goes_along = |i: &Item| i.to == first.to && i.mark == first.mark;
+        let goes_along = |(n, i): (usize, &Item)| {
+            let is_next = i.start == first.start + n * first.len;
+            is_next && i.to == first.to && i.mark == first.mark
+        };
         let full = self
             .rest
             .iter()
-            .take_while(|i| goes_along(i) && i.len == first.len)
+            .enumerate()
+            .take_while(|(n, i)| goes_along((*n, i)) && i.len == first.len)
             .count();
-        let ends = |i: &&Item| goes_along(i) && i.len < first.len;
+        let ends = |i: &&Item| goes_along((full, i)) && i.len < first.len;
         full + usize::from(self.rest.get(full).filter(ends).is_some())
     }
 }

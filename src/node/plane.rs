@@ -222,8 +222,11 @@ impl Plane {
     /// Whether so many bytes of a member may be carried on now.
     pub fn may_carry(&self, link: &Link, bytes: usize, now: Instant) -> bool {
         let limits = self.relaying.limits.get().copied().unwrap_or_default();
-        link.carried.admit(bytes, limits.each, now)
-            && self.relaying.meter.admit(bytes, limits.all, now)
+        let fits_all = |limits: &RelayLimits| match limits.all {
+            Some(_) => self.relaying.meter.admit(bytes, limits.all, now),
+            None => true,
+        };
+        link.carried.admit(bytes, limits.each, now) && fits_all(&limits)
     }
 
     /// How many channels we relay.
