@@ -33,6 +33,8 @@ const ROUTES_AGAIN: Duration = Duration::from_secs(5);
 const NOTES_AT_ONCE: usize = 64;
 /// Handshakes that are taken beside them.
 const HANDSHAKES_BESIDE: usize = 8;
+/// Routers that a packet may pass which shall open our own NAT and no more.
+const SHORT_HOPS: u8 = 2;
 /// Bytes of the longest beacon.
 const MAX_BEACON: usize = 1500;
 /// The most echoes that wait for their answer.
@@ -198,13 +200,14 @@ impl EventLoop {
         let Some(Lane { bulk: socket, .. }) = outside.lanes.first() else {
             return;
         };
-        for (to, bytes) in outgoing.iter() {
+        for (to, mark, bytes) in outgoing.marked() {
             let sending = Sending {
                 to: to.remote,
                 from: to.local,
                 bytes,
                 size: bytes.len(),
                 traffic_class: 0,
+                hops: mark.is_short.then_some(SHORT_HOPS),
             };
             if let Err(error) = socket.send(&sending) {
                 let reason = crate::io::process::send_failure(&error);

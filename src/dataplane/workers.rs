@@ -245,6 +245,7 @@ fn send_train(outside: &Outside, socket: &UdpSocket, train: &Train<'_>) {
         bytes: train.bytes,
         size: train.size,
         traffic_class: train.mark.traffic_class(),
+        hops: None,
     };
     let Err(error) = send_patiently(socket, &sending) else {
         return;

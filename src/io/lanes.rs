@@ -117,6 +117,7 @@ mod tests {
                 bytes,
                 size,
                 traffic_class: if bytes[1] >> 4 & 1 == 1 { 0x10 } else { 0 },
+                hops: None,
             };
             client.send(&sending).unwrap();
         };

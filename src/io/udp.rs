@@ -40,6 +40,8 @@ pub struct Sending<'a> {
     pub size: usize,
     /// The IPv4 TOS or IPv6 traffic class.
     pub traffic_class: u8,
+    /// How many routers it may pass, where that is not for the kernel to say; IPv4 only.
+    pub hops: Option<u8>,
 }
 
 /// A socket; any number of threads may send and receive.
@@ -272,6 +274,10 @@ fn control_messages(
             &libc::c_int::from(sending.traffic_class),
         );
     }
+    if let (Some(hops), IpAddr::V4(_)) = (sending.hops, sending.to.ip().to_canonical()) {
+        let kind = (libc::IPPROTO_IP, libc::IP_TTL);
+        len += put_control(message, len, kind, &libc::c_int::from(hops));
+    }
     match from {
         Some(IpAddr::V4(ip)) => {
             let info = libc::in_pktinfo {
@@ -426,6 +432,7 @@ mod tests {
             bytes,
             size,
             traffic_class: 0,
+            hops: None,
         }
     }
 

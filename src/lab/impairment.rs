@@ -105,6 +105,7 @@ fn pass(socket: &UdpSocket, (to, from): (SocketAddr, Option<IpAddr>), size: usiz
     for part in bytes.chunks(most.max(1)) {
         let sending = Sending {
             traffic_class: 0,
+            hops: None,
             to,
             from,
             bytes: part,

@@ -28,6 +28,8 @@ pub struct Mark {
     pub is_urgent: bool,
     /// The 802.1Q priority of the frames in them, 0..=7, where that is shown on the outside; 0 otherwise.
     pub priority: u8,
+    /// Whether they shall get out of our own network and no further: they open a NAT of ours and touch none of the other's.
+    pub is_short: bool,
 }
 
 impl Mark {
@@ -173,6 +175,13 @@ impl Outgoing {
         self.used
     }
 
+    /// Each datagram, its destination and how it is to be treated.
+    pub fn marked(&self) -> impl Iterator<Item = (Endpoint, Mark, &[u8])> {
+        self.items
+            .iter()
+            .filter_map(|i| Some((i.to, i.mark, self.bytes.get(i.start..i.start + i.len)?)))
+    }
+
     /// Empties the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.used = 0;
@@ -290,6 +299,7 @@ mod tests {
             out.mark = Mark {
                 is_urgent,
                 priority,
+                is_short: false,
             };
             out.push(to(1), &vec![0; len]);
         }

@@ -16,6 +16,11 @@ use crate::wire::relayed::Channel;
 
 /// When a burst asks, in milliseconds from its beginning.
 pub const BURST_MS: [u64; 9] = [0, 20, 40, 80, 160, 320, 640, 1640, 2640];
+/// Questions at the beginning of a burst that open our own NAT and go no further. Many NATs are Linux hosts that note every
+/// packet which comes in, even one that they drop: a question that arrives before the other end has asked takes the place of
+/// the mapping which that would get, and it gets another port, where nobody looks. Both ends begin within the time that a relay
+/// needs between them; what is sent in this time must not arrive.
+const SHORT: usize = 3;
 /// Pauses between bursts; the last is repeated.
 const AGAIN: [Duration; 3] = [
     Duration::from_secs(30),
@@ -160,6 +165,17 @@ impl Wish {
     }
 }
 
+/// A question at the addresses that a peer told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Where.
+    pub to: Vec<SocketAddr>,
+    /// What the answer is known by.
+    pub token: [u8; 8],
+    /// Whether it shall not reach the peer yet.
+    pub is_short: bool,
+}
+
 /// Bursts of questions at the addresses that a peer told.
 #[derive(Debug, Default)]
 pub struct Search {
@@ -212,8 +228,8 @@ impl Search {
         self.next_at
     }
 
-    /// Where to ask now, and with which token.
-    pub fn ask(&mut self, now: Instant) -> Option<(Vec<SocketAddr>, [u8; 8])> {
+    /// What to ask now.
+    pub fn ask(&mut self, now: Instant) -> Option<Question> {
         if self.next_at().is_none_or(|at| now < at) {
             return None;
         }
@@ -223,6 +239,7 @@ impl Search {
                 self.burst_at = Some(now);
             }
         }
+        let is_short = self.asked < SHORT;
         self.asked += 1;
         let next = match BURST_MS.get(self.asked) {
             // Where nothing is known to be asked, the pauses alone count: after each the peer is told of us again.
@@ -235,7 +252,11 @@ impl Search {
             }
         };
         self.next_at = Some(next);
-        Some((self.candidates.clone(), self.token))
+        Some(Question {
+            to: self.candidates.clone(),
+            token: self.token,
+            is_short,
+        })
     }
 
     /// Why there is no direct way, as far as is known.
@@ -302,8 +323,10 @@ mod tests {
         search.begin(many.collect(), [1; 8], at(0));
         let mut asked = Vec::new();
         for ms in 0..40_000 {
-            if let Some((to, [1, ..])) = search.ask(at(ms)) {
-                assert_eq!(to.len(), MAX_CANDIDATES);
+            if let Some(question) = search.ask(at(ms)) {
+                assert_eq!(question.to.len(), MAX_CANDIDATES);
+                assert_eq!(question.is_short, asked.len() % BURST_MS.len() < SHORT);
+                assert_eq!(question.token, [1; 8]);
                 asked.push(ms);
             }
         }

@@ -384,19 +384,22 @@ impl Node {
         if peer.up_since.is_none() {
             return;
         }
-        let Some((candidates, token)) = peer.places.search.ask(now) else {
+        let Some(question) = peer.places.search.ask(now) else {
             return;
         };
         if peer.places.search.is_new_burst() {
             // What was told may have been lost.
             self.send_candidates(id, now);
         }
-        let body = control::write(Element::PathChallenge(token));
-        for candidate in candidates {
+        let body = control::write(Element::PathChallenge(question.token));
+        for candidate in question.to {
             if !self.relays.questions.admit_most(MOST_QUESTIONS, now) {
                 return self.drop_one(DropReason::RateLimited);
             }
+            // What is in our own network has no NAT before it.
+            self.outgoing.mark.is_short = question.is_short && is_outside(&candidate);
             self.send_control(id, &body, Some(Endpoint::to(candidate)), now);
+            self.outgoing.mark.is_short = false;
         }
     }
 
@@ -547,6 +550,14 @@ fn is_doubtful(peer: &mut Peer, has_legs: bool, now: Instant) -> bool {
 /// Whether anything to a peer may go through a relay.
 fn may_be_relayed(peer: &Peer) -> bool {
     peer.settings.kind == Kind::Member && peer.settings.relay != RelayUse::Never
+}
+
+/// Whether an address may be behind a NAT that others than its owner speak to.
+fn is_outside(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => !ip.is_private(),
+        IpAddr::V6(_) => false,
+    }
 }
 
 /// Whether an address that a member told may be asked at all.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use l2vpn::time::{Duration, Instant};
@@ -98,6 +98,10 @@ pub struct Nat {
     pub hairpins: bool,
     /// The NAT that it is behind itself.
     pub parent: Option<usize>,
+    /// Whether it notes what comes in unasked, as Linux does that drops nothing by rule: what comes first takes the place of
+    /// the mapping that its own side would get towards there.
+    pub traps: bool,
+    taken: HashSet<(u16, SocketAddr)>,
     /// Whether it lets no UDP through.
     pub blocks: bool,
     mappings: HashMap<(SocketAddr, Remote), (u16, Instant)>,
@@ -114,6 +118,8 @@ impl Nat {
             outside,
             hairpins: false,
             parent: None,
+            traps: false,
+            taken: HashSet::new(),
             blocks: false,
             mappings: HashMap::new(),
             owners: HashMap::new(),
@@ -134,6 +140,16 @@ impl Nat {
             Some((port, _)) => port,
             None => self.fresh_port(from.port()),
         };
+        let is_taken = self.taken.contains(&(port, to));
+        let (mapping, port) = match is_taken {
+            // Another one, for this destination alone.
+            true => {
+                let mapping = (from, key(Depends::Port, to));
+                let known = self.mappings.get(&mapping).map(|(port, _)| *port);
+                (mapping, known.unwrap_or_else(|| self.other_port()))
+            }
+            false => (mapping, port),
+        };
         self.mappings.insert(mapping, (port, now));
         self.owners.insert(port, from);
         self.permits
@@ -142,11 +158,16 @@ impl Nat {
     }
 
     /// A packet comes to an outside port; gives where it goes inside.
-    pub fn inward(&self, from: SocketAddr, port: u16, now: Instant) -> Option<SocketAddr> {
+    pub fn inward(&mut self, from: SocketAddr, port: u16, now: Instant) -> Option<SocketAddr> {
         if self.blocks {
             return None;
         }
-        let at = self.permits.get(&(port, key(self.kind.filtering, from)))?;
+        let Some(at) = self.permits.get(&(port, key(self.kind.filtering, from))) else {
+            if self.traps {
+                self.taken.insert((port, from));
+            }
+            return None;
+        };
         let owner = self.owners.get(&port).copied();
         owner.filter(|_| now.since(*at) < LIFETIME)
     }
@@ -163,6 +184,10 @@ impl Nat {
         if self.kind.keeps_ports && !self.owners.contains_key(&wish) {
             return wish;
         }
+        self.other_port()
+    }
+
+    fn other_port(&mut self) -> u16 {
         loop {
             let port = match self.kind.is_random {
                 true => 1024 + (self.dice.next() % 60_000) as u16,

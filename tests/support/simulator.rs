@@ -303,7 +303,7 @@ impl Member {
     }
 
     /// Hands notes to the node until there are none, and keeps what came out.
-    fn settle(&mut self, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+    fn settle(&mut self, now: Instant) -> Vec<(SocketAddr, bool, Vec<u8>)> {
         while !self.captured.notes.is_empty() {
             for note in std::mem::take(&mut self.captured.notes) {
                 self.node.handle_note(note, now);
@@ -318,7 +318,10 @@ impl Member {
         }
         let mut sent: Vec<_> = Vec::new();
         for out in [&mut self.captured.outgoing, self.node.outgoing()] {
-            sent.extend(out.iter().map(|(to, b)| (to.remote, b.to_vec())));
+            sent.extend(
+                out.marked()
+                    .map(|(to, m, b)| (to.remote, m.is_short, b.to_vec())),
+            );
             out.clear();
         }
         sent
@@ -361,6 +364,10 @@ pub struct Network {
     pub behind: Vec<(usize, usize)>,
     /// Whether datagrams from the first to the second are thrown away.
     pub blocked: Vec<(usize, usize)>,
+    /// How long datagrams take that no relay sends or gets.
+    pub near: Option<Duration>,
+    /// Whether datagrams that shall go a short way do.
+    pub cures: bool,
     /// Whether all are on one LAN, where beacons are heard.
     pub is_lan: bool,
     /// Beacons that were sent.
@@ -394,6 +401,8 @@ impl Network {
             nats: Vec::new(),
             behind: Vec::new(),
             blocked: Vec::new(),
+            near: None,
+            cures: true,
             is_lan: false,
             beacons: Vec::new(),
             unreachable: Vec::new(),
@@ -612,7 +621,8 @@ impl Network {
     /// What `n` wants to send now, without putting it on the wire.
     pub fn harvest(&mut self, n: usize) -> Vec<(SocketAddr, Vec<u8>)> {
         let now = self.now;
-        self.member(n).settle(now)
+        let sent = self.member(n).settle(now).into_iter();
+        sent.map(|(to, _, bytes)| (to, bytes)).collect()
     }
 
     pub fn collect(&mut self, n: usize) {
@@ -632,8 +642,14 @@ impl Network {
                 m.node.set_route_mtu(*peer, route, now);
             }
         }
-        for (to, bytes) in sent {
-            self.put(n, from, to, bytes);
+        for (to, is_short, bytes) in sent {
+            match is_short && self.cures {
+                true => {
+                    // It gets out of its own network and no further.
+                    let _ = self.leave(n, from, to);
+                }
+                false => self.put(n, from, to, bytes),
+            }
         }
         for (n, bytes) in beacons {
             let hears = if self.is_lan { self.members.len() } else { 0 };
@@ -706,10 +722,10 @@ impl Network {
     }
 
     /// Where a datagram from there arrives, if it does.
-    fn arrive(&self, from: SocketAddr, to: SocketAddr, level: Level) -> Option<usize> {
+    fn arrive(&mut self, from: SocketAddr, to: SocketAddr, level: Level) -> Option<usize> {
         let is_it = |nat: &Nat| nat.outside == to.ip() && nat.parent == level;
         if let Some(number) = self.nats.iter().position(is_it) {
-            let nat: &Nat = &self.nats[number];
+            let nat: &mut Nat = &mut self.nats[number];
             let inside = nat.inward(from, to.port(), self.now)?;
             return self.arrive(from, inside, Some(number));
         }
@@ -726,13 +742,19 @@ impl Network {
             bytes.len() + 28 <= usize::from(self.mtu.max(1280)),
             "a datagram exceeds the path"
         );
+        let relays = |n: usize| self.recipes[n].relays;
+        let is_far = relays(n) || target.is_some_and(relays);
+        let delay = match self.near {
+            Some(near) if !is_far => near,
+            _ => self.weather.delay,
+        };
         let copies = 1 + u64::from(self.dice.chance(self.weather.duplicate));
         for _ in 0..copies {
             let jitter = self.weather.jitter.as_micros() as u64;
             let extra = self.dice.next().checked_rem(jitter).unwrap_or(0);
             self.seq += 1;
             let packet = Packet {
-                at: self.now + self.weather.delay + Duration::from_micros(extra),
+                at: self.now + delay + Duration::from_micros(extra),
                 seq: self.seq,
                 from,
                 to,
