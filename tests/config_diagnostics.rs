@@ -153,9 +153,13 @@ fn the_examples_of_the_readme_are_valid() {
     assert!(first.lines().count() <= 12);
     let dir = keys();
     fs::rename(dir.path().join("own.key"), dir.path().join("a.key")).unwrap();
+    fs::copy(dir.path().join("a.key"), dir.path().join("relay.key")).unwrap();
     let path = dir.path().join("a.toml");
     let node = "[node]\nkey = \"a.key\"\n[[segment]]\nname = \"lan\"\nid = 1\n";
-    let whole = others.iter().map(|b| format!("{node}{b}"));
+    let whole = others.iter().map(|b| match b.starts_with("[node]") {
+        true => b.to_string(),
+        false => format!("{node}{b}"),
+    });
     for text in std::iter::once(first.to_string()).chain(whole) {
         fs::write(&path, &text).unwrap();
         let (config, report) = load(&path, DemoKeys::Refuse);

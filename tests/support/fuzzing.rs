@@ -70,6 +70,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("full_table", full_table),
     ("port_rules", port_rules),
     ("relayed", relayed),
+    ("beacons", beacons),
 ];
 
 /// Takes numbers off the front; zeros when there is nothing left.

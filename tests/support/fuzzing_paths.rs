@@ -117,3 +117,49 @@ fn absorb(net: &mut Network, delivered: &mut [BTreeSet<Vec<u8>>; 2], sent: &BTre
         }
     }
 }
+
+/// Beacons of strangers and copies of real ones change nothing but what a handshake would decide, few are answered by anything,
+/// and what is read is what would be written.
+pub fn beacons(data: &[u8]) {
+    let mut input = Input(data);
+    let mut net = Network::of((0..3).map(Recipe::new).collect(), 3);
+    net.start_beacons();
+    net.run_for(Duration::from_millis(10));
+    let real: Vec<Vec<u8>> = net.beacons.iter().map(|(_, bytes)| bytes.clone()).collect();
+    let mut steps = 0;
+    while !input.is_empty() && steps < 60 {
+        steps += 1;
+        let mut bytes = match input.u8() % 3 {
+            0 => real[usize::from(input.u8()) % real.len()].clone(),
+            1 => {
+                let len = usize::from(input.u8());
+                (0..len).map(|_| input.u8()).collect()
+            }
+            _ => {
+                let mut bytes = vec![14, 1, 1, 1];
+                bytes.extend((0..16 + 8 * usize::from(input.u8() % 140)).map(|_| input.u8()));
+                bytes
+            }
+        };
+        if input.u8().is_multiple_of(2) && !bytes.is_empty() {
+            let at = usize::from(input.u16()) % bytes.len();
+            bytes[at] ^= input.u8();
+        }
+        if let Ok(beacon) = l2vpn::wire::beacon::Beacon::parse(&bytes) {
+            assert_eq!(beacon.to_bytes(), bytes);
+        }
+        let before = net.recording.len();
+        let (from, now, n) = (
+            address(usize::from(input.u8())),
+            net.now,
+            usize::from(input.u8() % 3),
+        );
+        net.member(n).node.handle_beacon(from, &bytes, now);
+        net.collect(n);
+        assert!(net.recording.len() <= before + 1, "one handshake at most");
+        net.run_for(Duration::from_millis(u64::from(input.u8())));
+    }
+    net.introduce_all();
+    net.run_for(Duration::from_secs(15));
+    assert!((0..3).all(|n| (0..3).all(|o| o == n || net.is_up(n, o))));
+}
