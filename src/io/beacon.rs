@@ -35,7 +35,8 @@ impl BeaconSocket {
     /// # Errors
     /// As the system says, when there is neither IPv4 nor IPv6.
     pub fn open() -> io::Result<BeaconSocket> {
-        let v4 = receiver((Ipv4Addr::UNSPECIFIED, PORT).into());
+        // Bound to the group: what is sent to this host alone is no beacon.
+        let v4 = receiver((GROUP_V4, PORT).into());
         let v6 = receiver((Ipv6Addr::UNSPECIFIED, PORT).into());
         match (v4, v6) {
             (Err(error), Err(_)) => Err(error),
@@ -87,6 +88,16 @@ impl BeaconSocket {
         }
     }
 
+    fn is_near(&self, from: SocketAddr) -> bool {
+        match from.ip() {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(ip) => self.near.iter().any(|near| match near.address {
+                IpAddr::V6(own) => prefix(own) == prefix(ip),
+                IpAddr::V4(_) => false,
+            }),
+        }
+    }
+
     /// Sends a beacon from each address; gives how many left.
     pub fn send(&self, bytes: &[u8]) -> usize {
         let sent = self.near.iter().filter(|near| send(near, bytes).is_ok());
@@ -101,12 +112,21 @@ impl BeaconSocket {
             received = next(self.v6.as_ref(), &mut other) => (received, &other),
         };
         let (len, from) = received;
-        let len = len.min(into.len());
+        // IPv6 takes the group's address with an interface only: there the sender has to be of a network of ours.
+        let len = match self.is_near(from) {
+            true => len.min(into.len()),
+            false => 0,
+        };
         if let (Some(to), Some(bytes)) = (into.get_mut(..len), bytes.get(..len)) {
             to.copy_from_slice(bytes);
         }
         (len, from)
     }
+}
+
+/// The network of an IPv6 address.
+fn prefix(ip: Ipv6Addr) -> u128 {
+    u128::from(ip) >> 64
 }
 
 async fn next(socket: Option<&UdpSocket>, into: &mut [u8]) -> (usize, SocketAddr) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, Stream, StreamExt};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long changes that belong together may take.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -17,6 +18,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 pub struct Changes {
     news: Pin<Box<dyn Stream<Item = ()> + Send>>,
     connection: JoinHandle<()>,
+    /// When what has come counts as complete.
+    settles_at: Option<Instant>,
 }
 
 impl Changes {
@@ -35,16 +38,25 @@ impl Changes {
         Ok(Changes {
             news: Box::pin(news.map(|_| ())),
             connection: tokio::spawn(connection),
+            settles_at: None,
         })
     }
 
     /// Waits for the next change; what follows at once counts as the same one.
     pub async fn next(&mut self) {
-        if self.news.next().await.is_none() {
-            // Nobody tells any more: the regular looks remain.
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(SETTLE).await;
+        let settles_at = match self.settles_at {
+            Some(at) => at,
+            None => {
+                if self.news.next().await.is_none() {
+                    // Nobody tells any more: the regular looks remain.
+                    std::future::pending::<()>().await;
+                }
+                *self.settles_at.insert(Instant::now() + SETTLE)
+            }
+        };
+        // Whoever waits may stop doing so here, and ask again: the change is not forgotten.
+        tokio::time::sleep_until(settles_at).await;
+        self.settles_at = None;
         while let Some(Some(())) = self.news.next().now_or_never() {}
     }
 }

@@ -15,12 +15,12 @@ impl Rate {
         (bytes > 0).then_some(Rate(bytes))
     }
 
-    fn micros(self, bytes: u64) -> u64 {
-        bytes.saturating_mul(1_000_000) / self.0
+    fn nanos(self, bytes: u64) -> u64 {
+        bytes.saturating_mul(1_000_000_000).div_ceil(self.0)
     }
 
     fn burst(self) -> u64 {
-        self.micros((self.0 / 10).max(64 << 10))
+        self.nanos((self.0 / 10).max(64 << 10))
     }
 }
 
@@ -30,7 +30,7 @@ pub struct Meter {
     packets: AtomicU64,
     bytes: AtomicU64,
     over: AtomicU64,
-    /// When everything that has passed would have passed at the rate (the cell rate algorithm of ITU-T I.371), in microseconds.
+    /// When everything that has passed would have passed at the rate (the cell rate algorithm of ITU-T I.371), in nanoseconds.
     arrival: AtomicU64,
 }
 
@@ -49,14 +49,21 @@ impl Meter {
     }
 
     fn keeps_to(&self, bytes: u64, rate: Rate, now: Instant) -> bool {
-        let (now, cost) = (now.as_micros(), rate.micros(bytes));
-        let arrival = self.arrival.load(Ordering::Relaxed).max(now);
-        if arrival > now.saturating_add(rate.burst()) {
-            return false;
-        }
-        // Threads that race here let a datagram more through.
-        self.arrival.store(arrival + cost, Ordering::Relaxed);
-        true
+        let now = now.as_micros().saturating_mul(1000);
+        let (cost, latest) = (rate.nanos(bytes), now.saturating_add(rate.burst()));
+        let charge = |arrival: u64| {
+            let arrival = arrival.max(now);
+            (arrival <= latest).then(|| arrival.saturating_add(cost))
+        };
+        let charged = self
+            .arrival
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
+        charged.is_ok()
+    }
+
+    /// Counts a datagram that was too much for all together.
+    pub fn refuse(&self) {
+        self.over.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Packets and bytes that passed, and packets that did not.
@@ -96,5 +103,11 @@ mod tests {
         assert_eq!(over, 3000 - packets);
         assert!(meter.admit(1 << 20, None, at(50)), "no rate is no limit");
         assert_eq!(Rate::of_megabits(0), None);
+        // Small packets at a high rate cost something, too.
+        let (meter, rate) = (Meter::default(), Rate::of_megabits(1000));
+        let passed = (0..400_000)
+            .filter(|_| meter.admit(100, rate, at(0)))
+            .count();
+        assert!((125_000..126_000).contains(&passed), "{passed}");
     }
 }

@@ -56,6 +56,8 @@ pub struct MtuSearch {
     /// What was not.
     failed: Option<u16>,
     probe: Option<Probe>,
+    /// The last one that went unanswered: its answer may be late.
+    late: Option<Probe>,
     /// When to look for a larger size.
     search_at: Option<Instant>,
     pause: Duration,
@@ -92,7 +94,7 @@ impl MtuSearch {
             false => self.proven.min(ceiling),
         };
         self.failed = None;
-        self.probe = None;
+        (self.probe, self.late) = (None, None);
         self.search_at = (self.ceiling > self.proven).then_some(now);
         self.proven != before.0
     }
@@ -118,7 +120,7 @@ impl MtuSearch {
                 return Step::Ask(probe.size);
             }
             self.failed = Some(probe.size);
-            self.probe = None;
+            self.late = self.probe.take();
             self.search_at = Some(now);
             if is_proven {
                 self.proven = self.base.min(self.ceiling);
@@ -189,14 +191,25 @@ impl MtuSearch {
 
     /// Takes an answer: gives how long it took and whether the size in use has grown; `None` when nothing like it was asked.
     pub fn answered(&mut self, token: [u8; 8], now: Instant) -> Option<(Duration, bool)> {
-        let probe = self.probe.as_ref()?;
-        let (_, sent) = probe.sent.iter().find(|(t, _)| *t == token)?;
-        let (took, size) = (now.since(*sent), probe.size);
-        let has_grown = size > self.proven;
-        self.probe = None;
+        let sent = |probe: &Option<Probe>| {
+            let probe = probe.as_ref()?;
+            let (_, at) = probe.sent.iter().find(|(t, _)| *t == token)?;
+            Some((*at, probe.size))
+        };
+        let (at, size) = sent(&self.probe).or_else(|| sent(&self.late))?;
+        let took = now.since(at);
+        let has_grown = size > self.proven && size <= self.ceiling;
+        if self.probe.as_ref().is_none_or(|p| p.size <= size) {
+            self.probe = None;
+        }
+        self.late = None;
         if has_grown {
             self.proven = size;
+            self.failed = self.failed.filter(|failed| *failed > size);
             self.search_at = Some(now);
+        }
+        if self.proven == self.ceiling {
+            self.pause = Duration::ZERO;
         }
         Some((took, has_grown))
     }

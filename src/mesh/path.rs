@@ -140,6 +140,17 @@ impl Path {
         moved
     }
 
+    /// We are somewhere else: the way is another one, though it leads to the same address.
+    pub fn renew(&mut self, now: Instant) {
+        if let Some(endpoint) = self.endpoint.take() {
+            let back = Endpoint {
+                local: None,
+                ..endpoint
+            };
+            self.prove(back, now);
+        }
+    }
+
     /// The way is gone, and there is none.
     pub fn leave(&mut self) {
         self.endpoint = None;

@@ -60,6 +60,10 @@ pub struct Places {
     pub calm_until: Instant,
     /// Whether we are somewhere else than where the direct way was found, and it has not answered since.
     pub is_behind: bool,
+    /// The relay that answers from where we are now.
+    pub behind_by: Option<PeerId>,
+    /// Where it said last that it is.
+    pub told: Vec<SocketAddr>,
     /// What a relay could not carry, in datagrams: of ours when it is one, of its own when we are.
     pub throttled: u64,
     /// How it is found on the LAN.
@@ -80,6 +84,13 @@ pub struct Beaconing {
 }
 
 impl Places {
+    /// The way in use works, or is another one: nothing is open about it.
+    pub fn settle(&mut self) {
+        self.doubt = None;
+        self.is_behind = false;
+        self.behind_by = None;
+    }
+
     /// Takes what a relay says of a channel; gives whether there is a new one. That there is none may have been said before
     /// that there is one, and overtaken by it.
     pub fn take_channel(&mut self, relay: PeerId, channel: Option<Channel>, now: Instant) -> bool {
@@ -135,8 +146,11 @@ impl Patience {
 
     /// It works again: had it only been slow?
     pub fn works(&mut self, now: Instant) {
-        let was_slow = self.given_up_at.is_some_and(|at| now.since(at) < TOO_EARLY);
-        self.doublings += u32::from(was_slow);
+        match self.given_up_at.map(|at| now.since(at) < TOO_EARLY) {
+            Some(true) => self.doublings += 1,
+            Some(false) => self.doublings = self.doublings.saturating_sub(1),
+            None => {}
+        }
         self.given_up_at = None;
     }
 }

@@ -30,7 +30,8 @@ impl RoundTrip {
     /// How long an answer may take before the question counts as lost.
     pub fn patience(&self) -> Duration {
         let fits = |(smooth, varies): (Duration, Duration)| smooth * 2 + varies * 4;
-        self.0.map_or(LEAST, fits).clamp(LEAST, MOST)
+        // RFC 6298 section 2.1: a second while nothing is known.
+        self.0.map_or(MOST, fits).clamp(LEAST, MOST)
     }
 }
 
@@ -42,7 +43,7 @@ mod tests {
     fn it_follows_slowly_and_waits_within_bounds() {
         let ms = Duration::from_millis;
         let mut trip = RoundTrip::default();
-        assert_eq!((trip.get(), trip.patience()), (None, LEAST));
+        assert_eq!((trip.get(), trip.patience()), (None, MOST));
         trip.sample(ms(80));
         assert_eq!((trip.get(), trip.patience()), (Some(ms(80)), ms(320)));
         trip.sample(ms(160));

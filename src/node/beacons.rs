@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use super::legs::Rank;
 use super::plane::PerSecond;
+use super::rendezvous::is_askable;
 use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
@@ -27,6 +28,8 @@ const SELDOM: Duration = Duration::from_secs(30);
 const MOST_TAGS: u64 = 20_000;
 /// Beacons that are looked at in a second.
 const MOST_BEACONS: u64 = 50;
+/// Keys that are made for one beacon.
+const MOST_FRESH: usize = 32;
 /// A peer's beacons are followed this often.
 const FOLLOW_EVERY: Duration = Duration::from_secs(3);
 
@@ -54,6 +57,10 @@ impl Node {
         let beacons = &mut self.relays.beacons;
         beacons.sent = 0;
         beacons.next_at = beacons.port.map(|_| now);
+        // Who was near is not, where we are now.
+        for peer in &mut self.peers {
+            peer.places.beaconing.near = None;
+        }
     }
 
     pub(super) fn beacon_deadline(&self) -> Option<Instant> {
@@ -120,8 +127,11 @@ impl Node {
 
     /// A beacon came in from there.
     pub fn handle_beacon(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
-        let missed = self.missed();
-        let most = MOST_TAGS / (missed.len() as u64).max(1);
+        let beacon = match Beacon::parse(bytes) {
+            Ok(beacon) => beacon,
+            Err(reason) => return self.drop_one(reason),
+        };
+        let most = MOST_TAGS / (self.peers.len() as u64).max(1);
         let beacons = &self.relays.beacons;
         if !beacons
             .looked_at
@@ -129,11 +139,14 @@ impl Node {
         {
             return self.drop_one(DropReason::RateLimited);
         }
-        let beacon = match Beacon::parse(bytes) {
-            Ok(beacon) => beacon,
-            Err(reason) => return self.drop_one(reason),
-        };
-        for id in missed {
+        let mut fresh = 0;
+        for id in self.missed() {
+            let peer = self.peers.get(id.0 as usize);
+            fresh += usize::from(peer.is_some_and(|p| p.places.beaconing.key.is_none()));
+            // Keys are dear: the rest is made for the next ones.
+            if fresh > MOST_FRESH {
+                return;
+            }
             let Some(theirs) = self.peers.get(id.0 as usize).map(|p| p.settings.key) else {
                 continue;
             };
@@ -154,7 +167,7 @@ impl Node {
         let is_late = beaconing
             .followed_at
             .is_none_or(|at| now.since(at) >= FOLLOW_EVERY);
-        if !is_late {
+        if !is_late || !is_askable(&place) {
             return;
         }
         beaconing.followed_at = Some(now);

@@ -33,7 +33,13 @@ impl Node {
             Note::Control { peer, from, body } => self.control(peer, from, &body, now),
             Note::Close { peer, index } => self.closed(peer, index, now),
             Note::TooLarge(remote) => {
-                let there = |p: &&Peer| p.path.endpoint().is_some_and(|e| e.remote == remote);
+                if !self.relays.refusals.admit_most(20, now) {
+                    return;
+                }
+                // What a relay carries for its clients cannot be cut smaller here.
+                let is_sized = |p: &&Peer| p.settings.kind != Kind::Client;
+                let is_at = |p: &Peer| p.path.endpoint().is_some_and(|e| e.remote == remote);
+                let there = |p: &&Peer| is_sized(p) && is_at(p);
                 let affected = self.peers.iter().filter(there);
                 self.events
                     .extend(affected.map(|p| Event::RouteWanted(p.id, remote)));
@@ -127,6 +133,7 @@ impl Node {
             self.moved(id, from, now);
         } else {
             let is_new = peer.path.prove(from, now);
+            peer.places.settle();
             publish_route(peer);
             if is_new {
                 self.events.push_back(Event::RouteWanted(id, from.remote));
@@ -298,7 +305,8 @@ impl Node {
                     | Element::Observed(_)
                     | Element::Candidates(_)
                     | Element::Binding(_)
-                    | Element::Moved,
+                    | Element::Moved
+                    | Element::Throttled(_),
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
                     std::mem::replace(&mut asked, true)
@@ -368,6 +376,7 @@ impl Node {
             return;
         };
         let has_moved = peer.path.prove(proven, now);
+        peer.places.settle();
         if proven.channel.is_none() {
             peer.places.patience.works(now);
         }
@@ -437,7 +446,7 @@ impl Node {
         peer.up_since = None;
         peer.unheard = None;
         peer.places.search.rest();
-        peer.places.doubt = None;
+        peer.places.settle();
         peer.debts = Debts::default();
         publish_route(peer);
         self.plane.remove_inlets(&retired);

@@ -226,7 +226,12 @@ impl Plane {
             Some(_) => self.relaying.meter.admit(bytes, limits.all, now),
             None => true,
         };
-        link.carried.admit(bytes, limits.each, now) && fits_all(&limits)
+        let is_own = link.carried.admit(bytes, limits.each, now);
+        let fits = is_own && fits_all(&limits);
+        if is_own && !fits {
+            link.carried.refuse();
+        }
+        fits
     }
 
     /// How many channels we relay.

@@ -42,7 +42,11 @@ pub(super) struct Relays {
     /// Connections that carry.
     pub(super) legs: Vec<Leg>,
     /// Our own addresses.
-    local: Vec<SocketAddr>,
+    pub(super) local: Vec<SocketAddr>,
+    /// Those that we had before we had none.
+    pub(super) left: Vec<SocketAddr>,
+    /// Refusals of the underlay that are looked into.
+    pub(super) refusals: PerSecond,
     /// What relays see, by relay.
     observed: Vec<(PeerId, SocketAddr)>,
     next_at: Option<Instant>,
@@ -55,19 +59,6 @@ pub(super) struct Relays {
 }
 
 impl Node {
-    /// Tells which addresses of ours others may reach, with the port that we listen on.
-    pub fn set_local_addresses(&mut self, addresses: Vec<SocketAddr>, now: Instant) {
-        if self.relays.local != addresses {
-            let was_elsewhere = !self.relays.local.is_empty();
-            self.relays.local = addresses;
-            self.tell_candidates(now);
-            self.renew_beacons(now);
-            if was_elsewhere {
-                self.roamed(now);
-            }
-        }
-    }
-
     /// All ways on which a peer may be tried: its addresses, and channels through relays that we reach.
     pub fn ways(&self, id: PeerId) -> Vec<Endpoint> {
         let Some(peer) = self.peers.get(id.0 as usize) else {
@@ -209,6 +200,9 @@ impl Node {
             return;
         }
         let is_new = peer.places.take_channel(relay, channel, now);
+        if is_new && peer.places.is_behind {
+            peer.places.behind_by = Some(relay);
+        }
         if is_new {
             // An attempt that is under way goes on, by this way too.
             self.start_attempt_unless_up(id, now);
@@ -252,7 +246,7 @@ impl Node {
     }
 
     /// Tells all connected members where we may be reached.
-    fn tell_candidates(&mut self, now: Instant) {
+    pub(super) fn tell_candidates(&mut self, now: Instant) {
         let next = self.relays.told_at.map(|at| at + TELL_EVERY);
         if let Some(next) = next.filter(|next| now < *next) {
             self.relays.tell_at = Some(next);
@@ -290,6 +284,9 @@ impl Node {
             return;
         }
         let told: Vec<SocketAddr> = addresses.iter().filter(is_askable).collect();
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            peer.places.told.clone_from(&told);
+        }
         self.begin_search(id, told, now);
     }
 
@@ -314,7 +311,7 @@ impl Node {
     /// Asks a peer again at what it told last and at what is known now.
     pub(super) fn search_again(&mut self, id: PeerId, now: Instant) {
         let peer = self.peers.get(id.0 as usize);
-        let told = peer.map(|p| p.places.search.candidates().to_vec());
+        let told = peer.map(|p| p.places.told.clone());
         self.begin_search(id, told.unwrap_or_default(), now);
     }
 
@@ -426,13 +423,18 @@ impl Node {
         let Some(doubt) = peer.places.doubt.as_mut().filter(|d| now >= d.next_at) else {
             return;
         };
+        let has_asked = doubt.asked > 0;
         if doubt.asked < Doubt::MOST {
             doubt.asked += 1;
-            doubt.next_at = now + peer.places.patience.get();
+            let trip = peer.path.round_trip().get().unwrap_or_default();
+            doubt.next_at = now + peer.places.patience.get().max(trip * 3 / 2);
             let body = control::write(Element::PathChallenge(doubt.token));
+            if has_asked && self.leave_behind(id, now) {
+                return;
+            }
             return self.send_control(id, &body, None, now);
         }
-        peer.places.doubt = None;
+        peer.places.settle();
         match peer.settings.kind {
             Kind::Relay => {
                 peer.retry_at.get_or_insert(now);
@@ -478,8 +480,7 @@ impl Node {
         if peer.places.doubt.is_some_and(|d| d.token == token) {
             let is_it = peer.path.endpoint().is_some_and(|e| e.is_same_way(&from));
             if is_it {
-                peer.places.doubt = None;
-                peer.places.is_behind = false;
+                peer.places.settle();
                 self.relay_answered(id, now);
             }
             return is_it;
@@ -506,6 +507,7 @@ impl Node {
             peer.places.search.rest();
         }
         peer.path.prove(way, now);
+        peer.places.settle();
         peer.places.patience.works(now);
         self.events.push_back(Event::Moved(id, way.remote));
         self.events.push_back(Event::RouteWanted(id, way.remote));
@@ -561,7 +563,7 @@ fn is_outside(address: &SocketAddr) -> bool {
 }
 
 /// Whether an address that a member told may be asked at all.
-fn is_askable(address: &SocketAddr) -> bool {
+pub(super) fn is_askable(address: &SocketAddr) -> bool {
     let ip = address.ip();
     let is_one = match ip {
         IpAddr::V4(ip) => !ip.is_broadcast() && !ip.is_link_local(),

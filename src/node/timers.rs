@@ -156,6 +156,8 @@ impl Node {
                 self.drop_attempt(id);
                 if let Some(peer) = self.peers.get_mut(id.0 as usize) {
                     peer.retry_at = Some(now + REST_AFTER_GIVING_UP);
+                    // The next beacon tells whether it is still there.
+                    peer.places.beaconing.near = None;
                 }
                 self.events.push_back(Event::Unreachable(id));
             }
