@@ -238,24 +238,39 @@ impl Node {
             .into_iter()
             .map(|a| Endpoint::to(a).remote)
             .collect();
-        let has_more = known.iter().any(|a| !peer.places.known.contains(a));
+        let more = known.iter().find(|a| !peer.places.known.contains(a));
+        let more = more.map(|a| Endpoint::to(*a));
         peer.places.known = known;
         let has_session = peer.keyring.current().is_some();
         let is_reachable = peer.is_reachable();
         match &mut peer.attempt {
             // Another place: the attempt that is under way goes there soon.
-            Some(attempt) if has_more => attempt.nudge(now),
             None if !has_session && is_reachable => self.start_attempt(id, now),
-            _ if has_more && has_session => self.search_again(id, now),
-            _ => {}
+            Some(attempt) => {
+                if let Some(way) = more {
+                    attempt.nudge_to(way, now);
+                }
+            }
+            None if more.is_some() && has_session => self.search_again(id, now),
+            None => {}
         }
     }
 
     /// Tells what the kernel knows about the route to a peer, in bytes of an IP packet.
     pub fn set_route_mtu(&mut self, id: PeerId, mtu: u16, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(id.0 as usize)
-            && peer.path.set_route_mtu(mtu, now)
-        {
+        let way = self
+            .peers
+            .get(id.0 as usize)
+            .and_then(|p| p.path.endpoint());
+        let is_carried = way.is_some_and(|w| self.leg(&w).is_some());
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let has_changed = match is_carried {
+            true => peer.path.set_carried_mtu(mtu, now),
+            false => peer.path.set_route_mtu(mtu, now),
+        };
+        if has_changed {
             publish_route(peer);
         }
     }

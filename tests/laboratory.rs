@@ -450,7 +450,18 @@ fn blocked() -> Result<(), String> {
         Ok(net.contains("udp passes: yes"))
     })?;
     let log = lab.world.log(0);
-    expect(back, || log)
+    expect(back, || log)?;
+    // And is gone for good: TLS takes over where UDP had worked.
+    lab.set_nat(0, nothing)?;
+    let began = Instant::now();
+    let over = lab.world.eventually(Duration::from_secs(30), |w| {
+        let (_, net, _) = w.cli(0, &["netcheck"])?;
+        let pings = w.ping(0, v4(1), 1472, 1)?;
+        Ok(net.contains("udp passes: no") && pings.iter().any(Option::is_some))
+    })?;
+    let (took, a, b) = (began.elapsed(), lab.world.log(0), lab.world.log(1));
+    println!("UDP died, TLS after {took:?}");
+    expect(over, || format!("{a}\n{b}"))
 }
 
 fn shrinks() -> Result<(), String> {

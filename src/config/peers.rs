@@ -182,6 +182,11 @@ pub(super) fn endpoints(
             (Some(_), Ok(_)) if cfg!(not(feature = "quic")) => {
                 checker.findings.error(at, NOT_BUILT);
             }
+            (Some(carrier), Ok(endpoint)) if carried.contains(&(carrier, endpoint.clone())) => {
+                checker
+                    .findings
+                    .warning(at, format!("endpoint \"{text}\" stands twice"));
+            }
             (Some(carrier), Ok(endpoint)) => carried.push((carrier, endpoint)),
             (None, Ok(endpoint)) if good.contains(&endpoint) => {
                 checker

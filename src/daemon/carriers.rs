@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,12 +30,16 @@ const HEAD_START: [(Carrier, Duration); 2] = [
     (Carrier::Tls, Duration::from_millis(400)),
 ];
 /// How long a leg is kept when there is a better way.
-const KEPT: Duration = Duration::from_secs(5);
+/// Longer than a keepalive: the other end has heard from there by then.
+const KEPT: Duration = Duration::from_secs(40);
 /// The pause after a call that failed, doubled up to the second.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 /// A caller that has no session after this long is a stranger.
 const PROVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the member said last has so long to get out.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// What a task tells.
 pub(super) enum News {
@@ -57,8 +62,19 @@ pub(super) struct Carriers {
     /// How good the way to each peer is that may be called.
     ranks: Vec<(PeerId, watch::Sender<Option<Rank>>)>,
     news: mpsc::Receiver<News>,
-    /// Ends the thread when it is dropped.
-    _end: oneshot::Sender<()>,
+    /// Ends the thread.
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Carriers {
+    fn drop(&mut self) {
+        self.end.take();
+        self.held.clear();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// A place that may be called.
@@ -75,6 +91,7 @@ impl Carriers {
         let (news_in, news) = mpsc::channel(64);
         let (end, ended) = oneshot::channel();
         let (ranks, numbers) = numbers(config);
+        let mut running = None;
         if !numbers.is_empty() || !config.reach.carried.is_empty() {
             let (opened_in, opened) = oneshot::channel();
             let listening = config.reach.carried.clone();
@@ -84,7 +101,7 @@ impl Carriers {
                 what: "start the carriers' thread",
                 source,
             };
-            thread.spawn(work).map_err(system)?;
+            running = Some(thread.spawn(work).map_err(system)?);
             if let Ok(Err((carrier, address, source))) = opened.await {
                 return Err(StartError::Carrier {
                     carrier,
@@ -97,7 +114,8 @@ impl Carriers {
             held: HashMap::new(),
             ranks,
             news,
-            _end: end,
+            end: Some(end),
+            thread: running,
         })
     }
 
@@ -223,10 +241,18 @@ fn exchange(
             let news = news.clone();
             tokio::spawn(hand_over(None, leg, news));
         };
+        let serve = async {
+            exchange.answer(taken).await;
+            std::future::pending::<()>().await
+        };
         tokio::select! {
-            () = exchange.answer(taken) => std::future::pending().await,
+            () = serve => {}
             _ = ended => {}
         }
+        // The goodbyes of the member pass, then those of the connections.
+        tokio::time::sleep(LAST_WORDS).await;
+        tasks.shutdown().await;
+        exchange.close().await;
     });
     // What still closes its connections has a moment for it.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -255,10 +281,17 @@ async fn hand_over(peer: Option<PeerId>, leg: Leg, news: mpsc::Sender<News>) {
 /// Calls a place whenever there is no better way than it.
 async fn keep_calling(exchange: Arc<Exchange>, mut number: Number, news: mpsc::Sender<News>) {
     let own = Rank::Carried(number.carrier);
-    let is_wanted = move |rank: &Option<Rank>| rank.is_none_or(|rank| rank >= own);
+    // What is there already and no worse needs no second one; the one that was called is kept for as long as it is as good.
+    let is_wanted = move |rank: &Option<Rank>| rank.is_none_or(|rank| rank > own);
+    let is_kept = move |rank: &Option<Rank>| rank.is_none_or(|rank| rank >= own);
     let head_start = HEAD_START.iter().find(|(c, _)| *c == number.carrier);
-    let mut pause = head_start.map_or(AGAIN, |(_, pause)| *pause);
+    let head_start = head_start.map_or(AGAIN, |(_, pause)| *pause);
+    let mut pause = head_start;
     loop {
+        if !is_wanted(&number.rank.borrow()) {
+            // What failed before was at another time.
+            pause = head_start;
+        }
         if number.rank.wait_for(is_wanted).await.is_err() {
             return;
         }
@@ -275,7 +308,7 @@ async fn keep_calling(exchange: Arc<Exchange>, mut number: Number, news: mpsc::S
                 }
                 tokio::select! {
                     () = ended => {}
-                    () = is_superseded(&mut number.rank, is_wanted) => {}
+                    () = is_superseded(&mut number.rank, is_kept) => {}
                 }
                 let _ = news.send(News::Ended(address)).await;
             }

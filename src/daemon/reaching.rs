@@ -88,7 +88,7 @@ impl EventLoop {
     /// Tells the node where a peer may be found: at these addresses, and at the legs to it.
     fn tell_places(&mut self, peer: PeerId, addresses: Vec<SocketAddr>, now: Instant) {
         let legs = self.member.carriers.legs_to(peer);
-        let all = addresses.iter().copied().chain(legs).collect();
+        let all = legs.chain(addresses.iter().copied()).collect();
         self.member.node.set_endpoints(peer, all, now);
         self.addresses.insert(peer, addresses);
     }

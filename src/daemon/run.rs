@@ -12,6 +12,7 @@ use super::{control, journal, resolve, state};
 use crate::config::{Config, PortConfig};
 use crate::dataplane::workers::Workers;
 use crate::io::janitor::Janitor;
+use crate::io::process;
 use crate::switch::port::PortRule;
 
 /// Runs a member until it is told to end; to be called while the process has one thread.
@@ -19,6 +20,7 @@ use crate::switch::port::PortRule;
 /// # Errors
 /// When it cannot start; nothing is left behind then.
 pub fn run(config: Config, log: &str) -> Result<(), StartError> {
+    process::raise_descriptors();
     journal::start(log);
     // The lock goes with the process, however it ends. It lies on the key, which nobody else can open: two members with
     // one key would take each other's packets, and no file of its own is left behind.

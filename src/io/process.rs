@@ -14,6 +14,21 @@ pub fn forbid_core_dumps() {
     let _ = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
 }
 
+/// Lets this process have as many files open as it may: connections of strangers must not use up those of the member.
+pub fn raise_descriptors() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live rlimit, which is only written.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is to a live rlimit, which is only read.
+    let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+}
+
 /// Keeps secrets out of reach of debuggers of the same user. Not for who starts user namespaces: the kernel takes the
 /// right to map users from such a process's children.
 pub fn forbid_debuggers() {

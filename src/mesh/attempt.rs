@@ -40,6 +40,8 @@ pub struct Attempt {
     urgent: bool,
     /// Where the last copy went.
     sent_to: Option<Endpoint>,
+    /// Where the next one goes, out of turn.
+    aside: Option<Endpoint>,
 }
 
 /// What to do with an attempt now.
@@ -71,6 +73,7 @@ impl Attempt {
             hurried: false,
             urgent: false,
             sent_to: None,
+            aside: None,
         }
     }
 
@@ -99,6 +102,7 @@ impl Attempt {
     /// Notes that a copy was sent.
     pub fn mark_sent(&mut self, to: Option<Endpoint>, jitter: u32, now: Instant) {
         self.urgent = false;
+        self.aside = None;
         self.sent_to = to.or(self.sent_to);
         self.sent = self.sent.saturating_add(1);
         self.sent_at = now;
@@ -123,6 +127,12 @@ impl Attempt {
         }
     }
 
+    /// There is this other way: the next copy goes there, and soon.
+    pub fn nudge_to(&mut self, way: Endpoint, now: Instant) {
+        self.aside = Some(way);
+        self.nudge(now);
+    }
+
     /// When the next step is due.
     pub fn next_at(&self) -> Instant {
         self.next_at
@@ -140,6 +150,9 @@ impl Attempt {
 
     /// Where the next copy goes: three to the proven address, if there is one, then to all in turn.
     pub fn target(&self, proven: Option<Endpoint>, ways: &[Endpoint]) -> Option<Endpoint> {
+        if self.aside.is_some() {
+            return self.aside;
+        }
         let n = self.sent as usize;
         let places = ways.len() + usize::from(proven.is_some());
         let turn = n.checked_rem(places)?;

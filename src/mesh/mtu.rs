@@ -10,9 +10,9 @@
 use crate::time::{Duration, Instant};
 
 /// Sizes that ways have in practice, tried between one that works and one that does not.
-const LIKELY: [u16; 18] = [
-    1300, 1320, 1340, 1360, 1380, 1400, 1420, 1440, 1460, 1472, 1480, 1492, 1500, 2000, 4000, 8000,
-    8900, 9000,
+const LIKELY: [u16; 22] = [
+    1200, 1220, 1240, 1280, 1300, 1320, 1340, 1360, 1380, 1400, 1420, 1440, 1460, 1472, 1480, 1492,
+    1500, 2000, 4000, 8000, 8900, 9000,
 ];
 /// Packets of one size that have to go unanswered before it is given up: when it was never answered,
 const TRIES: usize = 3;

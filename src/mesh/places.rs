@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use super::path::Endpoint;
 use crate::noise::beacon::BeaconKey;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub struct Places {
     pub calm_until: Instant,
     /// Whether we are somewhere else than where the direct way was found, and it has not answered since.
     pub is_behind: bool,
+    /// Where the peer speaks from while its better way is doubted.
+    pub worse: Option<Endpoint>,
     /// The relay that answers from where we are now.
     pub behind_by: Option<PeerId>,
     /// Where it said last that it is.
@@ -89,6 +92,7 @@ impl Places {
         self.doubt = None;
         self.is_behind = false;
         self.behind_by = None;
+        self.worse = None;
     }
 
     /// Takes what a relay says of a channel; gives whether there is a new one. That there is none may have been said before

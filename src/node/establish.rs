@@ -243,8 +243,6 @@ impl Node {
         if !self.leads_to(id, &from) || self.came_relayed(id, from, now) {
             return;
         }
-        let mut token = [0u8; 8];
-        self.entropy.fill(&mut token);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
@@ -261,6 +259,13 @@ impl Node {
             // Both ends could follow each other for ever.
             return;
         }
+        self.challenge(id, from, now);
+    }
+
+    /// Asks for proof that a peer is there.
+    pub(super) fn challenge(&mut self, id: PeerId, from: Endpoint, now: Instant) {
+        let mut token = [0u8; 8];
+        self.entropy.fill(&mut token);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };

@@ -55,6 +55,13 @@ impl Node {
             peer.places.known.retain(|known| *known != address);
             let way = peer.path.endpoint();
             if way.is_some_and(|w| w.remote == address && w.channel.is_none()) {
+                // A channel that there is carries on.
+                if self.fall_back(id, now) {
+                    continue;
+                }
+                let Some(peer) = self.peers.get_mut(index) else {
+                    return;
+                };
                 peer.path.leave();
                 let is_reachable = peer.is_reachable() && peer.settings.kind != Kind::Client;
                 if is_reachable {

@@ -434,18 +434,24 @@ impl Node {
             }
             return self.send_control(id, &body, None, now);
         }
+        let (worse, kind) = (peer.places.worse.take(), peer.settings.kind);
         peer.places.settle();
-        match peer.settings.kind {
-            Kind::Relay => {
-                peer.retry_at.get_or_insert(now);
+        match (worse, kind) {
+            // The other end speaks from there.
+            (Some(way), _) => self.challenge(id, way, now),
+            (None, _) if self.fall_back(id, now) => {}
+            (None, Kind::Relay) => {
+                if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+                    peer.retry_at.get_or_insert(now);
+                }
                 self.take_down(id, Gone::Silent, now);
             }
-            _ => self.fall_back(id, now),
+            _ => {}
         }
     }
 
-    /// The direct way does not work any more: goes on through a relay, and looks for another.
-    pub(super) fn fall_back(&mut self, id: PeerId, now: Instant) {
+    /// The way does not work any more: goes on by a worse one, if there is one, and looks for a better.
+    pub(super) fn fall_back(&mut self, id: PeerId, now: Instant) -> bool {
         let here = self
             .peers
             .get(id.0 as usize)
@@ -453,17 +459,21 @@ impl Node {
         let is_worse = |way: &Endpoint| here.is_some_and(|h| self.rank(&h) < self.rank(way));
         let others = self.ways(id).into_iter().filter(is_worse);
         let other = others.min_by_key(|way| self.rank(way));
-        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
-            return;
+        let (Some(way), Some(peer)) = (other, self.peers.get_mut(id.0 as usize)) else {
+            return false;
         };
-        if let Some(way) = other {
-            peer.path.prove(way, now);
-            peer.places.patience.give_up(now);
-            peer.places.search.resume(now);
-            publish_route(peer);
-            self.events.push_back(Event::Relayed(id));
-            self.events.push_back(Event::RouteWanted(id, way.remote));
-        }
+        peer.path.prove(way, now);
+        peer.places.patience.give_up(now);
+        peer.places.search.resume(now);
+        publish_route(peer);
+        self.events.push_back(match way.channel {
+            Some(_) => Event::Relayed(id),
+            None => Event::Moved(id, way.remote),
+        });
+        self.events.push_back(Event::RouteWanted(id, way.remote));
+        self.tell_binding(id, now);
+        self.follow_relay(id, now);
+        true
     }
 
     /// An answer to a question of ours came from there: gives whether it was one of these.
@@ -518,10 +528,22 @@ impl Node {
 
     /// A packet came through a relay while there is a direct way: the other end has doubts, and so have we now.
     pub(super) fn came_relayed(&mut self, id: PeerId, from: Endpoint, now: Instant) -> bool {
-        let peer = self.peers.get(id.0 as usize);
-        let way = peer.and_then(|p| p.path.endpoint());
-        let is_worse = way.is_some_and(|w| self.rank(&w) < self.rank(&from));
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return false;
+        };
+        // A way without a session is not defended.
+        let way = peer.path.endpoint().filter(|_| peer.up_since.is_some());
+        let Some(way) = way.filter(|w| !w.is_same_way(&from)) else {
+            return false;
+        };
+        let (here, there) = (self.rank(&way), self.rank(&from));
+        // Of two carriers alike, the first is kept while it works: both ends may have called.
+        let is_alike = here == there && matches!(here, Rank::Carried(_));
+        let is_worse = here < there || is_alike;
         if is_worse {
+            if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+                peer.places.worse = Some(from).filter(|w| w.channel.is_none());
+            }
             self.doubt(id, now);
         }
         is_worse

@@ -1,12 +1,11 @@
 //! One connection as the member sees it: an address on the loopback interface.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use siphasher::sip::SipHasher13;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
@@ -141,9 +140,10 @@ fn own_address(remote: SocketAddr, member: SocketAddr) -> IpAddr {
     if member.is_ipv6() {
         return Ipv6Addr::LOCALHOST.into();
     }
-    let mut hasher = SipHasher13::new();
-    network(remote.ip()).hash(&mut hasher);
-    let [a, b, c, ..] = hasher.finish().to_le_bytes();
+    // Drawn at the start, so that nobody can find a network that shares another's address.
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    let key = KEY.get_or_init(RandomState::new);
+    let [a, b, c, ..] = key.hash_one(network(remote.ip())).to_le_bytes();
     // 127.0.0.0 to 127.0.0.255 are for people.
     Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254)).into()
 }

@@ -34,9 +34,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(8);
 /// What QUIC and TLS call this protocol among themselves (ALPN, RFC 7301).
 const PROTOCOL: &[u8] = b"l2vpn/1";
 /// Connections that others may have with us.
-const MOST_CONNECTIONS: usize = 4096;
+const MOST_CONNECTIONS: usize = 1024;
 /// The same of one network (a /32 or a /64).
-const MOST_OF_ONE: usize = 64;
+const MOST_OF_ONE: usize = 16;
 
 /// Calls others and takes their calls; belongs to one thread with a runtime.
 pub struct Exchange {
@@ -79,6 +79,11 @@ impl Exchange {
         };
         let called = tokio::time::timeout(CONNECT_WITHIN, call).await;
         called.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ends all connections, and tells the other ends.
+    pub async fn close(&self) {
+        self.quic.close().await;
     }
 
     /// Takes calls, and gives each as a leg to `taken`; ends when nothing is listened on.

@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::identity::Identity;
 use super::leg::Near;
 use super::tls::Guests;
-use super::{Binding, Leg, tls_error};
+use super::{Binding, CONNECT_WITHIN, Leg, tls_error};
 use crate::carrier::Carrier;
 
 /// Bytes that may be on their way.
@@ -34,13 +34,17 @@ const IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How often the room in a datagram is looked at.
 const ROOM_EVERY: Duration = Duration::from_secs(1);
+/// How long the ends of connections are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Datagrams that are read from the leg before QUIC has its turn.
 const TURN: usize = 32;
 
 /// Calls and takes calls by QUIC.
 pub(super) struct QuicPort {
-    endpoint: Endpoint,
-    is_listening: bool,
+    /// Takes calls.
+    listener: Option<Endpoint>,
+    /// Makes calls, to whatever family this host has.
+    caller: Endpoint,
     is_v6: bool,
 }
 
@@ -53,24 +57,31 @@ impl QuicPort {
         server.transport_config(transport.clone());
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
-        let socket = match listen {
-            Some(address) => bind(address)?,
-            None => bind((Ipv6Addr::UNSPECIFIED, 0).into())
-                .or_else(|_| bind((Ipv4Addr::UNSPECIFIED, 0).into()))?,
+        let open = |address, server| {
+            let socket = bind(address)?;
+            let config = EndpointConfig::default();
+            Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
         };
-        let is_v6 = socket.local_addr()?.is_ipv6();
-        let mut endpoint = Endpoint::new(
-            EndpointConfig::default(),
-            listen.map(|_| server),
-            socket,
-            Arc::new(TokioRuntime),
-        )?;
-        endpoint.set_default_client_config(client);
+        let listener = match listen {
+            Some(address) => Some(open(address, Some(server))?),
+            None => None,
+        };
+        let mut caller = open((Ipv6Addr::UNSPECIFIED, 0).into(), None)?;
+        caller.set_default_client_config(client);
         Ok(QuicPort {
-            endpoint,
-            is_listening: listen.is_some(),
-            is_v6,
+            is_v6: caller.local_addr()?.is_ipv6(),
+            listener,
+            caller,
         })
+    }
+
+    pub(super) async fn close(&self) {
+        let both = self.listener.iter().chain([&self.caller]);
+        for endpoint in both {
+            endpoint.close(VarInt::from_u32(0), b"");
+            let idle = endpoint.wait_idle();
+            let _ = tokio::time::timeout(LAST_WORDS, idle).await;
+        }
     }
 
     pub(super) async fn call(&self, to: SocketAddr, member: SocketAddr) -> io::Result<Leg> {
@@ -81,19 +92,19 @@ impl QuicPort {
             other => other,
         };
         // The name goes nowhere: it is not sent, and nothing is proven by it.
-        let connecting = self.endpoint.connect(to, "l2vpn").map_err(tls_error)?;
+        let connecting = self.caller.connect(to, "l2vpn").map_err(tls_error)?;
         start(connecting.await?, member)
     }
 
     pub(super) async fn answer(&self, member: SocketAddr, taken: &impl Fn(Leg)) {
-        if !self.is_listening {
+        let Some(listener) = &self.listener else {
             return;
-        }
+        };
         let guests = Guests::default();
         let mut greetings = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
-                Some(incoming) = self.endpoint.accept() => {
+                Some(incoming) = listener.accept() => {
                     // An address is proven first: the answer to that is no longer than the question.
                     if !incoming.remote_address_validated() {
                         let _ = incoming.retry();
@@ -101,13 +112,17 @@ impl QuicPort {
                     }
                     match guests.admit(incoming.remote_address().ip()) {
                         Some(guest) => {
-                            greetings.spawn(async move { (incoming.await, guest) });
+                            greetings.spawn(async move {
+                                let greeting = async { incoming.await };
+                                let greeted = tokio::time::timeout(CONNECT_WITHIN, greeting);
+                                (greeted.await, guest)
+                            });
                         }
                         None => incoming.ignore(),
                     }
                 }
                 Some(greeted) = greetings.join_next() => {
-                    let Ok((Ok(connection), guest)) = greeted else {
+                    let Ok((Ok(Ok(connection)), guest)) = greeted else {
                         continue;
                     };
                     let Ok(leg) = start(connection, member) else {
@@ -126,7 +141,17 @@ impl QuicPort {
     }
 }
 
+/// Binds a socket; where there is no IPv6, all of its addresses mean all of IPv4.
 fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    match bind_one(address) {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            bind_one((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        other => other,
+    }
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,

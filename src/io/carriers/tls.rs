@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -115,7 +115,20 @@ async fn greet(
     Some((stream.into(), from, guest))
 }
 
+/// Listens; where there is no IPv6, all of its addresses mean all of IPv4.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    match listener_at(address) {
+        Err(e)
+            if e.raw_os_error() == Some(libc::EAFNOSUPPORT)
+                && address.ip() == Ipv6Addr::UNSPECIFIED =>
+        {
+            listener_at((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        other => other,
+    }
+}
+
+fn listener_at(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
