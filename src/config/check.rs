@@ -62,10 +62,10 @@ impl Checker<'_> {
         let key_at = node.as_ref().map(|(_, at)| at.clone());
         let (mut node, _) = node.unwrap_or_default();
         let tuning = self.tuning(&mut node);
+        let (listen, reach) = listening::check(self, &mut node);
         let name = self.member_name(node.name);
         // Without a [node] that was said already.
         let key = key_at.and_then(|at| self.private_key(node.key, &at));
-        let (listen, reach) = listening::check(self, node.listen, node.lan_discovery);
         let segments = self.segments(raw.segment);
         let is_relay = raw.admission.is_some();
         let ports = ports::check(self, raw.port, (&segments, is_relay));

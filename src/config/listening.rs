@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::checker::Checker;
-use super::raw::Field;
+use super::raw::{Field, RawNode};
 use super::{DEFAULT_PORT, Reach};
 use crate::carrier::Carrier;
 
@@ -13,14 +13,32 @@ pub(super) const NOT_BUILT: &str =
     "this build has no QUIC and TLS: build it with the feature `quic`";
 
 /// The UDP address, and what else there is.
-pub(super) fn check(
-    checker: &mut Checker<'_>,
-    listen: Option<Field<toml::Value>>,
-    lan_discovery: Option<Field<bool>>,
-) -> (Option<SocketAddr>, Reach) {
-    let on_lan = checker.switch_of(lan_discovery).unwrap_or(true);
-    let (udp, carried) = addresses(checker, listen);
-    (udp, Reach { carried, on_lan })
+pub(super) fn check(checker: &mut Checker<'_>, node: &mut RawNode) -> (Option<SocketAddr>, Reach) {
+    let on_lan = checker.switch_of(node.lan_discovery.take()).unwrap_or(true);
+    let (udp, carried) = addresses(checker, node.listen.take());
+    let excluded = node.exclude_interfaces.take();
+    let reach = Reach {
+        carried,
+        on_lan,
+        excluded: interfaces(checker, excluded),
+    };
+    (udp, reach)
+}
+
+fn interfaces(checker: &mut Checker<'_>, field: Option<Field<Vec<String>>>) -> Vec<String> {
+    let Some((names, at)) = checker.take(field) else {
+        return Vec::new();
+    };
+    for name in &names {
+        if name.is_empty() || name.len() > 15 {
+            let message = format!("\"{}\" is no interface's name", name.escape_debug());
+            checker
+                .findings
+                .error(&at, message)
+                .hint("1 to 15 characters, as `ip link` has them");
+        }
+    }
+    names
 }
 
 type Listening = (Option<SocketAddr>, Vec<(Carrier, SocketAddr)>);

@@ -39,7 +39,8 @@ impl EventLoop {
             let PortConfig { tap, bridge, .. } = &port.config;
             std::iter::once(tap.clone()).chain(bridge.clone())
         });
-        let own: Vec<String> = own.collect();
+        let excluded = self.member.config.reach.excluded.iter().cloned();
+        let own: Vec<String> = own.chain(excluded).collect();
         let listen = outside
             .lanes
             .first()
