@@ -372,6 +372,9 @@ pub struct NetView {
     pub nat: String,
     /// Our own addresses.
     pub addresses: Vec<String>,
+    /// The port of the router that leads to ours.
+    #[serde(default)]
+    pub mapped: Option<String>,
     /// The relays.
     pub relays: Vec<RelayView>,
 }

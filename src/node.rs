@@ -15,6 +15,7 @@
 
 mod adverts;
 mod beacons;
+mod candidates;
 mod establish;
 mod handshakes;
 pub mod legs;

@@ -23,6 +23,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_relay_that_starts_again_has_its_members_back", restarted),
     ("a_relay_needs_its_admission", admission),
     ("members_on_one_lan_meet_without_relay_and_address", lan),
+    ("a_port_of_the_router_is_asked_for_and_told", mapped),
     #[cfg(feature = "quic")]
     ("where_udp_does_not_pass_quic_and_tls_carry", carried),
     #[cfg(feature = "quic")]
@@ -311,4 +312,55 @@ fn lan() -> Result<(), String> {
         world.reach(0, v4(1))?;
     }
     Ok(())
+}
+
+/// Answers requests for mappings (RFC 6887 section 11) as a router does, until one was answered.
+fn router(socket: std::net::UdpSocket) {
+    let mut request = [0; 1100];
+    while let Ok((len, from)) = socket.recv_from(&mut request) {
+        // Version 2, operation 1.
+        if len < 60 || request[..2] != [2, 1] {
+            continue;
+        }
+        let mut answer = request[..60].to_vec();
+        answer[1] = 0x81;
+        answer[3] = 0;
+        answer[4..8].copy_from_slice(&600u32.to_be_bytes());
+        answer[8..12].copy_from_slice(&77u32.to_be_bytes());
+        answer[12..24].fill(0);
+        answer[42..44].copy_from_slice(&40_001u16.to_be_bytes());
+        let outside = std::net::Ipv4Addr::new(203, 0, 113, 9).to_ipv6_mapped();
+        answer[44..60].copy_from_slice(&outside.octets());
+        let _ = socket.send_to(&answer, from);
+    }
+}
+
+fn mapped() -> Result<(), String> {
+    if std::process::Command::new("ip").arg("-V").output().is_err() {
+        return Err(format!("{}iproute2 is not installed", stage::SKIPPED));
+    }
+    let mut world = World::pair(1500)?;
+    let shell = |line: &str| {
+        let status = std::process::Command::new("sh").args(["-c", line]).status();
+        expect(status.is_ok_and(|s| s.success()), || line.to_string())
+    };
+    shell("ip address add 192.168.7.1/24 dev $(ip -o link show type bridge | cut -d: -f2)")?;
+    let socket = std::net::UdpSocket::bind("192.168.7.1:5351").map_err(|e| e.to_string())?;
+    std::thread::spawn(move || router(socket));
+    let interface = world.network.hosts[0].interface.clone();
+    let line = format!(
+        "ip address add 192.168.7.2/24 dev {interface} && ip route add default via 192.168.7.1"
+    );
+    let command = ["sh", "-c", &line].map(String::from).to_vec();
+    world.ask(0, &l2vpn::lab::orders::Order::Execute(command))?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    let told = world.eventually(Duration::from_secs(10), |w| {
+        let (_, net, _) = w.cli(0, &["netcheck"])?;
+        let (_, paths, _) = w.cli(1, &["paths"])?;
+        Ok(net.contains("port mapping: 203.0.113.9:40001") && paths.contains("203.0.113.9:40001"))
+    })?;
+    let (_, net, _) = world.cli(0, &["netcheck"])?;
+    let (_, paths, _) = world.cli(1, &["paths"])?;
+    expect(told, || format!("{net}\n{paths}"))
 }

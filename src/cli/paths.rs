@@ -54,9 +54,10 @@ pub(super) fn netcheck(args: &ShowArgs) -> Result<Exit, Failure> {
 
 fn text(net: &NetView) -> String {
     let mut out = format!(
-        "udp passes: {}\nnat: {}\nown addresses: {}\n",
+        "udp passes: {}\nnat: {}\nport mapping: {}\nown addresses: {}\n",
         net.udp,
         net.nat,
+        net.mapped.as_deref().unwrap_or("none"),
         match net.addresses.is_empty() {
             true => "none".into(),
             false => net.addresses.join(", "),

@@ -15,11 +15,14 @@ pub(super) const NOT_BUILT: &str =
 /// The UDP address, and what else there is.
 pub(super) fn check(checker: &mut Checker<'_>, node: &mut RawNode) -> (Option<SocketAddr>, Reach) {
     let on_lan = checker.switch_of(node.lan_discovery.take()).unwrap_or(true);
+    let mapping = node.port_mapping.take();
+    let maps_port = checker.switch_of(mapping).unwrap_or(true);
     let (udp, carried) = addresses(checker, node.listen.take());
     let excluded = node.exclude_interfaces.take();
     let reach = Reach {
         carried,
         on_lan,
+        maps_port,
         excluded: interfaces(checker, excluded),
     };
     (udp, reach)

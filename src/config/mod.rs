@@ -96,6 +96,8 @@ pub struct Reach {
     pub carried: Vec<(Carrier, SocketAddr)>,
     /// Whether those on the same LAN are looked for.
     pub on_lan: bool,
+    /// Whether the router is asked for a port.
+    pub maps_port: bool,
     /// Interfaces whose addresses are told to nobody.
     pub excluded: Vec<String>,
 }

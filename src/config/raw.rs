@@ -193,6 +193,8 @@ tables! {
         dscp: Field<String>,
         /// Whether peers on the same LAN are looked for.
         lan_discovery: Field<bool>,
+        /// Whether the router is asked for a port.
+        port_mapping: Field<bool>,
         /// Interfaces whose addresses are told to nobody.
         exclude_interfaces: Field<Vec<String>>,
     }

@@ -51,6 +51,7 @@ struct Echo {
 pub(super) struct Inputs {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) resolved: mpsc::Receiver<Resolved>,
+    pub(super) mapped: mpsc::Receiver<Option<SocketAddr>>,
     pub(super) signals: Signals,
 }
 
@@ -145,6 +146,9 @@ impl EventLoop {
                     _ => self.call(call),
                 },
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
+                Some(mapped) = inputs.mapped.recv() => {
+                    self.member.node.set_mapped(mapped, clock::now());
+                }
                 news = self.member.carriers.next() => self.carrier_news(news),
                 () = self.member.changes.next() => self.look_at_addresses().await,
                 (len, from) = reaching::receive(self.beacons.as_ref(), &mut beacon) => {

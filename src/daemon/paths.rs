@@ -103,6 +103,7 @@ impl Member {
             udp: udp.into(),
             nat: nat(local, &seen).into(),
             addresses: local.iter().map(ToString::to_string).collect(),
+            mapped: self.node.mapped().map(|a| a.to_string()),
             relays: relays.into_iter().map(|p| self.relay_view(p)).collect(),
         }
     }

@@ -1,6 +1,9 @@
 //! Where peers may be, and where we are: resolved names, carriers, beacons, and the addresses of this host.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+use tokio::sync::mpsc::Sender;
 
 use super::assemble::Member;
 use super::carriers::News;
@@ -9,8 +12,23 @@ use super::resolve::{self, Resolved};
 use crate::config::{Config, PeerKind, PortConfig};
 use crate::io::beacon::{BeaconSocket, Near};
 use crate::io::clock;
+use crate::io::mapping;
 use crate::place::PeerId;
 use crate::time::Instant;
+
+impl Member {
+    /// The task that keeps a port of the router leading to ours, if members may have to reach us there.
+    pub(super) fn map_port(
+        &self,
+        tell: Sender<Option<SocketAddr>>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let has_members = self.config.peers.iter().any(|p| p.kind == PeerKind::Member);
+        let lane = self.outside.lanes.first()?;
+        let port = lane.bulk.local_address().ok()?.port();
+        let port = NonZeroU16::new(port)?;
+        (self.config.reach.maps_port && has_members).then(|| mapping::keep(port, tell))
+    }
+}
 
 impl EventLoop {
     /// Looks for all peers where the configuration says, and lets ourselves be found.

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::assemble::{StartError, assemble};
 use super::event_loop::{EventLoop, Inputs, Signals};
@@ -68,14 +69,18 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
     let _resolvers = resolve::start(&member.config.peers, &found_in);
     let room = control::room();
     let server = tokio::spawn(control::serve(listener, calls_in, room.clone()));
+    let (mapped_in, mapped) = mpsc::channel(4);
+    let mapper = member.map_port(mapped_in).map(tokio::spawn);
     let inputs = Inputs {
         calls,
+        mapped,
         resolved,
         signals,
     };
     let (member, workers) = EventLoop::new(member, workers, mark_file).run(inputs).await;
     // In the mirror order of the setup; each step goes on whatever became of the one before.
     server.abort();
+    mapper.inspect(JoinHandle::abort);
     control::drain(&room).await;
     drop(workers);
     for (_, port) in member.ports.iter() {

@@ -8,6 +8,7 @@ use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
     new_connection,
@@ -162,6 +163,22 @@ impl Links {
             .build();
         refused(self.handle.route().add(route).execute().await, || {
             format!("route {to} through {gateway}")
+        })
+    }
+
+    /// The router of the IPv4 default route.
+    pub async fn gateway(&self) -> Option<Ipv4Addr> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let routes = self.handle.route().get(all).execute();
+        let routes: Vec<RouteMessage> = routes.try_collect().await.ok()?;
+        let mut defaults = routes
+            .iter()
+            .filter(|r| r.header.destination_prefix_length == 0);
+        defaults.find_map(|route| {
+            route.attributes.iter().find_map(|a| match a {
+                RouteAttribute::Gateway(RouteAddress::Inet(ip)) => Some(*ip),
+                _ => None,
+            })
         })
     }
 

@@ -15,6 +15,7 @@ pub mod icmp;
 pub mod janitor;
 pub mod lanes;
 pub mod links;
+pub mod mapping;
 pub mod namespace;
 pub mod packet;
 pub mod process;

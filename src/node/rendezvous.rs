@@ -23,10 +23,6 @@ const LOOK_IDLE: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(3);
 /// Data went out on a direct way and nothing came back for this long: it is asked whether it still works.
 const DOUBT_AFTER: Duration = Duration::from_millis(150);
-/// Addresses that relays have seen us at.
-const MOST_OBSERVED: usize = 4;
-/// All are told our addresses this often at most.
-const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Questions in a second at addresses that others told, to all peers together.
 const MOST_QUESTIONS: u64 = 200;
 /// Members whose channels are wanted at once.
@@ -43,17 +39,19 @@ pub(super) struct Relays {
     pub(super) legs: Vec<Leg>,
     /// Our own addresses.
     pub(super) local: Vec<SocketAddr>,
+    /// The router's port that leads to ours.
+    pub(super) mapped: Option<SocketAddr>,
     /// Those that we had before we had none.
     pub(super) left: Vec<SocketAddr>,
     /// Refusals of the underlay that are looked into.
     pub(super) refusals: PerSecond,
     /// What relays see, by relay.
-    observed: Vec<(PeerId, SocketAddr)>,
+    pub(super) observed: Vec<(PeerId, SocketAddr)>,
     next_at: Option<Instant>,
     /// When all were told our addresses last.
-    told_at: Option<Instant>,
+    pub(super) told_at: Option<Instant>,
     /// When to tell them again.
-    tell_at: Option<Instant>,
+    pub(super) tell_at: Option<Instant>,
     /// Questions at addresses that others told.
     questions: PerSecond,
 }
@@ -70,11 +68,6 @@ impl Node {
         let near = peer.places.beaconing.near.iter();
         let direct = near.chain(&peer.places.known).map(|a| Endpoint::to(*a));
         relayed.chain(direct).collect()
-    }
-
-    /// Our own addresses, and where relays see us.
-    pub fn seen_at(&self) -> (&[SocketAddr], &[(PeerId, SocketAddr)]) {
-        (&self.relays.local, &self.relays.observed)
     }
 
     /// The relay that a peer is reached through, if it is.
@@ -224,58 +217,6 @@ impl Node {
     pub(super) fn is_kind(&self, id: PeerId, kind: Kind) -> bool {
         let peer = self.peers.get(id.0 as usize);
         peer.is_some_and(|p| p.settings.kind == kind)
-    }
-
-    /// A relay tells where it sees us.
-    pub(super) fn take_observed(&mut self, relay: PeerId, address: SocketAddr, now: Instant) {
-        if !self.is_kind(relay, Kind::Relay) {
-            return;
-        }
-        let mut before = self.relays.observed.clone();
-        self.relays.observed.retain(|(r, _)| *r != relay);
-        self.relays.observed.push((relay, address));
-        let most = MOST_OBSERVED.min(self.relays.observed.len());
-        let first = self.relays.observed.len() - most;
-        self.relays.observed.drain(..first);
-        let mut after = self.relays.observed.clone();
-        before.sort_unstable();
-        after.sort_unstable();
-        if before != after {
-            self.tell_candidates(now);
-        }
-    }
-
-    /// Tells all connected members where we may be reached.
-    pub(super) fn tell_candidates(&mut self, now: Instant) {
-        let next = self.relays.told_at.map(|at| at + TELL_EVERY);
-        if let Some(next) = next.filter(|next| now < *next) {
-            self.relays.tell_at = Some(next);
-            return;
-        }
-        (self.relays.told_at, self.relays.tell_at) = (Some(now), None);
-        for index in 0..self.peers.len() {
-            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-            let is_up = self.peers.get(index).is_some_and(|p| p.up_since.is_some());
-            if is_up {
-                self.send_candidates(id, now);
-            }
-        }
-    }
-
-    /// Tells a member where we may be reached.
-    pub(super) fn send_candidates(&mut self, id: PeerId, now: Instant) {
-        if !self.is_kind(id, Kind::Member) {
-            return;
-        }
-        let observed = self.relays.observed.iter().map(|(_, a)| *a);
-        let mut all: Vec<SocketAddr> = observed.chain(self.relays.local.clone()).collect();
-        all.dedup();
-        all.truncate(MAX_CANDIDATES);
-        let bytes: Vec<u8> = all.into_iter().flat_map(control::address_bytes).collect();
-        if let Some(addresses) = Addresses::new(&bytes).filter(|_| !bytes.is_empty()) {
-            let body = control::write(Element::Candidates(addresses));
-            self.send_control(id, &body, None, now);
-        }
     }
 
     /// A member tells where it may be reached: it is asked there, when there is no direct way.
