@@ -220,7 +220,12 @@ impl Lab {
         for _ in ROUTERS {
             world.add_plain_host()?;
         }
-        sh("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
+        // What the system does not let us have is no fault of ours.
+        let forwards = sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
+        let filters = at(&mut world, ROUTERS[0], "nft 'table ip probe { }'");
+        if let Err(why) = forwards.and(filters) {
+            return Err(format!("{SKIPPED}no routers here: {why}"));
+        }
         // The relay is on a wire of the Internet's own.
         sh("ip address add 192.0.2.254/24 dev $(ip -o link show type bridge | cut -d: -f2)")?;
         at(&mut world, RELAY, "ip route add default via 192.0.2.254")?;
