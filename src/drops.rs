@@ -125,6 +125,8 @@ reasons! {
     UnknownControl => "unknown-control",
     /// A frame that would have to go through a relay, to a peer that frames must not be relayed to.
     NotRelayed => "not-relayed",
+    /// A ticket that this relay has not made for that key, or whose time is over.
+    TicketRefused => "ticket-refused",
     /// More than a relay may carry for one member, or for all.
     OverRate => "over-rate",
     /// More than one member may have waiting at a relay.

@@ -39,7 +39,7 @@ use crate::keys::{Entropy, PrivateKey, PublicKey};
 use crate::mesh::link::Link;
 use crate::mesh::outgoing::Outgoing;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Kind, Peer, PeerSettings, RelayUse};
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::noise::cookie::CookieKeeper;
 use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
@@ -365,6 +365,10 @@ impl Node {
             edition: self.life.edition,
             crossing: false,
             abilities,
+            ticket: match peer.map(|p| p.settings.pass) {
+                Some(Pass::Ticket(ticket)) => Some(ticket.to_bytes()),
+                _ => None,
+            },
         }
     }
 

@@ -8,6 +8,7 @@ mod simulator;
 use hosts::*;
 use l2vpn::carrier::Carrier;
 use l2vpn::drops::DropReason;
+use l2vpn::keys::Ticket;
 use l2vpn::mesh::meter::Rate;
 use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::RelayUse;
@@ -945,5 +946,54 @@ fn who_loses_one_network_and_gets_another_later_is_found_at_once() {
         let healed = healed.expect("found again");
         assert!(healed <= 400, "seed {seed}: {healed} ms");
         assert!(in_ms(&mut net, 40_000, is_direct).is_some());
+    }
+}
+
+#[test]
+fn who_has_a_ticket_is_carried_until_its_time_is_over_and_others_are_not() {
+    let secret = [9; 32];
+    let mut recipes = members(3);
+    recipes[RELAY].relays = true;
+    recipes[RELAY].ports.clear();
+    recipes[RELAY].relay_secret = Some(secret);
+    let start = recipes[0].wall;
+    let issue = |holder: usize, until: u64, recipes: &[Recipe]| {
+        let secret = l2vpn::keys::Psk::from_bytes(secret);
+        Ticket::issue(&secret, &recipes[holder].public(), until)
+    };
+    recipes[0].ticket = Some(issue(0, start + 100_000, &recipes));
+    recipes[1].ticket = Some(issue(1, start + 300, &recipes));
+    let connect = |recipes: Vec<Recipe>| {
+        let mut net = Network::of(recipes, 97);
+        net.weather.delay = millis(20);
+        (0..2).for_each(|n| {
+            net.put_behind(n, KINDS[6].unwrap());
+        });
+        introduce(&mut net);
+        net.run_for(Duration::from_secs(3));
+        net
+    };
+    let mut net = connect(recipes.clone());
+    assert!(both_up(&net) && crosses(&mut net));
+    // Its time is over: with the next handshake it is out.
+    net.run_for(Duration::from_secs(700));
+    assert!(!net.is_up(1, RELAY) && net.is_up(0, RELAY));
+    assert!(net.member(RELAY).drops(DropReason::TicketRefused) > 0);
+    // Another's ticket, one that was never made, and none.
+    let forged = Ticket::issue(
+        &l2vpn::keys::Psk::from_bytes([8; 32]),
+        &recipes[1].public(),
+        u64::MAX,
+    );
+    for ticket in [recipes[0].ticket, Some(forged), None] {
+        let mut recipes = recipes.clone();
+        recipes[1].ticket = ticket;
+        let mut net = connect(recipes);
+        assert!(!net.is_up(1, RELAY) && net.is_up(0, RELAY));
+        assert_eq!(
+            net.member(RELAY).node.peers().len(),
+            1,
+            "no memory of strangers"
+        );
     }
 }

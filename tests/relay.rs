@@ -22,6 +22,7 @@ const STORIES: &[(&str, Story)] = &[
     ("what_cannot_go_direct_goes_through_the_relay", relayed),
     ("a_relay_that_starts_again_has_its_members_back", restarted),
     ("a_relay_needs_its_admission", admission),
+    ("who_has_a_ticket_needs_no_place_on_a_list", tickets),
     ("members_on_one_lan_meet_without_relay_and_address", lan),
     ("a_port_of_the_router_is_asked_for_and_told", mapped),
     #[cfg(feature = "quic")]
@@ -363,4 +364,50 @@ fn mapped() -> Result<(), String> {
     let (_, net, _) = world.cli(0, &["netcheck"])?;
     let (_, paths, _) = world.cli(1, &["paths"])?;
     expect(told, || format!("{net}\n{paths}"))
+}
+
+fn tickets() -> Result<(), String> {
+    let mut world = relays::world()?;
+    separate(&mut world)?;
+    let secret = world.dir().join("relay.secret").display().to_string();
+    let (code, _, stderr) = run(&mut world, &["key", "psk", "-o", &secret])?;
+    expect(code == Some(0), || stderr)?;
+    let file = format!(
+        "[node]\nkey = \"node.key\"\n[control]\nsocket = \"l2vpn.sock\"\n\
+         [admission]\nsecret_file = \"{secret}\"\n"
+    );
+    std::fs::write(world.config(RELAY), file).map_err(|e| e.to_string())?;
+    for n in 0..2 {
+        let key = world.public_key(n);
+        let order = ["relay", "ticket", "--secret", &secret, "--days", "1", &key];
+        let (code, ticket, stderr) = run(&mut world, &order)?;
+        expect(code == Some(0) && ticket.trim().len() == 32, || stderr)?;
+        let text = std::fs::read_to_string(world.config(n)).map_err(|e| e.to_string())?;
+        let relay = "name = \"relay\"\n";
+        expect(text.contains(relay), || text.clone())?;
+        let with = format!("{relay}ticket = \"{}\"\n", ticket.trim());
+        std::fs::write(world.config(n), text.replace(relay, &with)).map_err(|e| e.to_string())?;
+    }
+    start_relay(&mut world)?;
+    world.start(0)?;
+    world.start(1)?;
+    world.reach(0, v4(1))?;
+    let (_, shown, _) = world.cli(RELAY, &["relay", "show"])?;
+    expect(
+        shown.lines().filter(|l| l.contains(" up ")).count() == 2,
+        || shown.clone(),
+    )?;
+    let (code, _, stderr) = run(
+        &mut world,
+        &["relay", "ticket", "--secret", &secret, "junk"],
+    )?;
+    expect(
+        code == Some(1) && stderr.contains("not a public key"),
+        || stderr,
+    )
+}
+
+fn run(world: &mut World, args: &[&str]) -> Result<(Option<i32>, String, String), String> {
+    let host = &mut world.network.hosts[0];
+    host.run(args).map_err(|e| e.to_string())
 }

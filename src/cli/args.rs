@@ -187,6 +187,21 @@ pub struct RelayArgs {
 pub enum RelayVerb {
     /// Show for whom a running relay carries how much
     Show(ShowArgs),
+    /// Make a ticket: who holds the key may use the relay for a time without being listed
+    Ticket(TicketArgs),
+}
+
+/// `relay ticket`
+#[derive(Debug, Group)]
+pub struct TicketArgs {
+    /// The public key of the member
+    pub key: String,
+    /// The file of the relay's secret, as `[admission] secret_file` names it
+    #[arg(long, value_name = "FILE")]
+    pub secret: PathBuf,
+    /// For how many days
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub days: u32,
 }
 
 /// `check`

@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
-use super::args::{InitArgs, RelayArgs, RelayVerb, ShowArgs};
+use super::args::{InitArgs, RelayArgs, RelayVerb, ShowArgs, TicketArgs};
 use super::exit::{Exit, Failure};
 use super::{init, member, render};
 use crate::api::{Answer, PeerView, Verb};
 use crate::config::{DemoKeys, load};
 use crate::daemon;
+use crate::io::clock;
+use crate::keys::{self, PublicKey, Ticket};
 
 pub(super) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
     match (&args.verb, &args.config) {
         (Some(RelayVerb::Show(args)), _) => show(args),
+        (Some(RelayVerb::Ticket(args)), _) => ticket(args),
         (None, Some(config)) => start(args, config),
         (None, None) => Err(Failure::failed("a relay needs its configuration")),
     }
@@ -39,6 +42,23 @@ fn start(args: &RelayArgs, config: &Path) -> Result<Exit, Failure> {
         return Err(Failure::with(Exit::Config, message, hint));
     }
     daemon::run(config, &args.log)?;
+    Ok(Exit::Ok)
+}
+
+/// Makes a ticket and prints it.
+fn ticket(args: &TicketArgs) -> Result<Exit, Failure> {
+    let secret = keys::read_psk(&args.secret)?;
+    let holder = args.key.parse::<PublicKey>().map_err(|error| {
+        let message = format!(
+            "\"{}\" is not a public key: {error}",
+            args.key.escape_debug()
+        );
+        let hint = "`l2vpn key public FILE` prints one: 44 characters, the last is '='";
+        Failure::with(Exit::Failed, message, hint)
+    })?;
+    let until = clock::wall().as_secs() + u64::from(args.days) * 86_400;
+    let ticket = Ticket::issue(&secret, &holder, until);
+    render::print(&format!("{}\n", ticket.to_text()))?;
     Ok(Exit::Ok)
 }
 

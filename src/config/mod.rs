@@ -26,7 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::carrier::Carrier;
-use crate::keys::{PrivateKey, Psk, PublicKey};
+use crate::keys::{PrivateKey, Psk, PublicKey, Ticket};
 use crate::switch::layout::{LinkLocal, SegmentRules};
 use crate::switch::port::PortRule;
 use crate::switch::storm::StormLimits;
@@ -80,10 +80,13 @@ pub struct Config {
     pub demo: DemoKeys,
 }
 
-/// How much a relay carries, in million bits a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// For whom a relay carries, beside those that are listed, and how much.
+#[derive(Clone, Default)]
 pub struct Relaying {
-    /// For one member.
+    /// What tickets are made with.
+    pub secret: Option<Psk>,
+
+    /// For one member, in million bits a second.
     pub rate: Option<u32>,
     /// For all together.
     pub total_rate: Option<u32>,
@@ -185,6 +188,8 @@ pub struct PeerConfig {
     pub carried: Vec<(Carrier, EndpointName)>,
     /// What a relay may carry to it.
     pub relay: RelayPolicy,
+    /// Its word that this member may use it, when it is a relay.
+    pub ticket: Option<Ticket>,
     /// Send something at least this often.
     pub keepalive: Option<Duration>,
     /// The path MTU, when not to be taken from the route.

@@ -78,6 +78,7 @@ fn one(
         endpoints,
         carried,
         relay,
+        ticket: None,
         keepalive,
         mtu,
         segments,
@@ -145,7 +146,7 @@ pub(super) fn public_key(
     Some(key)
 }
 
-fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk> {
+pub(super) fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk> {
     let (file, at) = checker.take(Some(field))?;
     if checker.is_a_key_itself(&file, &at) {
         return None;

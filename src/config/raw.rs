@@ -285,11 +285,15 @@ tables! {
         public_key: Field<String>,
         /// Addresses or names, each with a port.
         endpoints: Field<Vec<String>>,
+        /// The relay's word that this member may use it.
+        ticket: Field<String>,
     }
     /// `[admission]`
     RawAdmission {
         /// The public keys of those that may use it.
         members: Field<Vec<String>>,
+        /// The file of the secret that tickets are made with.
+        secret_file: Field<String>,
         /// Million bits a second that are carried for one member.
         rate: Field<i64>,
         /// The same for all together.

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::checker::Checker;
-use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, own_name, public_key};
+use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, own_name, psk, public_key};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
 use super::{PeerConfig, PeerKind, RelayPolicy, Relaying};
-use crate::keys::PublicKey;
+use crate::keys::{PublicKey, Ticket};
 use crate::wire::service::Services;
 
 /// The most members that one relay lists.
@@ -27,16 +27,21 @@ pub(super) fn check(
         }
     }
     let (admission, at) = checker.section(admission)?;
+    let has_secret = admission.secret_file.is_some();
+    let secret = admission.secret_file.and_then(|f| psk(checker, f));
     let relaying = Relaying {
+        secret,
         rate: checker.number(admission.rate, "rate", MEGABITS),
         total_rate: checker.number(admission.total_rate, "total_rate", MEGABITS),
     };
-    let Some((members, at)) = checker.take(admission.members) else {
+    let members = checker.take(admission.members);
+    let members = members.or(has_secret.then(|| (Vec::new(), at.clone())));
+    let Some((members, at)) = members else {
         checker
             .findings
             .error(
                 &at,
-                "[admission] needs members: the public keys of those that may use this relay",
+                "[admission] needs members, the public keys of those that may use this relay, or a secret_file for tickets",
             )
             .hint("members = [\"...\", \"...\"]; `l2vpn key public FILE` prints a key");
         return Some(relaying);
@@ -45,28 +50,12 @@ pub(super) fn check(
         let message = format!("more than {MAX_CLIENTS} members");
         checker.findings.error(&at, message);
     }
-    if members.is_empty() {
+    if members.is_empty() && !has_secret {
         checker
             .findings
             .warning(&at, "nobody may use this relay: members is empty");
     }
-    let mut clients: Vec<PublicKey> = Vec::new();
-    for text in members {
-        match text.parse::<PublicKey>() {
-            Ok(key) if clients.contains(&key) => {
-                let message = format!("member {} stands twice", key.short());
-                checker.findings.warning(&at, message);
-            }
-            Ok(key) => clients.push(key),
-            Err(error) => checker
-                .findings
-                .error(
-                    &at,
-                    format!("\"{}\" is not a public key: {error}", text.escape_debug()),
-                )
-                .hint("`l2vpn key public FILE` prints one: 44 characters, the last is '='"),
-        }
-    }
+    let mut clients = listed(checker, members, &at);
     // Who is a peer may use it, too.
     clients.retain(|key| !peers.iter().any(|p| p.key == *key));
     peers.extend(clients.into_iter().map(|key| {
@@ -74,6 +63,28 @@ pub(super) fn check(
         bare(key.short(), key, (client, Default::default()))
     }));
     Some(relaying)
+}
+
+/// The keys of those that are listed.
+fn listed(checker: &mut Checker<'_>, members: Vec<String>, at: &Range<usize>) -> Vec<PublicKey> {
+    let mut clients: Vec<PublicKey> = Vec::new();
+    for text in members {
+        match text.parse::<PublicKey>() {
+            Ok(key) if clients.contains(&key) => {
+                let message = format!("member {} stands twice", key.short());
+                checker.findings.warning(at, message);
+            }
+            Ok(key) => clients.push(key),
+            Err(error) => checker
+                .findings
+                .error(
+                    at,
+                    format!("\"{}\" is not a public key: {error}", text.escape_debug()),
+                )
+                .hint("`l2vpn key public FILE` prints one: 44 characters, the last is '='"),
+        }
+    }
+    clients
 }
 
 fn one(
@@ -96,7 +107,19 @@ fn one(
     let name = own_name(checker, raw.name, others);
     let key = key?;
     let name = name.unwrap_or_else(|| key.short());
-    Some(bare(name, key, (PeerKind::Relay, places)))
+    let ticket = checker.take(raw.ticket).and_then(|(text, at)| {
+        let read = Ticket::from_text(&text);
+        read.map_err(|e| {
+            let hint =
+                "at the relay: `l2vpn relay ticket --secret FILE YOUR_PUBLIC_KEY` prints one";
+            checker.findings.error(&at, e.to_string()).hint(hint);
+        })
+        .ok()
+    });
+    Some(PeerConfig {
+        ticket,
+        ..bare(name, key, (PeerKind::Relay, places))
+    })
 }
 
 /// A peer that has no part in any segment.
@@ -113,6 +136,7 @@ fn bare(
         endpoints,
         carried,
         relay: RelayPolicy::default(),
+        ticket: None,
         // A NAT keeps the way from a relay open for as long as something passes.
         keepalive: (kind == PeerKind::Relay).then_some(DEFAULT_KEEPALIVE),
         mtu: None,

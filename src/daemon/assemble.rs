@@ -22,7 +22,7 @@ use crate::io::process;
 use crate::io::tap::TapError;
 use crate::keys::Entropy;
 use crate::mesh::meter::Rate;
-use crate::mesh::peer::{Kind, PeerSettings, RelayUse};
+use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use crate::node::plane::{Note, Plane, RelayLimits};
 use crate::node::{Node, NodeSettings, WallClock};
 use crate::noise::aead::Suite;
@@ -252,11 +252,12 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
         wall: WallClock::new(clock::wall(), now, mark),
     };
     let mut node = Node::new(settings, plane, Box::new(OsEntropy), now);
-    if let Some(relaying) = config.relaying {
-        node.start_relaying(RelayLimits {
+    if let Some(relaying) = &config.relaying {
+        let limits = RelayLimits {
             each: relaying.rate.and_then(Rate::of_megabits),
             all: relaying.total_rate.and_then(Rate::of_megabits),
-        });
+        };
+        node.start_relaying(limits, relaying.secret.clone());
     }
     for peer in &config.peers {
         node.add_peer(PeerSettings {
@@ -273,6 +274,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
                 RelayPolicy::ControlOnly => RelayUse::ControlOnly,
                 RelayPolicy::Never => RelayUse::Never,
             },
+            pass: peer.ticket.map_or(Pass::Listed, Pass::Ticket),
             keepalive: peer.keepalive,
             mtu: peer.mtu,
             segments: peer.segments.clone(),

@@ -99,7 +99,7 @@ impl Member {
             ),
             (
                 "[[peer]], [[relay]] or [admission]",
-                peers && old.relaying == new.relaying,
+                peers && same_relaying(old, new),
             ),
             (
                 "[control]",
@@ -216,6 +216,14 @@ fn pins(old: &PortConfig, new: Option<&PortConfig>) -> Option<String> {
     (old.pinned != now).then(|| format!("pinned of port {}", old.tap))
 }
 
+fn same_relaying(old: &Config, new: &Config) -> bool {
+    let of = |config: &Config| {
+        let relaying = config.relaying.as_ref();
+        relaying.map(|r| (r.secret.as_ref().map(|s| *s.expose()), r.rate, r.total_rate))
+    };
+    of(old) == of(new)
+}
+
 fn is_same(old: &PeerConfig, new: &PeerConfig) -> bool {
     old.kind == new.kind
         && old.name == new.name
@@ -224,6 +232,7 @@ fn is_same(old: &PeerConfig, new: &PeerConfig) -> bool {
         && old.endpoints == new.endpoints
         && old.carried == new.carried
         && old.relay == new.relay
+        && old.ticket == new.ticket
         && old.keepalive == new.keepalive
         && old.mtu == new.mtu
         && old.segments == new.segments

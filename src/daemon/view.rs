@@ -140,7 +140,7 @@ impl Member {
 
     /// What this one has carried for a member, if it relays.
     fn carried(&self, peer: &Peer) -> Option<CarriedView> {
-        self.config.relaying?;
+        self.config.relaying.as_ref()?;
         let (packets, bytes, over) = peer.link.carried.get();
         let is_client = peer.settings.kind != Kind::Relay;
         is_client.then(|| CarriedView {

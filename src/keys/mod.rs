@@ -10,8 +10,10 @@ mod demo;
 mod entropy;
 mod file;
 mod key;
+mod ticket;
 
 pub use demo::is_demo;
 pub use entropy::Entropy;
 pub use file::{KeyFileError, MAX_FILE_LEN, read_private, read_psk, write_private, write_psk};
 pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};
+pub use ticket::{NotATicket, TICKET_LEN, Ticket};

@@ -8,7 +8,7 @@ use super::loss::LossMeter;
 use super::path::Path;
 use super::places::Places;
 use super::staging::Staging;
-use crate::keys::{Psk, PublicKey};
+use crate::keys::{Psk, PublicKey, Ticket};
 use crate::noise::cookie::CookieJar;
 use crate::noise::keyring::Keyring;
 use crate::noise::schedule::{
@@ -47,6 +47,18 @@ pub enum RelayUse {
     Never,
 }
 
+/// By what word a relay and a member know each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pass {
+    /// Its key is listed.
+    #[default]
+    Listed,
+    /// We show it this ticket.
+    Ticket(Ticket),
+    /// It has shown us one.
+    Guest,
+}
+
 /// What the configuration says of a peer.
 pub struct PeerSettings {
     /// What it is to us.
@@ -61,6 +73,8 @@ pub struct PeerSettings {
     pub keepalive: Option<Duration>,
     /// What a relay may carry to it.
     pub relay: RelayUse,
+    /// By what word it is let in, or lets us in.
+    pub pass: Pass,
     /// The path MTU, when it is not to be taken from the route.
     pub mtu: Option<u16>,
     /// The segments that it may take part in; `None` for all.

@@ -92,9 +92,11 @@ impl Node {
             .accept(INITIATION_HEADER, message.noise, &mut dice)
             .map_err(|_| DropReason::HandshakeFailed)?;
         // The remote key is true from here on: the whole message verified.
-        let id = self.find(&answering.remote()).ok_or(DropReason::Stranger)?;
-        let (stamp, offer) =
-            offer::read_first(answering.payload()).ok_or(DropReason::HandshakeFailed)?;
+        let (remote, payload) = (answering.remote(), answering.payload());
+        let first = offer::read_first(payload);
+        let ticket = first.as_ref().and_then(|(_, offer)| offer.ticket);
+        let id = self.admit(&remote, ticket, now)?;
+        let (stamp, offer) = first.ok_or(DropReason::HandshakeFailed)?;
         self.check_freshness(id, stamp, (proven, from, message), now)?;
         let suite =
             Suite::agree(self.settings.suites, offer.suites).ok_or(DropReason::NoCommonSuite)?;

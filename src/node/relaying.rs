@@ -9,15 +9,19 @@ use std::collections::{HashMap, HashSet};
 use super::plane::{Crossing, CrossingEnd, PerSecond, RelayLimits};
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::keys::PublicKey;
-use crate::mesh::peer::{Kind, Peer};
+use crate::keys::{Psk, PublicKey, Ticket};
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
+use crate::wire::offer::TICKET_LEN;
 use crate::wire::relayed::Channel;
+use crate::wire::service::Services;
 
 /// Channels that one member may have.
 const MOST_CHANNELS: usize = 256;
+/// Peers and guests together; a guest that came once is remembered.
+const MOST_GUESTS: usize = 20_000;
 /// Members are told this often at most what was too much.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -25,6 +29,8 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Relaying {
     pub(super) is_on: bool,
+    /// What tickets are made with.
+    secret: Option<Psk>,
     /// When members were told last what was too much.
     told_at: Option<Instant>,
     /// By the pair of members, the smaller number first.
@@ -41,10 +47,54 @@ fn pair(a: PeerId, b: PeerId) -> (PeerId, PeerId) {
 
 impl Node {
     /// Relays between our peers from now on.
-    pub fn start_relaying(&mut self, limits: RelayLimits) {
+    pub fn start_relaying(&mut self, limits: RelayLimits, secret: Option<Psk>) {
+        self.relays.serving.secret = secret;
         self.relays.serving.is_on = true;
         // Set once: a relay starts once.
         let _ = self.plane.relaying.limits.set(limits);
+    }
+
+    /// Whose handshake is answered: a peer that is known, or one with a ticket of ours. A ticket is looked at again in every
+    /// handshake, so that who came in by one goes when its time is over.
+    pub(super) fn admit(
+        &mut self,
+        remote: &PublicKey,
+        ticket: Option<[u8; TICKET_LEN]>,
+        now: Instant,
+    ) -> Result<PeerId, DropReason> {
+        let known = self.find(remote);
+        let peer = known.and_then(|id| self.peers.get(id.0 as usize));
+        if let (Some(id), Some(peer)) = (known, peer)
+            && peer.settings.pass != Pass::Guest
+        {
+            return Ok(id);
+        }
+        let serving = &self.relays.serving;
+        let secret = serving.secret.as_ref().ok_or(DropReason::Stranger)?;
+        let ticket = Ticket::from_bytes(ticket.ok_or(DropReason::Stranger)?);
+        if !ticket.holds(secret, remote, self.settings.wall.seconds(now)) {
+            return Err(DropReason::TicketRefused);
+        }
+        if known.is_none() && self.peers.len() >= MOST_GUESTS {
+            return Err(DropReason::QueueFull);
+        }
+        Ok(known.unwrap_or_else(|| self.add_guest(remote)))
+    }
+
+    fn add_guest(&mut self, key: &PublicKey) -> PeerId {
+        self.add_peer(PeerSettings {
+            kind: Kind::Client,
+            name: key.short(),
+            key: *key,
+            psk: None,
+            relay: RelayUse::default(),
+            pass: Pass::Guest,
+            keepalive: None,
+            mtu: None,
+            segments: Some(Vec::new()),
+            vlans: None,
+            roles: Services::NONE,
+        })
     }
 
     /// Tells members what of theirs was too much, every few seconds at most.

@@ -33,6 +33,11 @@ impl WallClock {
         }
     }
 
+    /// Seconds since 1970.
+    pub(super) fn seconds(&self, now: Instant) -> u64 {
+        (self.since_epoch + now.since(self.at)).as_secs()
+    }
+
     /// The next stamp, and the new mark when one has to be stored.
     pub(super) fn stamp(&mut self, now: Instant) -> (Stamp, Option<u64>) {
         let shown = self.since_epoch + now.since(self.at);

@@ -4,7 +4,8 @@
 //! `type 1 · length 2 · value`: 1 suites (a bitmap in an offer, one bit in an answer), 2 segments (three bytes each),
 //! 3 boot (eight random bytes since the member's start), 4 crossing (empty: the answering end has an initiation of its
 //! own on the way), 5 abilities (a bitmap of one byte), 6 VLANs (of the segments that do not carry all), 7 edition (four
-//! bytes, little endian: how often 2 and 6 have changed since the start; left out while they have not). Elements 3 and 4 let both ends
+//! bytes, little endian: how often 2 and 6 have changed since the start; left out while they have not), 8 ticket (to a relay that
+//! does not list the member: 24 bytes). Elements 3 and 4 let both ends
 //! settle on one session after a crossing, without taking a restart for one; 7 says which of two announcements is newer.
 //! Types 16 to 31 are kept for post-quantum keys and member records. Unknown elements are skipped.
 
@@ -23,6 +24,9 @@ const CROSSING: u8 = 4;
 const ABILITIES: u8 = 5;
 const VLANS: u8 = 6;
 const EDITION: u8 = 7;
+const TICKET: u8 = 8;
+/// Bytes of a ticket.
+pub const TICKET_LEN: usize = 24;
 
 /// The most bytes that tell VLANs; segments that do not fit are told as carrying everything, which costs floods that the
 /// other end drops, and loses none.
@@ -80,6 +84,8 @@ pub struct Offer {
     pub crossing: bool,
     /// What this end can take.
     pub abilities: Abilities,
+    /// A relay's word that this end may use it.
+    pub ticket: Option<[u8; TICKET_LEN]>,
 }
 
 impl Offer {
@@ -103,6 +109,10 @@ impl Offer {
         if self.edition != 0 {
             out.extend_from_slice(&[EDITION, 4, 0]);
             out.extend_from_slice(&self.edition.to_le_bytes());
+        }
+        if let Some(ticket) = &self.ticket {
+            out.extend_from_slice(&[TICKET, TICKET_LEN as u8, 0]);
+            out.extend_from_slice(ticket);
         }
         let vlans = self.write_vlans();
         if !vlans.is_empty() {
@@ -134,6 +144,7 @@ impl Offer {
         let (mut suites, mut segments, mut boot) = (None, None, None);
         let (mut crossing, mut abilities, mut vlans) = (false, None, None);
         let mut edition: Option<[u8; 4]> = None;
+        let mut ticket = None;
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
@@ -143,9 +154,8 @@ impl Offer {
                 (ABILITIES, [bits]) if abilities.is_none() => abilities = Some(Abilities(*bits)),
                 (VLANS, value) if vlans.is_none() => vlans = Some(read_vlans(value)?),
                 (EDITION, value) if edition.is_none() => edition = Some(value.try_into().ok()?),
-                (SUITES | SEGMENTS | BOOT | CROSSING | ABILITIES | VLANS | EDITION, _) => {
-                    return None;
-                }
+                (TICKET, value) if ticket.is_none() => ticket = Some(value.try_into().ok()?),
+                (SUITES..=TICKET, _) => return None,
                 _ => {}
             }
         }
@@ -166,6 +176,7 @@ impl Offer {
             edition: edition.map_or(0, u32::from_le_bytes),
             crossing,
             abilities: abilities.unwrap_or_default(),
+            ticket,
         })
     }
 }
@@ -211,6 +222,7 @@ mod tests {
             edition: 3,
             crossing: true,
             abilities: Abilities::ALL,
+            ticket: Some([5; TICKET_LEN]),
         };
         assert_eq!(Offer::read(&offer.write()), Some(offer.clone()));
         let mut payload = [9u8; STAMP_LEN].to_vec();

@@ -12,7 +12,7 @@ use l2vpn::dataplane::decap::Decap;
 use l2vpn::keys::{Entropy, PrivateKey};
 use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
-use l2vpn::mesh::peer::{Kind, PeerSettings, RelayUse};
+use l2vpn::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use l2vpn::node::plane::{Note, Plane, RelayLimits};
 use l2vpn::node::{Node, NodeSettings, WallClock};
 use l2vpn::noise::aead::Suite;
@@ -119,6 +119,7 @@ impl Half {
             key: key(n).public(),
             psk: None,
             relay: RelayUse::Allow,
+            pass: Pass::Listed,
             keepalive: None,
             mtu: None,
             segments: None,
@@ -175,7 +176,7 @@ fn main() {
     let mut now = Instant::from_micros(1_000_000);
     let before = resident();
     let mut relay = Half::new(MEMBERS, now);
-    relay.node.start_relaying(RelayLimits::default());
+    relay.node.start_relaying(RelayLimits::default(), None);
     for n in 0..MEMBERS {
         relay.add(n, Kind::Client);
     }

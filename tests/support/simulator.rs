@@ -14,10 +14,10 @@ use l2vpn::dataplane::Exits;
 use l2vpn::dataplane::decap::Decap;
 use l2vpn::dataplane::encap::Encap;
 use l2vpn::drops::DropReason;
-use l2vpn::keys::{Entropy, PrivateKey, Psk, PublicKey};
+use l2vpn::keys::{Entropy, PrivateKey, Psk, PublicKey, Ticket};
 use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
-use l2vpn::mesh::peer::{Kind, PeerSettings, RelayUse};
+use l2vpn::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use l2vpn::node::plane::{Note, Plane, RelayLimits};
 use l2vpn::node::{Event, Node, NodeSettings, WallClock};
 use l2vpn::noise::schedule::REKEY_AFTER;
@@ -114,6 +114,10 @@ pub struct Recipe {
     pub relays: bool,
     /// How much it carries as a relay.
     pub relay_limits: RelayLimits,
+    /// What it makes tickets with, as a relay that lists nobody.
+    pub relay_secret: Option<[u8; 32]>,
+    /// What it shows relays.
+    pub ticket: Option<Ticket>,
     /// What relays may carry from it.
     pub relay: RelayUse,
     /// The VLANs that it allows all others.
@@ -147,6 +151,8 @@ impl Recipe {
             loop_guard: false,
             relays: false,
             relay_limits: RelayLimits::default(),
+            relay_secret: None,
+            ticket: None,
             relay: RelayUse::Allow,
             peer_vlans: None,
             wall: 1_800_000_000,
@@ -419,9 +425,13 @@ impl Network {
         let seed = self.dice.next();
         let mut member = Member::new(&self.recipes[n], address(n), seed, self.now);
         if self.recipes[n].relays {
-            member.node.start_relaying(self.recipes[n].relay_limits);
+            let recipe = &self.recipes[n];
+            let secret = recipe.relay_secret.map(Psk::from_bytes);
+            member.node.start_relaying(recipe.relay_limits, secret);
         }
-        for (other, recipe) in self.recipes.iter().enumerate().filter(|(o, _)| *o != n) {
+        let lists_none = self.recipes[n].relay_secret.is_some();
+        let others = self.recipes.iter().enumerate().filter(|(o, _)| *o != n);
+        for (other, recipe) in others.filter(|_| !lists_none) {
             let psk = self.psks.iter().find(|(pair, _)| *pair == (n, other));
             member.node.add_peer(PeerSettings {
                 kind: self.kind_of(n, other),
@@ -433,6 +443,10 @@ impl Network {
                     false => self.recipes[n].keepalive,
                 },
                 relay: self.recipes[n].relay,
+                pass: match (recipe.relays, self.recipes[n].ticket) {
+                    (true, Some(ticket)) => Pass::Ticket(ticket),
+                    _ => Pass::Listed,
+                },
                 mtu: self.carries.is_none().then_some(self.mtu),
                 segments: None,
                 vlans: self.recipes[n].peer_vlans.clone(),
