@@ -160,6 +160,7 @@ impl EventLoop {
                     self.look_at_addresses().await;
                     self.look_at_queues().await;
                     self.dismiss_strangers();
+                    self.member.node.set_clock(clock::wall(), clock::now());
                 }
                 Some(handshake) = self.member.handshakes.recv() => {
                     self.member.node.handle_note(handshake, clock::now());

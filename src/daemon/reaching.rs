@@ -13,6 +13,7 @@ use crate::config::{Config, PeerKind, PortConfig};
 use crate::io::beacon::{BeaconSocket, Near};
 use crate::io::clock;
 use crate::io::mapping;
+use crate::keys::PrivateKey;
 use crate::place::PeerId;
 use crate::time::Instant;
 
@@ -26,7 +27,9 @@ impl Member {
         let lane = self.outside.lanes.first()?;
         let port = lane.bulk.local_address().ok()?.port();
         let port = NonZeroU16::new(port)?;
-        (self.config.reach.maps_port && has_members).then(|| mapping::keep(port, tell))
+        let [a, b, c, _] = nonce_of(&self.config.key);
+        let nonce = [a, b, c];
+        (self.config.reach.maps_port && has_members).then(|| mapping::keep(port, nonce, tell))
     }
 }
 
@@ -170,4 +173,15 @@ pub(super) async fn receive(
         Some(beacons) => beacons.receive(into).await,
         None => std::future::pending().await,
     }
+}
+
+/// What routers know our mappings by.
+fn nonce_of(key: &PrivateKey) -> [u32; 4] {
+    let bytes = key.derived(b"l2vpn port mapping v1");
+    let (words, _) = bytes.as_chunks::<4>();
+    let mut nonce = [0; 4];
+    for (to, word) in nonce.iter_mut().zip(words) {
+        *to = u32::from_le_bytes(*word);
+    }
+    nonce
 }

@@ -166,20 +166,27 @@ impl Links {
         })
     }
 
-    /// The router of the IPv4 default route.
-    pub async fn gateway(&self) -> Option<Ipv4Addr> {
+    /// The router of the IPv4 default route, if there is one.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub async fn gateway(&self) -> Result<Option<Ipv4Addr>, LinkError> {
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let routes = self.handle.route().get(all).execute();
-        let routes: Vec<RouteMessage> = routes.try_collect().await.ok()?;
+        let failed = |e| LinkError::Refused {
+            what: "list the routes".into(),
+            source: as_io(e),
+        };
+        let routes: Vec<RouteMessage> = routes.try_collect().await.map_err(failed)?;
         let mut defaults = routes
             .iter()
             .filter(|r| r.header.destination_prefix_length == 0);
-        defaults.find_map(|route| {
+        Ok(defaults.find_map(|route| {
             route.attributes.iter().find_map(|a| match a {
                 RouteAttribute::Gateway(RouteAddress::Inet(ip)) => Some(*ip),
                 _ => None,
             })
-        })
+        }))
     }
 
     /// Takes addresses away again; those that are gone already are no trouble.

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crab_nat::{
-    GatewayAddress, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType,
-    TimeoutConfig, natpmp,
+    GatewayAddress, InternetProtocol, PortMappingOptions, PortMappingType, TimeoutConfig,
+    VersionCode, natpmp, pcp,
 };
 use tokio::sync::mpsc::Sender;
 
@@ -25,18 +25,22 @@ const PATIENCE: TimeoutConfig = TimeoutConfig {
     max_retry_timeout: None,
 };
 
+/// What a router knows the owner of a mapping by (RFC 6887 section 11.2): the same after a restart.
+pub type Nonce = [u32; 3];
+
 /// Keeps a mapping to a UDP port of ours for as long as somebody wants to hear of it, and tells its outside whenever that
 /// changes.
-pub async fn keep(port: NonZeroU16, tell: Sender<Option<SocketAddr>>) {
+pub async fn keep(port: NonZeroU16, nonce: Nonce, tell: Sender<Option<SocketAddr>>) {
     let Ok(links) = Links::open() else {
         return;
     };
     let mut told = None;
-    loop {
-        let router = links.gateway().await;
-        let own = router.and_then(own_address).filter(Ipv4Addr::is_private);
-        let mapped = match (router, own) {
-            (Some(router), Some(own)) => map(router, own, port).await,
+    let mut place = None;
+    while !tell.is_closed() {
+        // What cannot be asked for is as it was.
+        place = where_we_are(&links).await.unwrap_or(place);
+        let mapped = match place {
+            Some((router, own)) if own.is_private() => map(router, own, port, nonce).await,
             _ => None,
         };
         let outside = mapped.map(|(outside, _)| outside);
@@ -46,17 +50,27 @@ pub async fn keep(port: NonZeroU16, tell: Sender<Option<SocketAddr>>) {
                 return;
             }
         }
-        let renew = mapped.map_or(AGAIN, |(_, lifetime)| lifetime / 2);
-        // Another router is asked at once.
-        let mut left = renew.max(LOOK);
-        while left >= LOOK && !tell.is_closed() {
+        // A router that was asked for half an hour may give a day, and forget it when it starts anew.
+        let lifetime = Duration::from_secs(u64::from(LIFETIME));
+        let renew = mapped.map_or(AGAIN, |(_, given)| given.min(lifetime) / 2);
+        let looks = renew.as_secs() / LOOK.as_secs();
+        for _ in 0..looks.max(1) {
             tokio::time::sleep(LOOK).await;
-            left -= LOOK;
-            if links.gateway().await != router {
+            // Another router is asked at once, and the same for another address of ours.
+            if where_we_are(&links)
+                .await
+                .is_some_and(|there| there != place)
+            {
                 break;
             }
         }
     }
+}
+
+/// The router, and the address that it sees us at; `None` when that cannot be asked for.
+async fn where_we_are(links: &Links) -> Option<Option<(Ipv4Addr, Ipv4Addr)>> {
+    let router = links.gateway().await.ok()?;
+    Some(router.and_then(|router| Some((router, own_address(router)?))))
 }
 
 /// The address that a host on our own network sees us at.
@@ -70,7 +84,12 @@ fn own_address(router: Ipv4Addr) -> Option<Ipv4Addr> {
 }
 
 /// Asks a router for a mapping; gives its outside and how long it lives.
-async fn map(router: Ipv4Addr, own: Ipv4Addr, port: NonZeroU16) -> Option<(SocketAddr, Duration)> {
+async fn map(
+    router: Ipv4Addr,
+    own: Ipv4Addr,
+    port: NonZeroU16,
+    nonce: Nonce,
+) -> Option<(SocketAddr, Duration)> {
     let options = PortMappingOptions {
         external_port: Some(port),
         lifetime_seconds: Some(LIFETIME),
@@ -78,7 +97,14 @@ async fn map(router: Ipv4Addr, own: Ipv4Addr, port: NonZeroU16) -> Option<(Socke
     };
     let gateway = GatewayAddress::IpV4(router);
     let udp = InternetProtocol::Udp;
-    let mapping = PortMapping::new(gateway, own.into(), udp, port, options).await;
+    let request = pcp::BaseMapRequest::new(gateway, own.into(), udp, port);
+    let mapping = match pcp::port_mapping(request, Some(nonce), None, options).await {
+        Err(pcp::Failure::UnsupportedVersion(VersionCode::NatPmp)) => {
+            let mapping = natpmp::port_mapping(gateway, udp, port, options).await;
+            mapping.map_err(|e| e.to_string())
+        }
+        other => other.map_err(|e| e.to_string()),
+    };
     let mapping = match mapping {
         Ok(mapping) => mapping,
         Err(error) => {

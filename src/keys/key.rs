@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64ct::{Base64, Encoding};
+use blake2::Blake2sMac;
+use blake2::digest::consts::U16;
+use blake2::digest::{FixedOutput, KeyInit, Update};
 use x25519_dalek::StaticSecret;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -120,6 +123,16 @@ impl PrivateKey {
     /// The public key that belongs to it.
     pub fn public(&self) -> PublicKey {
         PublicKey(x25519_dalek::PublicKey::from(&StaticSecret::from(self.0)).to_bytes())
+    }
+
+    /// Something for another purpose that only the holder of the key can make, and makes again: 16 bytes, BLAKE2s keyed with
+    /// the key (RFC 7693).
+    pub fn derived(&self, purpose: &[u8]) -> [u8; 16] {
+        let Ok(mut state) = <Blake2sMac<U16> as KeyInit>::new_from_slice(&self.0) else {
+            return [0; 16];
+        };
+        Update::update(&mut state, purpose);
+        state.finalize_fixed().into()
     }
 
     pub(crate) fn expose(&self) -> &[u8; LEN] {

@@ -22,6 +22,8 @@ pub const BURST_MS: [u64; 9] = [0, 20, 40, 80, 160, 320, 640, 1640, 2640];
 /// the mapping which that would get, and it gets another port, where nobody looks. Both ends begin within the time that a relay
 /// needs between them; what is sent in this time must not arrive.
 const SHORT: usize = 3;
+/// Addresses that are asked in a burst: what a member tells, one from a beacon, and some of the configuration's.
+const MOST_ASKED: usize = MAX_CANDIDATES + 5;
 /// Pauses between bursts; the last is repeated.
 const AGAIN: [Duration; 3] = [
     Duration::from_secs(30),
@@ -210,11 +212,19 @@ pub struct Search {
 
 impl Search {
     /// The peer has told its addresses: a burst begins, unless one did a moment ago.
-    pub fn begin(&mut self, mut candidates: Vec<SocketAddr>, token: [u8; 8], now: Instant) {
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates.truncate(MAX_CANDIDATES);
-        let is_same = candidates == self.candidates && self.next_at.is_some();
+    pub fn begin(&mut self, all: Vec<SocketAddr>, token: [u8; 8], now: Instant) {
+        let mut seen = Vec::new();
+        for candidate in all {
+            if !seen.contains(&candidate) {
+                seen.push(candidate);
+            }
+        }
+        seen.truncate(MOST_ASKED);
+        let candidates: Vec<SocketAddr> = seen;
+        let is_known = |c: &SocketAddr| self.candidates.contains(c);
+        let is_same_set =
+            candidates.len() == self.candidates.len() && candidates.iter().all(is_known);
+        let is_same = is_same_set && self.next_at.is_some();
         self.candidates = candidates;
         if is_same {
             return;
@@ -342,7 +352,7 @@ mod tests {
         let mut asked = Vec::new();
         for ms in 0..40_000 {
             if let Some(question) = search.ask(at(ms)) {
-                assert_eq!(question.to.len(), MAX_CANDIDATES);
+                assert_eq!(question.to.len(), MOST_ASKED);
                 assert_eq!(question.is_short, asked.len() % BURST_MS.len() < SHORT);
                 assert_eq!(question.token, [1; 8]);
                 asked.push(ms);

@@ -75,9 +75,12 @@ impl Node {
         }
         let observed = self.relays.observed.iter().map(|(_, a)| *a);
         let outside = observed.chain(self.relays.mapped);
-        let mut all: Vec<SocketAddr> = outside.chain(self.relays.local.clone()).collect();
-        all.dedup();
-        all.truncate(MAX_CANDIDATES);
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for address in outside.chain(self.relays.local.iter().copied()) {
+            if !all.contains(&address) && all.len() < MAX_CANDIDATES {
+                all.push(address);
+            }
+        }
         let bytes: Vec<u8> = all.into_iter().flat_map(control::address_bytes).collect();
         if let Some(addresses) = Addresses::new(&bytes).filter(|_| !bytes.is_empty()) {
             let body = control::write(Element::Candidates(addresses));

@@ -20,7 +20,8 @@ use crate::wire::service::Services;
 
 /// Channels that one member may have.
 const MOST_CHANNELS: usize = 256;
-/// Peers and guests together; a guest that came once is remembered.
+/// Peers and guests together. A guest that came once is remembered until the relay starts anew: then there is room again for
+/// others.
 const MOST_GUESTS: usize = 20_000;
 /// Members are told this often at most what was too much.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -31,6 +32,8 @@ pub(super) struct Relaying {
     pub(super) is_on: bool,
     /// What tickets are made with.
     secret: Option<Psk>,
+    /// What the wall clock showed last, and when: it may have been set since the start.
+    clock: Option<(Duration, Instant)>,
     /// When members were told last what was too much.
     told_at: Option<Instant>,
     /// By the pair of members, the smaller number first.
@@ -54,6 +57,11 @@ impl Node {
         let _ = self.plane.relaying.limits.set(limits);
     }
 
+    /// Tells what the wall clock shows, since 1970: tickets end by it.
+    pub fn set_clock(&mut self, shown: Duration, now: Instant) {
+        self.relays.serving.clock = Some((shown, now));
+    }
+
     /// Whose handshake is answered: a peer that is known, or one with a ticket of ours. A ticket is looked at again in every
     /// handshake, so that who came in by one goes when its time is over.
     pub(super) fn admit(
@@ -72,7 +80,11 @@ impl Node {
         let serving = &self.relays.serving;
         let secret = serving.secret.as_ref().ok_or(DropReason::Stranger)?;
         let ticket = Ticket::from_bytes(ticket.ok_or(DropReason::Stranger)?);
-        if !ticket.holds(secret, remote, self.settings.wall.seconds(now)) {
+        let clock = serving
+            .clock
+            .map(|(shown, at)| (shown + now.since(at)).as_secs());
+        let seconds = clock.unwrap_or_else(|| self.settings.wall.seconds(now));
+        if !ticket.holds(secret, remote, seconds) {
             return Err(DropReason::TicketRefused);
         }
         if known.is_none() && self.peers.len() >= MOST_GUESTS {

@@ -347,6 +347,7 @@ impl Node {
         self.entropy.fill(&mut token);
         if let Some(peer) = self.peers.get_mut(id.0 as usize)
             && peer.places.doubt.is_none()
+            && peer.up_since.is_some()
         {
             peer.places.doubt = Some(Doubt {
                 asked: 0,
@@ -403,6 +404,9 @@ impl Node {
         let (Some(way), Some(peer)) = (other, self.peers.get_mut(id.0 as usize)) else {
             return false;
         };
+        if peer.up_since.is_none() {
+            return false;
+        }
         peer.path.prove(way, now);
         peer.places.patience.give_up(now);
         peer.places.search.resume(now);
