@@ -15,14 +15,17 @@
 //! inside the session what the exporter of their connection gives (RFC 8446 section 7.5), so that one in the middle of the
 //! carrier is found out.
 
+mod guests;
 mod identity;
 mod leg;
 mod quic;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::carrier::Carrier;
 pub use leg::{Binding, Leg};
@@ -93,6 +96,33 @@ impl Exchange {
             self.tls.answer(self.member, &taken)
         );
     }
+}
+
+/// Binds a socket that waits for nothing; where there is no IPv6, all of its addresses mean all of IPv4.
+fn bound(address: SocketAddr, kind: (Type, Protocol)) -> io::Result<Socket> {
+    match bound_at(address, kind) {
+        Err(e)
+            if e.raw_os_error() == Some(libc::EAFNOSUPPORT)
+                && address.ip() == Ipv6Addr::UNSPECIFIED =>
+        {
+            bound_at((Ipv4Addr::UNSPECIFIED, address.port()).into(), kind)
+        }
+        other => other,
+    }
+}
+
+fn bound_at(address: SocketAddr, (kind, protocol): (Type, Protocol)) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A listener that ended a moment ago keeps its port from nobody; of UDP that would share it.
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 fn tls_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use quinn::congestion::{Controller, ControllerFactory};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig};
 use quinn::{SendDatagramError, TokioRuntime, TransportConfig, VarInt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Type};
 
+use super::guests::Guests;
 use super::identity::Identity;
 use super::leg::Near;
-use super::tls::Guests;
-use super::{Binding, CONNECT_WITHIN, Leg, tls_error};
+use super::{Binding, CONNECT_WITHIN, Leg, bound, tls_error};
 use crate::carrier::Carrier;
 
 /// Bytes that may be on their way.
@@ -58,7 +58,7 @@ impl QuicPort {
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
         let open = |address, server| {
-            let socket = bind(address)?;
+            let socket = bound(address, (Type::DGRAM, Protocol::UDP))?.into();
             let config = EndpointConfig::default();
             Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
         };
@@ -128,40 +128,13 @@ impl QuicPort {
                     let Ok(leg) = start(connection, member) else {
                         continue;
                     };
-                    let ended = leg.ended();
-                    tokio::spawn(async move {
-                        ended.await;
-                        drop(guest);
-                    });
+                    guest.stays_with(&leg);
                     taken(leg);
                 }
                 else => return,
             }
         }
     }
-}
-
-/// Binds a socket; where there is no IPv6, all of its addresses mean all of IPv4.
-fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    match bind_one(address) {
-        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
-            bind_one((Ipv4Addr::UNSPECIFIED, address.port()).into())
-        }
-        other => other,
-    }
-}
-
-fn bind_one(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 fn transport() -> TransportConfig {

@@ -4,23 +4,24 @@
 //! TCP delays what comes after a loss, and a queue before it would delay everything for ever: so the queue is ours, short,
 //! and loses its oldest first; the kernel is given no more than it can send soon.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Protocol, SockRef, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::guests::{Guest, Guests};
 use super::identity::Identity;
-use super::leg::{Near, network};
-use super::{Binding, CONNECT_WITHIN, Leg, MOST_CONNECTIONS, MOST_OF_ONE};
+use super::leg::Near;
+use super::{Binding, CONNECT_WITHIN, Leg, bound};
 use crate::carrier::Carrier;
 use crate::io::udp::set_option;
 
@@ -91,11 +92,7 @@ impl TlsPort {
                     let Ok(leg) = start(stream, from, member) else {
                         continue;
                     };
-                    let ended = leg.ended();
-                    tokio::spawn(async move {
-                        ended.await;
-                        drop(guest);
-                    });
+                    guest.stays_with(&leg);
                     taken(leg);
                 }
             }
@@ -115,31 +112,8 @@ async fn greet(
     Some((stream.into(), from, guest))
 }
 
-/// Listens; where there is no IPv6, all of its addresses mean all of IPv4.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    match listener_at(address) {
-        Err(e)
-            if e.raw_os_error() == Some(libc::EAFNOSUPPORT)
-                && address.ip() == Ipv6Addr::UNSPECIFIED =>
-        {
-            listener_at((Ipv4Addr::UNSPECIFIED, address.port()).into())
-        }
-        other => other,
-    }
-}
-
-fn listener_at(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    let socket = bound(address, (Type::STREAM, Protocol::TCP))?;
     socket.listen(256)?;
     TcpListener::from_std(socket.into())
 }
@@ -291,47 +265,6 @@ async fn deliver_whole(bytes: &[u8], near: &Near) -> io::Result<usize> {
     Ok(bytes.len() - rest.len())
 }
 
-/// Who has connections with us.
-#[derive(Clone, Default)]
-pub(super) struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One connection of somebody.
-pub(super) struct Guest {
-    guests: Guests,
-    network: IpAddr,
-}
-
-impl Guests {
-    /// Counts one more, unless there are too many.
-    pub(super) fn admit(&self, ip: IpAddr) -> Option<Guest> {
-        let network = network(ip);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = all.values().sum();
-        let own = all.get(&network).copied().unwrap_or(0);
-        if total >= MOST_CONNECTIONS || own >= MOST_OF_ONE {
-            return None;
-        }
-        all.insert(network, own + 1);
-        Some(Guest {
-            guests: self.clone(),
-            network,
-        })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let all = &self.guests.0;
-        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(&self.network) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                all.remove(&self.network);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,17 +279,5 @@ mod tests {
         assert_eq!(out.len(), QUEUE * 12);
         (0..60).for_each(|_| queue.push(&[1; ROOM]));
         assert!(queue.waiting.lock().unwrap().1 <= QUEUE_BYTES);
-    }
-
-    #[test]
-    fn one_network_cannot_have_all_connections() {
-        let guests = Guests::default();
-        let one: IpAddr = "2001:db8::1".parse().unwrap();
-        let many: Vec<_> = (0..100).filter_map(|_| guests.admit(one)).collect();
-        assert_eq!(many.len(), MOST_OF_ONE);
-        assert!(guests.admit("2001:db8::2".parse().unwrap()).is_none());
-        assert!(guests.admit("192.0.2.1".parse().unwrap()).is_some());
-        drop(many);
-        assert!(guests.0.lock().unwrap().is_empty());
     }
 }
