@@ -14,6 +14,8 @@
 //! | [`outbound`] | in which form it travels | [`reassembly`] | fragments to frames |
 //! | [`template`] | the headers of a part, both ways | [`decap`] | who gets it |
 //!
+//! [`intake`] takes batches from the sockets; [`shares`] and [`fairness`] see that nobody's datagrams keep out those of others.
+//!
 //! Where measuring went against the plan: a worker is one thread for both directions and not two ([`workers`]); UDP
 //! super-frames are cut anywhere, too, and delivered by whole datagrams ([`outbound`]); whole pieces carry their note at both
 //! ends, so that the loss of the first does not cost the rest ([`crate::wire::piece`]); sending is not quinn-udp's
@@ -24,9 +26,11 @@ pub mod coalesce;
 pub mod decap;
 pub mod encap;
 pub mod fairness;
+pub mod intake;
 pub mod joiner;
 pub mod outbound;
 pub mod reassembly;
+pub mod shares;
 pub mod template;
 pub mod workers;
 

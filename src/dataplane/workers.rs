@@ -25,12 +25,13 @@ use super::Exits;
 use super::backlog::{Backlog, Held};
 use super::decap::Decap;
 use super::encap::Encap;
+use super::intake::Intake;
 use super::template::{Workbench, packets};
 use crate::drops::DropReason;
 use crate::io::lanes::Lane;
 use crate::io::process::EINVAL;
 use crate::io::tap::Tap;
-use crate::io::udp::{Received, Sending, UdpSocket};
+use crate::io::udp::{Sending, UdpSocket};
 use crate::io::wake::{Waker, wait_readable, wait_writable};
 use crate::io::{clock, process};
 use crate::mesh::outgoing::{Mark, Outgoing, Train};
@@ -323,8 +324,8 @@ struct Worker {
     decap: Decap,
     states: Vec<PortState>,
     backlog: Backlog,
-    bulk: Received,
-    urgent: Received,
+    bulk: Intake,
+    urgent: Intake,
 }
 
 impl Worker {
@@ -337,8 +338,8 @@ impl Worker {
             decap: Decap::new(plane.clone()),
             states: states(&hands.taps, hands.number),
             backlog: Backlog::default(),
-            bulk: Received::default(),
-            urgent: Received::default(),
+            bulk: Intake::new(clock::now()),
+            urgent: Intake::new(clock::now()),
             hands,
         }
     }
@@ -426,7 +427,7 @@ impl Worker {
         let mut looks = 0;
         let mut came = false;
         loop {
-            let bulk = receive(&lane.bulk, &mut self.bulk);
+            let bulk = self.bulk.take(&lane.bulk, now);
             // What was sent before that bulk is here by now.
             if self.out_of_urgent(&lane.urgent, now) {
                 came = true;
@@ -440,7 +441,7 @@ impl Worker {
                 break;
             }
             let (decap, hands) = (&mut self.decap, &mut self.hands);
-            self.bulk.for_each(|from, to, bytes| {
+            self.bulk.batch.for_each(|from, to, bytes| {
                 decap.datagram(Endpoint::between(from, to), bytes, now, hands);
             });
             looks += 1;
@@ -458,27 +459,23 @@ impl Worker {
 
     /// Delivers what shall not wait behind bulk; gives whether there was anything.
     fn out_of_urgent(&mut self, socket: &UdpSocket, now: Instant) -> bool {
-        let Worker { hands, decap, .. } = self;
+        let Worker {
+            hands,
+            decap,
+            urgent,
+            ..
+        } = self;
         let mut looks = 0;
-        while looks < MAX_URGENT && receive(socket, &mut self.urgent) {
-            self.urgent.for_each(|from, to, bytes| {
+        while looks < MAX_URGENT && urgent.take(socket, now) {
+            urgent.batch.for_each(|from, to, bytes| {
                 decap.datagram(Endpoint::between(from, to), bytes, now, hands);
             });
             looks += 1;
-            if !self.urgent.is_full() {
+            if !urgent.batch.is_full() {
                 break;
             }
         }
         looks > 0
-    }
-}
-
-/// Receives a batch; gives whether there was one. An ICMP error of some destination, or a passing shortage, is an empty
-/// one.
-fn receive(socket: &UdpSocket, into: &mut Received) -> bool {
-    match socket.receive(into) {
-        Ok(()) => true,
-        Err(e) => e.kind() != io::ErrorKind::WouldBlock,
     }
 }
 

@@ -217,6 +217,31 @@ impl UdpSocket {
         Ok(())
     }
 
+    /// How full the queue of what has come is, in percent; the kernel counts up to a quarter as filled that was read already.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn fill(&self) -> io::Result<u32> {
+        // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF of linux/sock_diag.h come first.
+        let mut info = [0_u32; 9];
+        let mut len = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: both pointers are to live locals, and `len` is the size of the one that is written.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                info.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let [used, limit, ..] = info.map(u64::from);
+        Ok(u32::try_from(used * 100 / limit.max(1)).unwrap_or(u32::MAX))
+    }
+
     /// What the kernel takes for the MTU of the route to an address, in bytes of an IP packet.
     ///
     /// # Errors
@@ -392,6 +417,12 @@ impl Received {
     /// Whether there was no room for more, so that there may be more.
     pub fn is_full(&self) -> bool {
         self.count == BATCH
+    }
+
+    /// Who sent how many bytes, train by train.
+    pub fn lengths(&self) -> impl Iterator<Item = (SocketAddr, usize)> {
+        let taken = self.meta.iter().take(self.count);
+        taken.map(|meta| (meta.addr, meta.len))
     }
 
     /// Calls `each` with every datagram: the sender's address, the address that it was sent to, and the bytes.
