@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use crate::drops::DropReason;
 use crate::keys::{Entropy, PrivateKey, PublicKey};
-use crate::mesh::link::Link;
+use crate::mesh::link::{Link, Route, Second};
 use crate::mesh::outgoing::Outgoing;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
@@ -448,17 +448,25 @@ fn limit(peer: &Peer, segment: SegmentId) -> Option<Limit> {
     })
 }
 
+/// Nothing is open about a peer's way any more.
+fn settle(peer: &mut Peer) {
+    if peer.places.settle() {
+        publish_route(peer);
+    }
+}
+
 /// Publishes how to send to a peer now.
 fn publish_route(peer: &Peer) {
     let route = peer.keyring.current().and_then(|session| {
         let endpoint = peer.path.endpoint()?;
-        Some(crate::mesh::link::Route {
+        Some(Route {
             send: session.send.clone(),
             room: peer.path.room(&endpoint),
             endpoint,
             abilities: session.abilities,
             takes_frames: endpoint.channel.is_none() || peer.settings.relay == RelayUse::Allow,
             is_lossy: peer.loss.is_lossy(),
+            second: peer.places.in_doubt.second.as_ref().map(Second::again),
         })
     });
     peer.link.publish(route);

@@ -185,6 +185,7 @@ fn a_direct_way_that_dies_under_traffic_is_replaced_by_the_relay_within_a_second
             }
         }
         times.push(healed.expect("the relay carries on"));
+        net.run_for(millis(800));
         let moved = |e: &(_, Event)| matches!(e.1, Event::Relayed(PeerId(_)));
         assert!(net.member(0).events.iter().any(moved));
         // And back, when the wire is whole again.
@@ -195,7 +196,8 @@ fn a_direct_way_that_dies_under_traffic_is_replaced_by_the_relay_within_a_second
     times.sort_unstable();
     let (half, most) = (times[times.len() / 2], times[times.len() * 95 / 100]);
     println!("direct to relay under traffic: p50 {half} ms, p95 {most} ms");
-    assert!(most <= 800, "{times:?}");
+    // Frames go both ways at once as soon as one question is unanswered.
+    assert!(most <= 500, "{times:?}");
 }
 
 #[test]

@@ -370,6 +370,7 @@ fn seal_whole(
             let parts = cut.get(..used).unwrap_or_default();
             route.send.seal_to(header, parts, place)
         })?;
+        route.repeat(out, now);
     }
     Ok(())
 }
@@ -419,6 +420,7 @@ fn seal_aligned(
         out.push_with(route.endpoint, len, |place| {
             route.send.seal_to(header, &[part, back], place)
         })?;
+        route.repeat(out, now);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use super::meter::Meter;
+use super::meter::{Meter, Rate};
 use super::outgoing::Outgoing;
 use super::path::Endpoint;
 use crate::drops::DropReason;
@@ -35,6 +35,48 @@ pub struct Route {
     pub takes_frames: bool,
     /// Whether the path loses so much that each piece of a super-frame should stand for itself.
     pub is_lossy: bool,
+    /// A second way that everything takes as well, as far as it may, while this one is doubted.
+    pub second: Option<Second>,
+}
+
+/// A second way, and how much was sent on it.
+pub struct Second {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// What went there.
+    pub meter: Arc<Meter>,
+}
+
+impl Second {
+    /// As much may take it in a second: when many ways die at a time, relays shall not drown in what is sent twice. About 64 KiB
+    /// at once, and 125 kB a second from then on.
+    const RATE: u32 = 1;
+
+    /// A second way that nothing has taken yet.
+    pub fn new(endpoint: Endpoint) -> Second {
+        Second {
+            endpoint,
+            meter: Arc::default(),
+        }
+    }
+
+    /// The same way, and what went there.
+    pub fn again(&self) -> Second {
+        Second {
+            endpoint: self.endpoint,
+            meter: self.meter.clone(),
+        }
+    }
+
+    /// Sends what was sealed last on this way as well, if it may and is no longer there than `most`, in bytes of an IP packet.
+    fn repeat(&self, most: usize, out: &mut Outgoing, now: Instant) {
+        let len = out.last_len();
+        if len + self.endpoint.headers_len() <= most
+            && self.meter.admit(len, Rate::of_megabits(Self::RATE), now)
+        {
+            out.repeat_last(self.endpoint);
+        }
+    }
 }
 
 /// One instant that several threads write.
@@ -232,7 +274,18 @@ impl Route {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         out.push_with(to, len + PACKET_OVERHEAD, |place| {
             self.send.seal_to(header, parts, place)
-        })
+        })?;
+        if to == self.endpoint {
+            self.repeat(out, now);
+        }
+        Ok(())
+    }
+
+    /// Sends what was sealed last on the second way as well, if there is one.
+    pub fn repeat(&self, out: &mut Outgoing, now: Instant) {
+        if let Some(second) = &self.second {
+            second.repeat(self.room + self.endpoint.headers_len(), out, now);
+        }
     }
 
     /// The lane to be named; members that know no lanes take the bits for reserved ones.
@@ -262,5 +315,33 @@ impl Route {
             self.seal_parts(self.endpoint, &[&header, &place, piece], out, now)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_twice_is_little_at_a_time() {
+        let at = |ms: u64| Instant::from_micros(1_000_000 + ms * 1000);
+        let [first, other] = [1, 2].map(|n| Endpoint::to(([192, 0, 2, n], 7656).into()));
+        let second = Second::new(other);
+        let twice = |ms| {
+            let mut out = Outgoing::default();
+            for _ in 0..1000 {
+                out.push(first, &[0; 1000]);
+                second.again().repeat(1100, &mut out, at(ms));
+            }
+            out.len() - 1000
+        };
+        assert!((60..70).contains(&twice(0)));
+        assert!((115..130).contains(&(twice(500) + twice(1000))));
+        let mut out = Outgoing::default();
+        out.push(first, &[0; 100]);
+        second.repeat(127, &mut out, at(9000));
+        assert_eq!(out.len(), 1, "it does not fit");
+        second.repeat(128, &mut out, at(9000));
+        assert_eq!(out.len(), 2);
     }
 }

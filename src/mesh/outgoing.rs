@@ -155,6 +155,27 @@ impl Outgoing {
         debug_assert!(copied.is_ok());
     }
 
+    /// How long the last datagram is, in bytes.
+    pub fn last_len(&self) -> usize {
+        self.items.last().map_or(0, |i| i.len)
+    }
+
+    /// Adds the last datagram once more, for somewhere else; what goes before each on its way is not repeated.
+    pub fn repeat_last(&mut self, to: Endpoint) {
+        let Some(last) = self.items.last().copied() else {
+            return;
+        };
+        let begin = last.start + last.to.lead().map_or(0, |lead| lead.len());
+        let (len, start) = (last.start + last.len - begin, self.used);
+        let copied = self.push_with(to, len, |_| Ok(()));
+        debug_assert!(copied.is_ok());
+        let at = start + to.lead().map_or(0, |lead| lead.len());
+        self.bytes.copy_within(begin..begin + len, at);
+        if let Some(item) = self.items.last_mut() {
+            item.mark = last.mark;
+        }
+    }
+
     /// The lane that the next data packet names.
     pub fn lane(&self) -> u8 {
         self.worker << 1 | u8::from(self.mark.is_urgent)
@@ -284,6 +305,46 @@ mod tests {
         );
         assert_eq!(out.trains(1).count(), 7);
         assert_eq!(out.iter().count(), 7);
+    }
+
+    #[test]
+    fn the_last_datagram_goes_somewhere_else_as_well() {
+        let [first, second] = [3, 9].map(|n| crate::wire::relayed::Channel::new(n).unwrap());
+        let (direct, relayed) = (to(1), to(2).through(first));
+        let other = to(3).through(second);
+        let mut out = Outgoing::default();
+        out.repeat_last(direct);
+        assert!(out.is_empty(), "there is none");
+        out.mark.is_urgent = true;
+        for way in [direct, relayed] {
+            out.push(way, b"sealed");
+            out.mark.is_urgent = false;
+            out.repeat_last(other);
+            out.repeat_last(direct);
+        }
+        let got: Vec<_> = out
+            .marked()
+            .map(|(to, m, b)| (to, m.is_urgent, b.to_vec()))
+            .collect();
+        let whole =
+            |way: Endpoint| [way.lead().unwrap_or_default().to_vec(), b"sealed".to_vec()].concat();
+        let all = [
+            (direct, true),
+            (other, true),
+            (direct, true),
+            (relayed, false),
+            (other, false),
+            (direct, false),
+        ];
+        let all = all.map(|(way, urgent)| {
+            let bytes = if way.channel.is_some() {
+                whole(way)
+            } else {
+                b"sealed".to_vec()
+            };
+            (way, urgent, bytes)
+        });
+        assert_eq!(got, all);
     }
 
     #[test]

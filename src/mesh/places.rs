@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use super::link::Second;
 use super::path::Endpoint;
 use crate::noise::beacon::BeaconKey;
 use crate::place::PeerId;
@@ -57,14 +58,12 @@ pub struct Places {
     pub doubt: Option<Doubt>,
     /// How long an answer may take on the direct way.
     pub patience: Patience,
-    /// Since when data has been sent and nothing heard.
-    pub waiting_since: Option<Instant>,
+    /// What else belongs to that.
+    pub in_doubt: InDoubt,
     /// Until when a way that is no better than the one in use is not moved to.
     pub calm_until: Instant,
     /// Whether we are somewhere else than where the direct way was found, and it has not answered since.
     pub is_behind: bool,
-    /// Where the peer speaks from while its better way is doubted.
-    pub worse: Option<Endpoint>,
     /// The relay that answers from where we are now.
     pub behind_by: Option<PeerId>,
     /// Where it said last that it is.
@@ -75,6 +74,17 @@ pub struct Places {
     pub beaconing: Beaconing,
     /// What the peer drew at its start, as we knew it last.
     pub life: Option<[u8; 8]>,
+}
+
+/// What is known and done while the way in use is doubted.
+#[derive(Default)]
+pub struct InDoubt {
+    /// Since when data has been sent and nothing heard.
+    pub waiting_since: Option<Instant>,
+    /// Where the peer speaks from, which is a worse way.
+    pub worse: Option<Endpoint>,
+    /// What goes out takes this way as well.
+    pub second: Option<Second>,
 }
 
 /// What a peer's beacons are checked with, and where they came from.
@@ -89,12 +99,14 @@ pub struct Beaconing {
 }
 
 impl Places {
-    /// The way in use works, or is another one: nothing is open about it.
-    pub fn settle(&mut self) {
+    /// The way in use works, or is another one: nothing is open about it. Gives whether the route is to be published anew,
+    /// because what goes out need not take a second way any more.
+    pub fn settle(&mut self) -> bool {
         self.doubt = None;
         self.is_behind = false;
         self.behind_by = None;
-        self.worse = None;
+        self.in_doubt.worse = None;
+        self.in_doubt.second.take().is_some()
     }
 
     /// Takes what a relay says of a channel; gives whether there is a new one. That there is none may have been said before

@@ -6,8 +6,9 @@ use super::beacons::Beacons;
 use super::legs::{Leg, Rank};
 use super::plane::PerSecond;
 use super::relaying::Relaying;
-use super::{Event, Gone, Node, publish_route};
+use super::{Event, Gone, Node, publish_route, settle};
 use crate::drops::DropReason;
+use crate::mesh::link::Second;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer, RelayUse};
 use crate::mesh::places::Doubt;
@@ -374,10 +375,13 @@ impl Node {
             if has_asked && self.leave_behind(id, now) {
                 return;
             }
+            if has_asked {
+                self.send_twice(id);
+            }
             return self.send_control(id, &body, None, now);
         }
-        let (worse, kind) = (peer.places.worse.take(), peer.settings.kind);
-        peer.places.settle();
+        let (worse, kind) = (peer.places.in_doubt.worse.take(), peer.settings.kind);
+        settle(peer);
         match (worse, kind) {
             // The other end speaks from there.
             (Some(way), _) => self.challenge(id, way, now),
@@ -392,15 +396,29 @@ impl Node {
         }
     }
 
+    /// The way in use may not work any more: what goes out takes a worse one as well, if there is one, until that is known.
+    fn send_twice(&mut self, id: PeerId) {
+        let way = self.worse_way(id);
+        if let (Some(way), Some(peer)) = (way, self.peers.get_mut(id.0 as usize))
+            && peer.places.in_doubt.second.is_none()
+            && (way.channel.is_none() || peer.settings.relay == RelayUse::Allow)
+        {
+            peer.places.in_doubt.second = Some(Second::new(way));
+            publish_route(peer);
+        }
+    }
+
+    /// The best of those ways that are worse than the one in use.
+    fn worse_way(&self, id: PeerId) -> Option<Endpoint> {
+        let here = self.peers.get(id.0 as usize)?.path.endpoint()?;
+        let is_worse = |way: &Endpoint| self.rank(&here) < self.rank(way);
+        let others = self.ways(id).into_iter().filter(is_worse);
+        others.min_by_key(|way| self.rank(way))
+    }
+
     /// The way does not work any more: goes on by a worse one, if there is one, and looks for a better.
     pub(super) fn fall_back(&mut self, id: PeerId, now: Instant) -> bool {
-        let here = self
-            .peers
-            .get(id.0 as usize)
-            .and_then(|p| p.path.endpoint());
-        let is_worse = |way: &Endpoint| here.is_some_and(|h| self.rank(&h) < self.rank(way));
-        let others = self.ways(id).into_iter().filter(is_worse);
-        let other = others.min_by_key(|way| self.rank(way));
+        let other = self.worse_way(id);
         let (Some(way), Some(peer)) = (other, self.peers.get_mut(id.0 as usize)) else {
             return false;
         };
@@ -435,7 +453,7 @@ impl Node {
         if peer.places.doubt.is_some_and(|d| d.token == token) {
             let is_it = peer.path.endpoint().is_some_and(|e| e.is_same_way(&from));
             if is_it {
-                peer.places.settle();
+                settle(peer);
                 self.relay_answered(id, now);
             }
             return is_it;
@@ -487,7 +505,7 @@ impl Node {
         let is_worse = here < there || is_alike;
         if is_worse {
             if let Some(peer) = self.peers.get_mut(id.0 as usize) {
-                peer.places.worse = Some(from).filter(|w| w.channel.is_none());
+                peer.places.in_doubt.worse = Some(from).filter(|w| w.channel.is_none());
             }
             self.doubt(id, now);
         }
@@ -504,11 +522,11 @@ fn is_doubtful(peer: &mut Peer, has_legs: bool, now: Instant) -> bool {
     let has_others = !others.is_empty() || (has_legs && peer.places.known.len() > 1);
     let could_change = way.is_some_and(|w| w.channel.is_some() || has_others);
     if !could_change || sent <= heard {
-        peer.places.waiting_since = None;
+        peer.places.in_doubt.waiting_since = None;
         return false;
     }
     // From the first look that saw it: what was heard before is no measure, hosts may have been silent.
-    let since = *peer.places.waiting_since.get_or_insert(now);
+    let since = *peer.places.in_doubt.waiting_since.get_or_insert(now);
     let patience = match way.and_then(|w| w.channel) {
         None => DOUBT_AFTER,
         Some(_) => 3 * DOUBT_AFTER,
