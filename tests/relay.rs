@@ -1,5 +1,8 @@
 //! What a user sees who runs a relay: real daemons, real TAPs, hosts as network namespaces.
 
+#[cfg(feature = "upnp")]
+#[path = "support/igd.rs"]
+mod igd;
 #[path = "support/relays.rs"]
 mod relays;
 #[path = "support/stage.rs"]
@@ -25,6 +28,11 @@ const STORIES: &[(&str, Story)] = &[
     ("who_has_a_ticket_needs_no_place_on_a_list", tickets),
     ("members_on_one_lan_meet_without_relay_and_address", lan),
     ("a_port_of_the_router_is_asked_for_and_told", mapped),
+    #[cfg(feature = "upnp")]
+    (
+        "a_router_that_speaks_upnp_only_is_asked_by_it",
+        mapped_by_upnp,
+    ),
     #[cfg(feature = "quic")]
     ("where_udp_does_not_pass_quic_and_tls_carry", carried),
     #[cfg(feature = "quic")]
@@ -336,7 +344,8 @@ fn router(socket: std::net::UdpSocket) {
     }
 }
 
-fn mapped() -> Result<(), String> {
+/// A member whose router is this host, at 192.168.7.1, and one that it tells what it has found out.
+fn behind_router() -> Result<World, String> {
     if std::process::Command::new("ip").arg("-V").output().is_err() {
         return Err(format!("{}iproute2 is not installed", stage::SKIPPED));
     }
@@ -346,24 +355,47 @@ fn mapped() -> Result<(), String> {
         expect(status.is_ok_and(|s| s.success()), || line.to_string())
     };
     shell("ip address add 192.168.7.1/24 dev $(ip -o link show type bridge | cut -d: -f2)")?;
-    let socket = std::net::UdpSocket::bind("192.168.7.1:5351").map_err(|e| e.to_string())?;
-    std::thread::spawn(move || router(socket));
     let interface = world.network.hosts[0].interface.clone();
     let line = format!(
         "ip address add 192.168.7.2/24 dev {interface} && ip route add default via 192.168.7.1"
     );
     let command = ["sh", "-c", &line].map(String::from).to_vec();
     world.ask(0, &l2vpn::lab::orders::Order::Execute(command))?;
+    Ok(world)
+}
+
+/// Both members know that the first is at this address on the outside of its router.
+fn is_mapped_to(world: &mut World, outside: &str) -> Result<(), String> {
     world.start_all()?;
     world.reach(0, v4(1))?;
-    let told = world.eventually(Duration::from_secs(10), |w| {
+    let told = world.eventually(Duration::from_secs(20), |w| {
         let (_, net, _) = w.cli(0, &["netcheck"])?;
         let (_, paths, _) = w.cli(1, &["paths"])?;
-        Ok(net.contains("port mapping: 203.0.113.9:40001") && paths.contains("203.0.113.9:40001"))
+        Ok(net.contains(&format!("port mapping: {outside}")) && paths.contains(outside))
     })?;
     let (_, net, _) = world.cli(0, &["netcheck"])?;
     let (_, paths, _) = world.cli(1, &["paths"])?;
     expect(told, || format!("{net}\n{paths}"))
+}
+
+fn mapped() -> Result<(), String> {
+    let mut world = behind_router()?;
+    let socket = std::net::UdpSocket::bind("192.168.7.1:5351").map_err(|e| e.to_string())?;
+    std::thread::spawn(move || router(socket));
+    is_mapped_to(&mut world, "203.0.113.9:40001")
+}
+
+#[cfg(feature = "upnp")]
+fn mapped_by_upnp() -> Result<(), String> {
+    let mut world = behind_router()?;
+    let words = |e: std::io::Error| e.to_string();
+    let search = std::net::UdpSocket::bind("0.0.0.0:1900").map_err(words)?;
+    search
+        .join_multicast_v4(&[239, 255, 255, 250].into(), &[192, 168, 7, 1].into())
+        .map_err(words)?;
+    let service = std::net::TcpListener::bind("192.168.7.1:5000").map_err(words)?;
+    std::thread::spawn(move || igd::serve(search, service));
+    is_mapped_to(&mut world, "203.0.113.8:7656")
 }
 
 fn tickets() -> Result<(), String> {

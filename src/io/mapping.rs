@@ -1,4 +1,5 @@
-//! A port on the router's outside that leads to ours: PCP (RFC 6887), and NAT-PMP (RFC 6886) where that is not spoken.
+//! A port on the router's outside that leads to ours: PCP (RFC 6887), NAT-PMP (RFC 6886) where that is not spoken, and UPnP
+//! where neither is.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
@@ -83,13 +84,58 @@ fn own_address(router: Ipv4Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Asks a router for a mapping; gives its outside and how long it lives.
+/// Asks a router for a mapping in all languages; gives its outside and how long it lives.
 async fn map(
     router: Ipv4Addr,
     own: Ipv4Addr,
     port: NonZeroU16,
     nonce: Nonce,
 ) -> Option<(SocketAddr, Duration)> {
+    let first = match map_by_pcp(router, own, port, nonce).await {
+        Ok(mapping) => Ok(mapping),
+        Err(error) => {
+            tracing::debug!(%router, "no port mapping by PCP or NAT-PMP: {error}");
+            map_by_upnp(router, own, port).await
+        }
+    };
+    let (outside, lifetime) = match first {
+        Ok(mapping) => mapping,
+        Err(error) => {
+            tracing::debug!(%router, "no port mapping by UPnP: {error}");
+            return None;
+        }
+    };
+    // A router behind another one gives an outside that is none: others cannot reach it, but may be beside it.
+    let is_one = !outside.ip().is_unspecified() && !outside.ip().is_loopback();
+    is_one.then_some((outside, lifetime))
+}
+
+#[cfg(feature = "upnp")]
+async fn map_by_upnp(
+    router: Ipv4Addr,
+    own: Ipv4Addr,
+    port: NonZeroU16,
+) -> Result<(SocketAddr, Duration), String> {
+    let own = std::net::SocketAddrV4::new(own, port.get());
+    let outside = super::upnp::map(router, own, port, LIFETIME).await?;
+    Ok((outside, Duration::from_secs(u64::from(LIFETIME))))
+}
+
+#[cfg(not(feature = "upnp"))]
+async fn map_by_upnp(
+    _: Ipv4Addr,
+    _: Ipv4Addr,
+    _: NonZeroU16,
+) -> Result<(SocketAddr, Duration), String> {
+    Err("this program was built without it".into())
+}
+
+async fn map_by_pcp(
+    router: Ipv4Addr,
+    own: Ipv4Addr,
+    port: NonZeroU16,
+    nonce: Nonce,
+) -> Result<(SocketAddr, Duration), String> {
     let options = PortMappingOptions {
         external_port: Some(port),
         lifetime_seconds: Some(LIFETIME),
@@ -104,23 +150,15 @@ async fn map(
             mapping.map_err(|e| e.to_string())
         }
         other => other.map_err(|e| e.to_string()),
-    };
-    let mapping = match mapping {
-        Ok(mapping) => mapping,
-        Err(error) => {
-            tracing::debug!(%router, "no port mapping: {error}");
-            return None;
-        }
-    };
+    }?;
     let ip = match mapping.mapping_type() {
         PortMappingType::Pcp { external_ip, .. } => external_ip.to_canonical(),
         PortMappingType::NatPmp => {
             let outside = natpmp::external_address(gateway, Some(PATIENCE)).await;
-            outside.ok()?.into()
+            outside.map_err(|e| e.to_string())?.into()
         }
     };
     let outside = SocketAddr::new(ip, mapping.external_port().get());
     let lifetime = Duration::from_secs(u64::from(mapping.lifetime()));
-    // A router behind another one gives an outside that is none: others cannot reach it, but may be beside it.
-    (!ip.is_unspecified() && !ip.is_loopback()).then_some((outside, lifetime))
+    Ok((outside, lifetime))
 }

@@ -22,4 +22,6 @@ pub mod process;
 pub mod sieve;
 pub mod tap;
 pub mod udp;
+#[cfg(feature = "upnp")]
+mod upnp;
 pub mod wake;
