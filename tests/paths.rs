@@ -5,6 +5,8 @@ mod hosts;
 #[path = "support/simulator.rs"]
 mod simulator;
 
+use std::net::SocketAddr;
+
 use hosts::*;
 use l2vpn::carrier::Carrier;
 use l2vpn::drops::DropReason;
@@ -573,7 +575,7 @@ fn a_copied_beacon_starts_few_handshakes() {
     let mut at = 0;
     for n in 0..1000u32 {
         let now = net.now;
-        let from = std::net::SocketAddr::from(([198, 51, 100, (n % 200) as u8], 7656));
+        let from = SocketAddr::from(([198, 51, 100, (n % 200) as u8], 7656));
         net.member(1).node.handle_beacon(from, &copy, now);
         net.collect(1);
         net.run_for(millis(10));
@@ -718,7 +720,7 @@ fn times_that_a_user_waits() {
 /// A member's host is in another network from now on, with another address.
 fn move_away(net: &mut Network, n: usize, is_told: bool) {
     let now = net.now;
-    let there = std::net::SocketAddr::from(([10, 9, 9, 9], 7656));
+    let there = SocketAddr::from(([10, 9, 9, 9], 7656));
     net.member(n).address = there;
     if is_told {
         net.member(n).node.set_local_addresses(vec![there], now);
@@ -856,7 +858,7 @@ fn an_address_that_a_member_tells_is_not_flooded() {
     for n in 0..600u16 {
         let mut addresses = vec![victim];
         // Another set each time, so that it looks like news.
-        addresses.push(std::net::SocketAddr::from(([198, 51, 100, 1], 1000 + n)));
+        addresses.push(SocketAddr::from(([198, 51, 100, 1], 1000 + n)));
         let now = net.now;
         net.member(0).node.set_local_addresses(addresses, now);
         net.collect(0);
@@ -904,7 +906,7 @@ fn another_address_beside_the_old_ones_moves_nobody() {
     net.run_for(Duration::from_secs(10));
     let (own, before) = (net.member(0).address, net.now);
     for n in 0..20u8 {
-        let bridge = std::net::SocketAddr::from(([172, 17, n, 1], 7656));
+        let bridge = SocketAddr::from(([172, 17, n, 1], 7656));
         let now = net.now;
         net.member(0)
             .node
@@ -997,5 +999,64 @@ fn who_has_a_ticket_is_carried_until_its_time_is_over_and_others_are_not() {
             1,
             "no memory of strangers"
         );
+    }
+}
+
+/// What hosts have: IPv4 behind a NAT of this kind, IPv6, or both.
+#[derive(Clone, Copy, Debug)]
+struct Families(Option<Option<Kind>>, bool);
+
+fn world_of(families: [Families; 2], seed: u64) -> Network {
+    let mut net = world([None; 2], seed);
+    let v6 = |n: usize| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16 + 1], 7656));
+    net.also.push((RELAY, v6(RELAY)));
+    for (n, Families(v4, has_v6)) in families.into_iter().enumerate() {
+        match (v4, has_v6) {
+            (Some(_), true) => net.also.push((n, v6(n))),
+            (None, _) => net.member(n).address = v6(n),
+            _ => {}
+        }
+        if let Some(Some(kind)) = v4 {
+            net.put_behind(n, kind);
+        }
+        let (own, now) = (net.addresses(n), net.now);
+        net.member(n).node.set_local_addresses(own, now);
+        let relay = PeerId(Network::peer_of(n, RELAY));
+        let at = net.addresses(RELAY);
+        net.member(n).node.set_endpoints(relay, at, now);
+        net.collect(n);
+    }
+    net
+}
+
+#[test]
+fn members_of_one_family_of_addresses_and_of_both() {
+    let hard = KINDS[6];
+    assert!(!can_punch(hard, hard), "the last kind is the hardest");
+    let (v4, v6) = (Families(Some(hard), false), Families(None, true));
+    let both = Families(Some(hard), true);
+    for (pair, meets) in [
+        ([v6, v6], true),
+        ([both, v6], true),
+        ([both, both], true),
+        ([v6, v4], false),
+        ([both, v4], false),
+    ] {
+        for seed in 0..10 {
+            let mut net = world_of(pair, 7000 + seed);
+            assert!(in_ms(&mut net, 1500, both_up).is_some(), "{pair:?}");
+            net.run_for(Duration::from_secs(5));
+            assert_eq!(is_direct(&net), meets, "{pair:?}");
+            if meets {
+                let by = way(&net, 0, 1).map(|w| w.remote.is_ipv6());
+                assert_eq!(by, Some(true), "{pair:?}");
+            }
+            assert!(crosses(&mut net), "{pair:?}");
+            // A whole frame, too: the halves of the way through the relay differ in their headers.
+            let long = frame(Mac::BROADCAST, mac(0), None, &[7; 1500]);
+            net.send(0, 0, &long);
+            net.run_for(millis(200));
+            assert!(net.member(1).frames().contains(&long), "{pair:?}");
+        }
     }
 }

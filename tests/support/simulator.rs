@@ -380,6 +380,8 @@ pub struct Network {
     pub beacons: Vec<(usize, Vec<u8>)>,
     /// Addresses that datagrams of a member do not reach.
     pub unreachable: Vec<(usize, IpAddr)>,
+    /// Members' addresses of the other family.
+    pub also: Vec<(usize, SocketAddr)>,
 }
 
 pub fn address(n: usize) -> SocketAddr {
@@ -412,6 +414,7 @@ impl Network {
             is_lan: false,
             beacons: Vec::new(),
             unreachable: Vec::new(),
+            also: Vec::new(),
             recipes,
         };
         for n in 0..net.recipes.len() {
@@ -657,6 +660,11 @@ impl Network {
             }
         }
         for (to, is_short, bytes) in sent {
+            // A host without an address of that family has no route there.
+            let own = self.addresses(n).into_iter();
+            let Some(from) = own.rev().find(|a| a.is_ipv4() == to.is_ipv4()) else {
+                continue;
+            };
             match is_short && self.cures {
                 true => {
                     // It gets out of its own network and no further.
@@ -712,6 +720,9 @@ impl Network {
         mut from: SocketAddr,
         to: SocketAddr,
     ) -> Option<(SocketAddr, Level)> {
+        if to.is_ipv6() {
+            return Some((from, None));
+        }
         let mut level = self.nat_of(n);
         while let Some(nat) = level {
             if self.is_at(to, level) {
@@ -743,17 +754,19 @@ impl Network {
             let inside = nat.inward(from, to.port(), self.now)?;
             return self.arrive(from, inside, Some(number));
         }
-        // Addresses behind a NAT are reached from behind it only.
-        self.at(to).filter(|n| self.nat_of(*n) == level)
+        // Addresses behind a NAT are reached from behind it only; there is none between IPv6 hosts.
+        self.at(to)
+            .filter(|n| to.is_ipv6() || self.nat_of(*n) == level)
     }
 
     fn put(&mut self, n: usize, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         let target = self.at(to);
+        let headers = if to.is_ipv4() { 28 } else { 48 };
         let Some((from, level)) = self.leave(n, from, to) else {
             return;
         };
         assert!(
-            bytes.len() + 28 <= usize::from(self.mtu.max(1280)),
+            bytes.len() + headers <= usize::from(self.mtu.max(1280)),
             "a datagram exceeds the path"
         );
         let relays = |n: usize| self.recipes[n].relays;
@@ -781,7 +794,7 @@ impl Network {
             let lost = self.dice.chance(self.weather.loss);
             let fits = self
                 .carries
-                .is_none_or(|most| bytes.len() + 28 <= usize::from(most));
+                .is_none_or(|most| bytes.len() + headers <= usize::from(most));
             let blocked = !fits
                 || target.is_some_and(|t| self.blocked.contains(&(n, t)))
                 || self.unreachable.contains(&(n, to.ip()));
@@ -792,9 +805,19 @@ impl Network {
     }
 
     fn at(&self, address: SocketAddr) -> Option<usize> {
-        self.members
-            .iter()
-            .position(|m| m.as_ref().is_some_and(|m| m.address == address))
+        let also = self.also.iter().find(|(_, a)| *a == address);
+        let is_it = |n: &usize| match &self.members[*n] {
+            Some(m) => m.address == address || also.is_some_and(|(of, _)| of == n),
+            None => false,
+        };
+        (0..self.members.len()).find(is_it)
+    }
+
+    /// All addresses of a member.
+    pub fn addresses(&self, n: usize) -> Vec<SocketAddr> {
+        let own = self.members[n].as_ref().map(|m| m.address);
+        let also = self.also.iter().filter(|(of, _)| *of == n);
+        own.into_iter().chain(also.map(|(_, a)| *a)).collect()
     }
 
     fn next_time(&self) -> Option<Instant> {
