@@ -39,7 +39,12 @@ fn every_target_takes_random_bytes() {
     for (name, target) in fuzzing::TARGETS {
         let rounds = if matches!(
             *name,
-            "two_nodes" | "relayed" | "beacons" | "outer_datagram" | "init_responder"
+            "two_nodes"
+                | "relayed"
+                | "beacons"
+                | "mapping_answers"
+                | "outer_datagram"
+                | "init_responder"
         ) {
             8
         } else {

@@ -19,12 +19,11 @@ const LIFETIME: u32 = 1800;
 const AGAIN: Duration = Duration::from_secs(300);
 /// Whether the router is another one is looked at this often.
 const LOOK: Duration = Duration::from_secs(20);
-/// Requests and the pauses between: 250 ms, doubled (RFC 6886 section 3.1), four times.
-const PATIENCE: TimeoutConfig = TimeoutConfig {
-    initial_timeout: Duration::from_millis(250),
-    max_retries: 3,
-    max_retry_timeout: None,
-};
+/// How long the first answer is waited for (RFC 6886 section 3.1), twice as long each time, and how often it is asked again.
+const PATIENCE: Patience = (Duration::from_millis(250), 3);
+
+/// How long an answer is waited for at first, and how often it is asked again.
+pub type Patience = (Duration, usize);
 
 /// What a router knows the owner of a mapping by (RFC 6887 section 11.2): the same after a restart.
 pub type Nonce = [u32; 3];
@@ -91,7 +90,7 @@ async fn map(
     port: NonZeroU16,
     nonce: Nonce,
 ) -> Option<(SocketAddr, Duration)> {
-    let first = match map_by_pcp(router, own, port, nonce).await {
+    let first = match map_by_pcp(router, own, (port, nonce), PATIENCE).await {
         Ok(mapping) => Ok(mapping),
         Err(error) => {
             tracing::debug!(%router, "no port mapping by PCP or NAT-PMP: {error}");
@@ -130,16 +129,26 @@ async fn map_by_upnp(
     Err("this program was built without it".into())
 }
 
-async fn map_by_pcp(
+/// Asks a router by PCP, or by NAT-PMP where that is all it speaks, for a mapping to a port; gives its outside and how long it
+/// lives.
+///
+/// # Errors
+/// In words: nobody answered, or what the router said.
+pub async fn map_by_pcp(
     router: Ipv4Addr,
     own: Ipv4Addr,
-    port: NonZeroU16,
-    nonce: Nonce,
+    (port, nonce): (NonZeroU16, Nonce),
+    (first, again): Patience,
 ) -> Result<(SocketAddr, Duration), String> {
+    let patience = TimeoutConfig {
+        initial_timeout: first,
+        max_retries: again,
+        max_retry_timeout: None,
+    };
     let options = PortMappingOptions {
         external_port: Some(port),
         lifetime_seconds: Some(LIFETIME),
-        timeout_config: Some(PATIENCE),
+        timeout_config: Some(patience),
     };
     let gateway = GatewayAddress::IpV4(router);
     let udp = InternetProtocol::Udp;
@@ -154,7 +163,7 @@ async fn map_by_pcp(
     let ip = match mapping.mapping_type() {
         PortMappingType::Pcp { external_ip, .. } => external_ip.to_canonical(),
         PortMappingType::NatPmp => {
-            let outside = natpmp::external_address(gateway, Some(PATIENCE)).await;
+            let outside = natpmp::external_address(gateway, Some(patience)).await;
             outside.map_err(|e| e.to_string())?.into()
         }
     };

@@ -26,6 +26,7 @@ pub mod probe;
 pub mod relayed;
 pub mod segment;
 pub mod service;
+pub mod stream;
 pub mod udp;
 pub mod vlan;
 pub mod vlans;

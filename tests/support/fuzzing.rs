@@ -42,9 +42,12 @@ use super::simulator::*;
 mod lan;
 #[path = "fuzzing_paths.rs"]
 mod paths;
+#[path = "fuzzing_ways.rs"]
+mod ways;
 
 pub use lan::*;
 pub use paths::*;
+pub use ways::*;
 
 pub type Target = fn(&[u8]);
 
@@ -71,6 +74,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("port_rules", port_rules),
     ("relayed", relayed),
     ("beacons", beacons),
+    ("relay_framing", relay_framing),
+    ("path_states", path_states),
+    ("mapping_answers", mapping_answers),
 ];
 
 /// Takes numbers off the front; zeros when there is nothing left.

@@ -24,6 +24,7 @@ use super::leg::Near;
 use super::{Binding, CONNECT_WITHIN, Leg, bound};
 use crate::carrier::Carrier;
 use crate::io::udp::set_option;
+use crate::wire::stream;
 
 /// Datagrams that wait for TCP, and their bytes.
 const QUEUE: usize = 64;
@@ -192,9 +193,7 @@ impl Queue {
             && let Some(datagram) = queue.pop_front()
         {
             *bytes -= datagram.len();
-            let len = u16::try_from(datagram.len()).unwrap_or(0);
-            into.extend_from_slice(&len.to_le_bytes());
-            into.extend_from_slice(&datagram);
+            stream::put(into, &datagram);
         }
     }
 }
@@ -249,14 +248,8 @@ async fn deliver(reader: &mut (impl AsyncRead + Unpin), near: &Near) -> io::Resu
 /// Hands on the datagrams that are complete; gives how many bytes they were.
 async fn deliver_whole(bytes: &[u8], near: &Near) -> io::Result<usize> {
     let mut rest = bytes;
-    while let Some((len, after)) = rest.split_first_chunk::<2>() {
-        let len = usize::from(u16::from_le_bytes(*len));
-        if len > ROOM {
-            return Err(io::Error::other("a datagram is longer than any"));
-        }
-        let Some((datagram, after)) = after.split_at_checked(len) else {
-            break;
-        };
+    let too_long = |_| io::Error::other("a datagram is longer than any");
+    while let Some((datagram, after)) = stream::take(rest, ROOM).map_err(too_long)? {
         match near.socket.send(datagram).await {
             Err(e) if e.kind() != io::ErrorKind::ConnectionRefused => return Err(e),
             _ => rest = after,
