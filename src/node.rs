@@ -29,6 +29,7 @@ mod rendezvous;
 mod roaming;
 mod stamp;
 mod timers;
+mod vantage;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

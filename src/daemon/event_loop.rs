@@ -12,12 +12,12 @@ use super::assemble::{Member, StartError};
 use super::bridging;
 use super::chronicle::Chronicle;
 use super::control::Call;
+use super::ears::Ears;
 use super::journal::Gate;
 use super::resolve::Resolved;
-use super::{reaching, state};
+use super::state;
 use crate::api::{Answer, Pong, Verb};
 use crate::dataplane::workers::Workers;
-use crate::io::beacon::BeaconSocket;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
@@ -89,15 +89,15 @@ pub(super) struct EventLoop {
     next_echo: u32,
     mark_file: PathBuf,
     ending: bool,
-    /// Peers on the same LAN are found by these.
-    pub(super) beacons: Option<BeaconSocket>,
+    /// What is heard beside the lanes.
+    pub(super) ears: Ears,
     /// Where each peer is by UDP, as the configuration and the resolver say.
     pub(super) addresses: HashMap<PeerId, Vec<SocketAddr>>,
 }
 
 impl EventLoop {
     pub(super) fn new(member: Member, workers: Workers, mark_file: PathBuf) -> Self {
-        let beacons = reaching::beacons(&member.config);
+        let ears = Ears::open(&member);
         EventLoop {
             member,
             workers,
@@ -108,7 +108,7 @@ impl EventLoop {
             next_echo: 0,
             mark_file,
             ending: false,
-            beacons,
+            ears,
             addresses: HashMap::new(),
         }
     }
@@ -151,10 +151,7 @@ impl EventLoop {
                 }
                 news = self.member.carriers.next() => self.carrier_news(news),
                 () = self.member.changes.next() => self.look_at_addresses().await,
-                (len, from) = reaching::receive(self.beacons.as_ref(), &mut beacon) => {
-                    let bytes = beacon.get(..len).unwrap_or_default();
-                    self.member.node.handle_beacon(from, bytes, clock::now());
-                }
+                heard = self.ears.listen(&mut beacon) => self.heard(heard, &beacon),
                 _ = routes.tick() => {
                     self.look_at_routes();
                     self.look_at_addresses().await;
@@ -247,7 +244,7 @@ impl EventLoop {
         }
         match event {
             Event::Beacon(bytes) => {
-                if let Some(beacons) = &self.beacons {
+                if let Some(beacons) = &self.ears.beacons {
                     let sent = beacons.send(&bytes);
                     tracing::debug!(sent, "a beacon for peers on the LAN");
                 }

@@ -11,6 +11,7 @@ mod bridging;
 mod carriers;
 mod chronicle;
 mod control;
+mod ears;
 mod event_loop;
 mod hosts;
 mod journal;

@@ -9,8 +9,8 @@ use super::assemble::Member;
 use super::carriers::News;
 use super::event_loop::EventLoop;
 use super::resolve::{self, Resolved};
-use crate::config::{Config, PeerKind, PortConfig};
-use crate::io::beacon::{BeaconSocket, Near};
+use crate::config::{PeerKind, PortConfig};
+use crate::io::beacon::Near;
 use crate::io::clock;
 use crate::io::mapping;
 use crate::keys::PrivateKey;
@@ -46,6 +46,9 @@ impl EventLoop {
         }
         self.look_at_addresses().await;
         self.start_beacons(now);
+        if let Some(second) = &self.ears.second {
+            self.member.node.start_looking(second.port());
+        }
     }
 
     /// Our own addresses, where others may reach us: not those of the overlay.
@@ -81,7 +84,7 @@ impl EventLoop {
         self.member
             .node
             .set_local_addresses(addresses.collect(), now);
-        if let Some(beacons) = &mut self.beacons {
+        if let Some(beacons) = &mut self.ears.beacons {
             beacons.set_near(all);
         }
     }
@@ -90,7 +93,7 @@ impl EventLoop {
     fn start_beacons(&mut self, now: Instant) {
         let lanes = &self.member.outside.lanes;
         let listen = lanes.first().and_then(|l| l.bulk.local_address().ok());
-        if let (Some(_), Some(listen)) = (&self.beacons, listen) {
+        if let (Some(_), Some(listen)) = (&self.ears.beacons, listen) {
             self.member.node.start_beacons(listen.port(), now);
         }
     }
@@ -150,28 +153,6 @@ impl EventLoop {
             carriers.end(address);
             node.remove_leg(address, clock::now());
         }
-    }
-}
-
-/// The sockets of beacons, if members on the same LAN are to be found.
-pub(super) fn beacons(config: &Config) -> Option<BeaconSocket> {
-    let has_members = config.peers.iter().any(|p| p.kind == PeerKind::Member);
-    if !config.reach.on_lan || !has_members {
-        return None;
-    }
-    let opened = BeaconSocket::open();
-    opened
-        .inspect_err(|e| tracing::warn!("peers on the same LAN are not looked for: {e}"))
-        .ok()
-}
-
-pub(super) async fn receive(
-    beacons: Option<&BeaconSocket>,
-    into: &mut [u8],
-) -> (usize, SocketAddr) {
-    match beacons {
-        Some(beacons) => beacons.receive(into).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -19,6 +19,7 @@ pub mod mapping;
 pub mod namespace;
 pub mod packet;
 pub mod process;
+pub mod second;
 pub mod sieve;
 pub mod tap;
 pub mod udp;

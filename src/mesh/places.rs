@@ -23,6 +23,10 @@ pub const BURST_MS: [u64; 9] = [0, 20, 40, 80, 160, 320, 640, 1640, 2640];
 /// the mapping which that would get, and it gets another port, where nobody looks. Both ends begin within the time that a relay
 /// needs between them; what is sent in this time must not arrive.
 const SHORT: usize = 3;
+/// Ports of its NAT that a peer may be seen at next.
+const MOST_GUESSES: usize = 20;
+/// With which questions of a burst these are asked: 80 to 640 ms after its beginning.
+const GUESSING: std::ops::Range<usize> = SHORT..SHORT + 4;
 /// Addresses that are asked in a burst: what a member tells, one from a beacon, and some of the configuration's.
 const MOST_ASKED: usize = MAX_CANDIDATES + 5;
 /// Pauses between bursts; the last is repeated.
@@ -212,6 +216,8 @@ pub struct Question {
 #[derive(Debug, Default)]
 pub struct Search {
     candidates: Vec<SocketAddr>,
+    /// Where its NAT may let it be seen next.
+    guesses: Vec<SocketAddr>,
     token: [u8; 8],
     began: Instant,
     /// When the last burst began in which anybody was asked.
@@ -253,6 +259,12 @@ impl Search {
         }
     }
 
+    /// The peer has told where it may be seen next: that is asked in the next burst, besides.
+    pub fn guess(&mut self, mut guesses: Vec<SocketAddr>) {
+        guesses.truncate(MOST_GUESSES);
+        self.guesses = guesses;
+    }
+
     /// Whether a burst has just begun.
     pub fn is_new_burst(&self) -> bool {
         self.asked == 1 || self.candidates.is_empty()
@@ -280,6 +292,11 @@ impl Search {
             }
         }
         let is_short = self.asked < SHORT;
+        let guesses = match GUESSING.contains(&self.asked) {
+            true => &self.guesses[..],
+            false => &[],
+        };
+        let to = [&self.candidates[..], guesses].concat();
         self.asked += 1;
         let next = match BURST_MS.get(self.asked) {
             // Where nothing is known to be asked, the pauses alone count: after each the peer is told of us again.
@@ -293,7 +310,7 @@ impl Search {
         };
         self.next_at = Some(next);
         Some(Question {
-            to: self.candidates.clone(),
+            to,
             token: self.token,
             is_short,
         })
@@ -312,7 +329,8 @@ impl Search {
 
     /// Whether an answer from there is one to a question of ours.
     pub fn is_answer(&self, from: SocketAddr, token: [u8; 8]) -> bool {
-        self.token == token && self.next_at.is_some() && self.candidates.contains(&from)
+        let is_asked = self.candidates.contains(&from) || self.guesses.contains(&from);
+        self.token == token && self.next_at.is_some() && is_asked
     }
 
     /// A way was found; should it be lost, the next burst comes soon.

@@ -9,7 +9,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Addresses, Element, MAX_CANDIDATES};
 
 /// Addresses that relays have seen us at.
-const MOST_OBSERVED: usize = 4;
+pub(super) const MOST_OBSERVED: usize = 4;
 /// All are told our addresses this often at most.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
@@ -84,6 +84,11 @@ impl Node {
         let bytes: Vec<u8> = all.into_iter().flat_map(control::address_bytes).collect();
         if let Some(addresses) = Addresses::new(&bytes).filter(|_| !bytes.is_empty()) {
             let body = control::write(Element::Candidates(addresses));
+            // Before these, which begin a search.
+            if let Some(guesses) = self.guesses() {
+                let body = control::write(Element::Guesses(guesses));
+                self.send_control(id, &body, None, now);
+            }
             self.send_control(id, &body, None, now);
         }
     }

@@ -311,7 +311,10 @@ impl Node {
                     | Element::Candidates(_)
                     | Element::Binding(_)
                     | Element::Moved
-                    | Element::Throttled(_),
+                    | Element::Throttled(_)
+                    | Element::Look(..)
+                    | Element::Seen(_)
+                    | Element::Guesses(_),
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
                     std::mem::replace(&mut asked, true)
@@ -347,6 +350,9 @@ impl Node {
             Element::Binding(binding) => self.take_binding(&from, binding, now),
             Element::Moved => self.peer_moved(id, &from, now),
             Element::Throttled(over) => self.take_throttled(id, over),
+            Element::Look(port, cookie) => self.take_look(id, (port, cookie)),
+            Element::Seen(address) => self.take_seen(id, address, now),
+            Element::Guesses(guesses) => self.take_guesses(id, guesses),
             Element::Padding => {}
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());

@@ -244,11 +244,13 @@ impl Node {
         if let (true, Some(way)) = (self.relays.serving.is_on, way) {
             let body = control::write(Element::Observed(way.remote));
             self.send_control(id, &body, None, now);
+            self.invite_look(id, now);
         }
     }
 
     /// A member is gone, and with it its channels.
     pub(super) fn close_channels(&mut self, id: PeerId, now: Instant) {
+        self.forget_look(id);
         let serving = &mut self.relays.serving;
         serving.wishes.remove(&id);
         let others = serving.others.remove(&id).unwrap_or_default();

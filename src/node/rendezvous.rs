@@ -6,6 +6,7 @@ use super::beacons::Beacons;
 use super::legs::{Leg, Rank};
 use super::plane::PerSecond;
 use super::relaying::Relaying;
+use super::vantage::SecondPort;
 use super::{Event, Gone, Node, publish_route, settle};
 use crate::drops::DropReason;
 use crate::mesh::link::Second;
@@ -48,6 +49,10 @@ pub(super) struct Relays {
     pub(super) refusals: PerSecond,
     /// What relays see, by relay.
     pub(super) observed: Vec<(PeerId, SocketAddr)>,
+    /// What they see from their second ports.
+    pub(super) seen: Vec<(PeerId, SocketAddr)>,
+    /// Our own second port.
+    pub(super) second: SecondPort,
     next_at: Option<Instant>,
     /// When all were told our addresses last.
     pub(super) told_at: Option<Instant>,
@@ -125,6 +130,7 @@ impl Node {
             return;
         }
         self.relays.observed.retain(|(r, _)| *r != relay);
+        self.relays.seen.retain(|(r, _)| *r != relay);
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             if let Some(peer) = self.peers.get_mut(index) {

@@ -9,6 +9,7 @@ use super::advert::{Advert, Receipt};
 use super::cursor::Cursor;
 use super::relayed::Channel;
 use super::segment::SegmentId;
+use super::vantage::Cookie;
 use crate::drops::DropReason;
 
 /// The version of this message.
@@ -33,6 +34,9 @@ const PADDING: u8 = 12;
 const BINDING: u8 = 13;
 const MOVED: u8 = 14;
 const THROTTLED: u8 = 15;
+const LOOK: u8 = 16;
+const SEEN: u8 = 17;
+const GUESSES: u8 = 18;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,58 @@ pub enum Element<'a> {
     Moved,
     /// From a relay: so many datagrams of the receiver were more than it may carry, in all.
     Throttled(u64),
+    /// From a relay: this cookie is to be sent to that port of its own ([`super::vantage`]).
+    Look(u16, Cookie),
+    /// From a relay: the address that the cookie came from.
+    Seen(SocketAddr),
+    /// Addresses that the sender's NAT may give it next.
+    Guesses(Guesses),
+}
+
+/// Ports of one address, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guesses {
+    /// The first.
+    pub first: SocketAddr,
+    /// From one port to the next.
+    pub step: i8,
+    /// How many, at most [`Guesses::MOST`].
+    pub count: u8,
+}
+
+impl Guesses {
+    /// The most of them.
+    pub const MOST: u8 = 20;
+    const LEN: usize = ADDRESS_LEN + 2;
+
+    fn to_bytes(self) -> [u8; Guesses::LEN] {
+        let mut out = [0; Guesses::LEN];
+        let (address, rest) = out.split_at_mut(ADDRESS_LEN);
+        address.copy_from_slice(&address_bytes(self.first));
+        rest.copy_from_slice(&[self.step.to_le_bytes()[0], self.count]);
+        out
+    }
+
+    fn read(value: &[u8]) -> Option<Guesses> {
+        let (address, rest) = value.split_first_chunk::<ADDRESS_LEN>()?;
+        let [step, count] = rest.try_into().ok()?;
+        let is_one = count <= Guesses::MOST && step != 0;
+        is_one.then_some(Guesses {
+            first: read_address(address),
+            step: i8::from_le_bytes([step]),
+            count,
+        })
+    }
+
+    /// Each of them; none below port 1 or above 65535.
+    pub fn iter(self) -> impl Iterator<Item = SocketAddr> {
+        let port = move |n: u8| {
+            let away = i16::from(self.step) * i16::from(n);
+            self.first.port().checked_add_signed(away)
+        };
+        let ports = (0..self.count).map_while(port).filter(|p| *p > 0);
+        ports.map(move |port| SocketAddr::new(self.first.ip(), port))
+    }
 }
 
 /// The most addresses that one message names.
@@ -177,6 +233,9 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::Moved => put(MOVED, &[]),
         Element::Throttled(over) => put(THROTTLED, &[&over.to_le_bytes()]),
         Element::Binding(binding) => put(BINDING, &[&binding]),
+        Element::Look(port, cookie) => put(LOOK, &[&port.to_le_bytes(), &cookie]),
+        Element::Seen(address) => put(SEEN, &[&address_bytes(address)]),
+        Element::Guesses(guesses) => put(GUESSES, &[&guesses.to_bytes()]),
     }
     out
 }
@@ -267,9 +326,17 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
             .map(Element::Open)
             .map_err(|_| DropReason::MalformedInner),
         CHANNEL => channel(value).ok_or(DropReason::MalformedInner),
-        OBSERVED => <[u8; ADDRESS_LEN]>::try_from(value)
-            .map(|bytes| Element::Observed(read_address(&bytes)))
-            .map_err(|_| DropReason::MalformedInner),
+        OBSERVED => address(value).map(Element::Observed),
+        SEEN => address(value).map(Element::Seen),
+        LOOK => match value.split_first_chunk::<2>() {
+            Some((port, cookie)) => Cookie::try_from(cookie)
+                .map(|cookie| Element::Look(u16::from_le_bytes(*port), cookie))
+                .map_err(|_| DropReason::MalformedInner),
+            None => Err(DropReason::MalformedInner),
+        },
+        GUESSES => Guesses::read(value)
+            .map(Element::Guesses)
+            .ok_or(DropReason::MalformedInner),
         CANDIDATES => Addresses::new(value)
             .map(Element::Candidates)
             .ok_or(DropReason::MalformedInner),
@@ -283,6 +350,12 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
             .map_err(|_| DropReason::MalformedInner),
         _ => Err(DropReason::UnknownControl),
     }
+}
+
+fn address(value: &[u8]) -> Result<SocketAddr, DropReason> {
+    <[u8; ADDRESS_LEN]>::try_from(value)
+        .map(|bytes| read_address(&bytes))
+        .map_err(|_| DropReason::MalformedInner)
 }
 
 fn channel(value: &[u8]) -> Option<Element<'_>> {
@@ -347,11 +420,36 @@ mod tests {
             Element::Binding([9; 16]),
             Element::Moved,
             Element::Throttled(1 << 40),
+            Element::Look(7657, [8; 16]),
+            Element::Seen(both[1]),
+            Element::Guesses(Guesses {
+                first: both[0],
+                step: -1,
+                count: 20,
+            }),
         ] {
             let bytes = write(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();
             assert_eq!(all, [Ok(element)]);
         }
+    }
+
+    #[test]
+    fn guesses_stay_within_the_ports_that_there_are() {
+        let guesses = |port: u16, step, count| {
+            let first = ([192, 0, 2, 1], port).into();
+            let all = Guesses { first, step, count };
+            all.iter().map(|a| a.port()).collect::<Vec<_>>()
+        };
+        assert_eq!(guesses(30_000, 1, 3), [30_000, 30_001, 30_002]);
+        assert_eq!(guesses(3, -1, 20), [3, 2, 1]);
+        assert_eq!(guesses(65_534, 1, 20), [65_534, 65_535]);
+        let many = Guesses {
+            first: ([192, 0, 2, 1], 1).into(),
+            step: 1,
+            count: Guesses::MOST + 1,
+        };
+        assert_eq!(Guesses::read(&many.to_bytes()), None);
     }
 
     #[test]

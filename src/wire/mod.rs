@@ -28,6 +28,7 @@ pub mod segment;
 pub mod service;
 pub mod stream;
 pub mod udp;
+pub mod vantage;
 pub mod vlan;
 pub mod vlans;
 

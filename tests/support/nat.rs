@@ -173,6 +173,11 @@ impl Nat {
     }
 
     /// It forgets everything, as after a loss of power.
+    /// Others inside take so many ports.
+    pub fn give(&mut self, others: u16) {
+        self.next += others;
+    }
+
     pub fn reboot(&mut self) {
         self.mappings.clear();
         self.owners.clear();

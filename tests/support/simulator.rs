@@ -384,6 +384,9 @@ pub struct Network {
     pub also: Vec<(usize, SocketAddr)>,
 }
 
+/// Where a relay looks at members from besides.
+const SECOND_PORT: u16 = 7657;
+
 pub fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 7656))
 }
@@ -431,6 +434,7 @@ impl Network {
             let recipe = &self.recipes[n];
             let secret = recipe.relay_secret.map(Psk::from_bytes);
             member.node.start_relaying(recipe.relay_limits, secret);
+            member.node.start_looking(SECOND_PORT);
         }
         let lists_none = self.recipes[n].relay_secret.is_some();
         let others = self.recipes.iter().enumerate().filter(|(o, _)| *o != n);
@@ -805,6 +809,10 @@ impl Network {
     }
 
     fn at(&self, address: SocketAddr) -> Option<usize> {
+        if address.port() == SECOND_PORT {
+            let first = SocketAddr::new(address.ip(), 7656);
+            return self.at(first).filter(|n| self.recipes[*n].relays);
+        }
         let also = self.also.iter().find(|(_, a)| *a == address);
         let is_it = |n: &usize| match &self.members[*n] {
             Some(m) => m.address == address || also.is_some_and(|(of, _)| of == n),
@@ -861,7 +869,15 @@ impl Network {
                 return;
             };
             if let Some(n) = self.arrive(packet.from, packet.to, packet.level) {
-                self.inject(n, packet.from, &packet.bytes);
+                match packet.to.port() == SECOND_PORT && self.recipes[n].relays {
+                    true => {
+                        let now = self.now;
+                        let node = &mut self.member(n).node;
+                        node.handle_look(packet.from, &packet.bytes, now);
+                        self.collect(n);
+                    }
+                    false => self.inject(n, packet.from, &packet.bytes),
+                }
             }
         }
     }

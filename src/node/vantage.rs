@@ -1,0 +1,179 @@
+//! How a NAT maps: a relay sees a member from two of its ports, and the member tells others which ports come next.
+//!
+//! # Why
+//! Behind a NAT that takes another port for each destination, nobody knows the port that a peer's datagrams will be seen at. Many
+//! such NATs count: the next destination gets the next port. So a member that two ports of a relay have seen at two ports close to
+//! each other tells its peers the ones that follow. A peer whose own NAT keeps one port for all asks at these, which lets through
+//! what comes from there, and one of them is where the member's questions come from. Where both ends are behind such NATs, and
+//! where the ports are drawn by dice, the relay goes on.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::Node;
+use crate::drops::DropReason;
+use crate::mesh::path::Endpoint;
+use crate::mesh::peer::Kind;
+use crate::place::PeerId;
+use crate::time::{Duration, Instant};
+use crate::wire::control::{self, Element, Guesses};
+use crate::wire::vantage::{self, Cookie};
+
+/// Copies of one look: one of them arrives.
+const COPIES: usize = 3;
+/// A member is told this often at most.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// Ports of two destinations that are no further apart were given one after the other.
+const NEXT: i32 = 10;
+/// Ports that are told.
+const GUESSES: u8 = 20;
+
+/// At a relay: the second port, and who shows itself there with which cookie. One cookie for each member that is here.
+#[derive(Default)]
+pub(super) struct SecondPort {
+    port: Option<u16>,
+    cookies: HashMap<Cookie, PeerId>,
+    /// The cookie that each has, and when it was told last what came with it.
+    given: HashMap<PeerId, (Cookie, Option<Instant>)>,
+}
+
+impl Node {
+    /// Members are looked at from this port of ours, too: what comes there is for [`Node::handle_look`].
+    pub fn start_looking(&mut self, port: u16) {
+        self.relays.second.port = Some(port);
+    }
+
+    /// At a relay: gives a member something to show at the second port.
+    pub(super) fn invite_look(&mut self, id: PeerId, now: Instant) {
+        let Some(port) = self.relays.second.port else {
+            return;
+        };
+        self.forget_look(id);
+        let mut cookie = [0; 16];
+        self.entropy.fill(&mut cookie);
+        let second = &mut self.relays.second;
+        second.cookies.insert(cookie, id);
+        second.given.insert(id, (cookie, None));
+        let body = control::write(Element::Look(port, cookie));
+        self.send_control(id, &body, None, now);
+    }
+
+    /// At a relay: a member is gone.
+    pub(super) fn forget_look(&mut self, id: PeerId) {
+        let second = &mut self.relays.second;
+        if let Some((cookie, _)) = second.given.remove(&id) {
+            second.cookies.remove(&cookie);
+        }
+    }
+
+    /// Takes what came to the second port; its sender, if it is one of ours, is told inside the session where it came from.
+    pub fn handle_look(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
+        let cookie = vantage::read(bytes);
+        let found = cookie.and_then(|c| self.relays.second.cookies.get(&c).copied());
+        let Some(id) = found else {
+            return self.drop_one(DropReason::UnknownIndex);
+        };
+        let given = self.relays.second.given.get_mut(&id);
+        let is_due = given.is_some_and(|(_, told)| {
+            let is_due = told.is_none_or(|at| now.since(at) >= TELL_EVERY);
+            if is_due {
+                *told = Some(now);
+            }
+            is_due
+        });
+        if !is_due {
+            return;
+        }
+        let from = Endpoint::to(from).remote;
+        let body = control::write(Element::Seen(from));
+        self.send_control(id, &body, None, now);
+    }
+
+    /// A relay wants to see us from another of its ports.
+    pub(super) fn take_look(&mut self, relay: PeerId, (port, cookie): (u16, Cookie)) {
+        if !self.is_kind(relay, Kind::Relay) || port == 0 {
+            return;
+        }
+        let way = self
+            .peers
+            .get(relay.0 as usize)
+            .and_then(|p| p.path.endpoint());
+        // How a carrier's connection looks says nothing about UDP.
+        let way = way.filter(|w| w.channel.is_none() && self.leg(w).is_none());
+        if let Some(way) = way {
+            let there = Endpoint {
+                remote: SocketAddr::new(way.remote.ip(), port),
+                ..way
+            };
+            for _ in 0..COPIES {
+                self.outgoing.push(there, &vantage::write(cookie));
+            }
+        }
+    }
+
+    /// A relay tells where it sees us from its other port.
+    pub(super) fn take_seen(&mut self, relay: PeerId, address: SocketAddr, now: Instant) {
+        if !self.is_kind(relay, Kind::Relay) {
+            return;
+        }
+        let before = self.guesses();
+        let seen = &mut self.relays.seen;
+        seen.retain(|(r, _)| *r != relay);
+        seen.push((relay, address));
+        let first = seen.len().saturating_sub(super::candidates::MOST_OBSERVED);
+        seen.drain(..first);
+        if self.guesses() != before {
+            self.tell_candidates(now);
+        }
+    }
+
+    /// Where relays see us from their second ports.
+    pub fn seen_again(&self) -> &[(PeerId, SocketAddr)] {
+        &self.relays.seen
+    }
+
+    /// Whether our NAT gives one port after the other.
+    pub fn counts_ports(&self) -> bool {
+        self.guesses().is_some()
+    }
+
+    /// The ports that our NAT gives next, if it counts.
+    pub(super) fn guesses(&self) -> Option<Guesses> {
+        let both = self.relays.seen.iter().find_map(|(relay, second)| {
+            let first = self.relays.observed.iter().find(|(r, _)| r == relay)?.1;
+            (first.ip() == second.ip()).then_some((first, *second))
+        });
+        let (first, second) = both?;
+        let step = i32::from(second.port()) - i32::from(first.port());
+        if step == 0 || step.abs() > NEXT {
+            return None;
+        }
+        // Other relays have had ports as well.
+        let others = self.relays.observed.iter().chain(&self.relays.seen);
+        let ports = others
+            .filter(|(_, a)| a.ip() == first.ip())
+            .map(|(_, a)| a.port());
+        let last = match step > 0 {
+            true => ports.max(),
+            false => ports.min(),
+        };
+        let step = step.signum() as i8;
+        let next = last?.checked_add_signed(i16::from(step))?;
+        Some(Guesses {
+            first: SocketAddr::new(first.ip(), next),
+            step,
+            count: GUESSES,
+        })
+    }
+
+    /// A member tells at which ports it may be seen next.
+    pub(super) fn take_guesses(&mut self, id: PeerId, guesses: Guesses) {
+        if !self.is_kind(id, Kind::Member) {
+            return;
+        }
+        let all = guesses.iter().filter(super::rendezvous::is_askable);
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            peer.places.search.guess(all.collect());
+        }
+    }
+}
