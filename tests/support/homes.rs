@@ -17,12 +17,14 @@ use crate::world::*;
 pub const RELAY: usize = 2;
 pub const ROUTERS: [usize; 2] = [3, 4];
 
-/// A kind of NAT: its name, its rules, whether its mapping depends on the destination, whether it minds the port that comes in.
+/// A kind of NAT: its name, its rules, whether its mapping depends on the destination, whether it minds the port that comes in,
+/// and whether it gives one port after the other.
 pub struct Kind {
     pub name: &'static str,
     pub rules: &'static str,
     pub moves: bool,
     pub minds: bool,
+    pub counts: bool,
 }
 
 /// Everything that comes in unasked is dropped before it is noted; what a rule lets in is let in.
@@ -96,42 +98,49 @@ pub const KINDS: [Kind; 7] = [
         rules: "",
         moves: false,
         minds: false,
+        counts: false,
     },
     Kind {
         name: "full cone",
         rules: "BASE MASQUERADE CONE",
         moves: false,
         minds: false,
+        counts: false,
     },
     Kind {
         name: "address-restricted",
         rules: "BASE MASQUERADE ADDRESS",
         moves: false,
         minds: false,
+        counts: false,
     },
     Kind {
         name: "port-restricted",
         rules: "BASE MASQUERADE",
         moves: false,
         minds: true,
+        counts: false,
     },
     Kind {
         name: "port-restricted, another port",
         rules: "BASE OTHER",
         moves: false,
         minds: true,
+        counts: false,
     },
     Kind {
         name: "symmetric, in sequence",
         rules: "BASE SEQUENCE",
         moves: true,
         minds: true,
+        counts: true,
     },
     Kind {
         name: "symmetric, at random",
         rules: "BASE RANDOM",
         moves: true,
         minds: true,
+        counts: false,
     },
 ];
 
