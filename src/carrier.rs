@@ -5,6 +5,8 @@ use std::fmt;
 /// A carrier beside UDP, the better one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Carrier {
+    /// UDP from another port of ours, the one of many that a peer has found.
+    Port,
     /// QUIC datagrams (RFC 9221).
     Quic,
     /// Datagrams one behind the other in TLS over TCP.
@@ -12,9 +14,10 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    /// What the configuration writes before an address.
+    /// What is written before an address, in the configuration and elsewhere; the configuration knows no `port:`.
     pub const fn prefix(self) -> &'static str {
         match self {
+            Carrier::Port => "port:",
             Carrier::Quic => "quic:",
             Carrier::Tls => "tls:",
         }
@@ -33,6 +36,7 @@ impl Carrier {
 impl fmt::Display for Carrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Carrier::Port => "port",
             Carrier::Quic => "quic",
             Carrier::Tls => "tls",
         })

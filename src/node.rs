@@ -27,6 +27,7 @@ mod probing;
 mod relaying;
 mod rendezvous;
 mod roaming;
+mod scatter;
 mod stamp;
 mod timers;
 mod vantage;
@@ -115,6 +116,9 @@ pub enum Event {
     Throttled(PeerId, u64),
     /// This beacon is to be sent on all LANs.
     Beacon(Vec<u8>),
+    /// Towards this address, which is a peer's, many ports shall be opened by this datagram; the one that is answered becomes a
+    /// leg.
+    Scatter(PeerId, SocketAddr, Vec<u8>),
     /// Stamps will soon pass this mark (seconds since 1970); it should be stored.
     Mark(u64),
 }

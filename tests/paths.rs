@@ -1077,3 +1077,38 @@ fn members_of_one_family_of_addresses_and_of_both() {
         }
     }
 }
+
+#[test]
+fn a_nat_that_draws_ports_by_dice_is_met_where_both_allow_it() {
+    let (easy, hard) = (Some(PORT_RESTRICTED), KINDS[6]);
+    let mut times = Vec::new();
+    for seed in 0..40 {
+        let mut net = world([hard, easy], 9000 + seed);
+        for n in 0..2 {
+            // Where one does not, nothing of it is sent.
+            if n == 0 || seed >= 10 {
+                net.member(n).node.allow_scatter();
+            }
+        }
+        introduce(&mut net);
+        assert!(in_ms(&mut net, 1500, both_up).is_some());
+        let took = in_ms(&mut net, 20_000, is_direct);
+        assert!(crosses(&mut net), "seed {seed}");
+        assert_eq!(net.scattered.len(), usize::from(seed >= 10));
+        if seed < 10 {
+            assert_eq!(took, None);
+            continue;
+        }
+        times.extend(took);
+        // The way that was found stays, and its end is noticed.
+        net.run_for(Duration::from_secs(60));
+        assert_eq!(is_direct(&net), took.is_some(), "seed {seed}");
+        if took.is_some() {
+            net.nats.iter_mut().for_each(simulator::nat::Nat::reboot);
+            assert!((0..20).any(|_| crosses(&mut net)), "by the relay again");
+        }
+    }
+    // 98 of 100 by the numbers.
+    assert!(times.len() >= 27, "{} of 30", times.len());
+    told("direct to a NAT that draws ports by dice", times);
+}

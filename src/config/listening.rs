@@ -17,15 +17,28 @@ pub(super) fn check(checker: &mut Checker<'_>, node: &mut RawNode) -> (Option<So
     let on_lan = checker.switch_of(node.lan_discovery.take()).unwrap_or(true);
     let mapping = node.port_mapping.take();
     let maps_port = checker.switch_of(mapping).unwrap_or(true);
+    let hard = node.hard_nats.take();
+    let scatters = scatters(checker, hard);
     let (udp, carried) = addresses(checker, node.listen.take());
     let excluded = node.exclude_interfaces.take();
     let reach = Reach {
         carried,
         on_lan,
         maps_port,
+        scatters,
         excluded: interfaces(checker, excluded),
     };
     (udp, reach)
+}
+
+fn scatters(checker: &mut Checker<'_>, field: Option<Field<bool>>) -> bool {
+    let Some((wanted, at)) = checker.take(field) else {
+        return false;
+    };
+    if wanted && cfg!(not(feature = "quic")) {
+        checker.findings.error(&at, NOT_BUILT.to_string());
+    }
+    wanted
 }
 
 fn interfaces(checker: &mut Checker<'_>, field: Option<Field<Vec<String>>>) -> Vec<String> {

@@ -101,6 +101,8 @@ pub struct Reach {
     pub on_lan: bool,
     /// Whether the router is asked for a port.
     pub maps_port: bool,
+    /// Whether many ports are opened, and asked at, to meet a peer whose NAT draws ports by dice.
+    pub scatters: bool,
     /// Interfaces whose addresses are told to nobody.
     pub excluded: Vec<String>,
 }

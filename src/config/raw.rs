@@ -195,6 +195,8 @@ tables! {
         lan_discovery: Field<bool>,
         /// Whether the router is asked for a port.
         port_mapping: Field<bool>,
+        /// Whether many ports are opened to meet peers behind NATs that draw ports by dice.
+        hard_nats: Field<bool>,
         /// Interfaces whose addresses are told to nobody.
         exclude_interfaces: Field<Vec<String>>,
     }

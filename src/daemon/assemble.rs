@@ -252,6 +252,9 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
         wall: WallClock::new(clock::wall(), now, mark),
     };
     let mut node = Node::new(settings, plane, Box::new(OsEntropy), now);
+    if config.reach.scatters {
+        node.allow_scatter();
+    }
     if let Some(relaying) = &config.relaying {
         let limits = RelayLimits {
             each: relaying.rate.and_then(Rate::of_megabits),

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::assemble::StartError;
 use crate::carrier::Carrier;
 use crate::config::{Config, EndpointName};
-use crate::io::carriers::{Exchange, Leg};
+use crate::io::carriers::{Exchange, Leg, scatter};
 use crate::io::clock;
 use crate::node::Node;
 use crate::node::legs::{self, Rank};
@@ -62,6 +62,9 @@ pub(super) struct Carriers {
     /// How good the way to each peer is that may be called.
     ranks: Vec<(PeerId, watch::Sender<Option<Rank>>)>,
     news: mpsc::Receiver<News>,
+    tell: mpsc::Sender<News>,
+    /// The member's own address.
+    member: SocketAddr,
     /// Ends the thread.
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -96,7 +99,8 @@ impl Carriers {
             let (opened_in, opened) = oneshot::channel();
             let listening = config.reach.carried.clone();
             let thread = std::thread::Builder::new().name("carriers".into());
-            let work = move || exchange(listening, member, (numbers, news_in), (opened_in, ended));
+            let tell = news_in.clone();
+            let work = move || exchange(listening, member, (numbers, tell), (opened_in, ended));
             let system = |source| StartError::System {
                 what: "start the carriers' thread",
                 source,
@@ -114,9 +118,30 @@ impl Carriers {
             held: HashMap::new(),
             ranks,
             news,
+            tell: news_in,
+            member,
             end: Some(end),
             thread: running,
         })
+    }
+
+    /// Opens many ports towards an address by a datagram; the one that is found becomes a leg.
+    pub(super) fn scatter(&self, to: SocketAddr, datagram: Vec<u8>) {
+        let (tell, member) = (self.tell.clone(), near(self.member));
+        tokio::spawn(async move {
+            match scatter::open(to, &datagram, member).await {
+                Ok(mut found) => {
+                    let leg = found.leg();
+                    let told = leg.map(|leg| hand_over(None, leg, tell));
+                    tokio::join!(found.carry(), async {
+                        if let Some(told) = told {
+                            told.await;
+                        }
+                    });
+                }
+                Err(error) => tracing::debug!("no port of ours was found by {to}: {error}"),
+            }
+        });
     }
 
     /// The next thing that happened; never, when nothing can.

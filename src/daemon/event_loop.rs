@@ -249,6 +249,7 @@ impl EventLoop {
                     tracing::debug!(sent, "a beacon for peers on the LAN");
                 }
             }
+            Event::Scatter(_, to, datagram) => self.member.carriers.scatter(to, datagram),
             Event::LegRefused(address) => {
                 self.member.carriers.end(address);
             }

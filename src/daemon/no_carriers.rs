@@ -18,6 +18,8 @@ impl Carriers {
         Ok(Carriers)
     }
 
+    pub(super) fn scatter(&self, _: SocketAddr, _: Vec<u8>) {}
+
     pub(super) async fn next(&mut self) -> News {
         std::future::pending().await
     }

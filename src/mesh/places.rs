@@ -6,7 +6,7 @@
 //! A question that is answered proves a way; nothing else does. How often is limited, since a member may tell addresses
 //! of somebody else: a burst is [`BURST_MS`] long, and the next ones come 30 s, a minute, then five minutes later.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::link::Second;
 use super::path::Endpoint;
@@ -72,6 +72,8 @@ pub struct Places {
     pub behind_by: Option<PeerId>,
     /// Where it said last that it is.
     pub told: Vec<SocketAddr>,
+    /// How it is looked for where its NAT draws ports by dice.
+    pub scatter: Scatter,
     /// What a relay could not carry, in datagrams: of ours when it is one, of its own when we are.
     pub throttled: u64,
     /// How it is found on the LAN.
@@ -89,6 +91,51 @@ pub struct InDoubt {
     pub worse: Option<Endpoint>,
     /// What goes out takes this way as well.
     pub second: Option<Second>,
+}
+
+/// Questions at ports of one address, drawn by dice.
+#[derive(Default)]
+pub struct Scatter {
+    /// When it was tried last.
+    pub last: Option<Instant>,
+    /// When to ask next.
+    pub next_at: Option<Instant>,
+    /// Where, what the answer is known by, and how many questions are left.
+    asking: Option<(IpAddr, [u8; 8], u16)>,
+}
+
+impl Scatter {
+    /// So many questions at this address, from now on.
+    pub fn ask(&mut self, ip: IpAddr, token: [u8; 8], (questions, now): (u16, Instant)) {
+        self.asking = Some((ip, token, questions));
+        self.next_at = Some(now);
+    }
+
+    /// So many of them are asked now, and others then; gives where, and what the answer is known by. The last answer may still
+    /// be on its way when none is left.
+    pub fn step(&mut self, at_once: u16, then: Instant) -> Option<(IpAddr, [u8; 8])> {
+        self.next_at = None;
+        let (ip, token, left) = self.asking.as_mut()?;
+        *left = left.checked_sub(at_once)?;
+        self.next_at = Some(then);
+        Some((*ip, *token))
+    }
+
+    /// Whether nobody is asked.
+    pub fn is_idle(&self) -> bool {
+        self.next_at.is_none()
+    }
+
+    /// Nobody is asked any more.
+    pub fn rest(&mut self) {
+        self.next_at = None;
+    }
+
+    /// Whether an answer from there is one to a question of ours.
+    pub fn is_answer(&self, from: SocketAddr, token: [u8; 8]) -> bool {
+        self.asking
+            .is_some_and(|(ip, asked, _)| ip == from.ip() && asked == token)
+    }
 }
 
 /// What a peer's beacons are checked with, and where they came from.
@@ -268,6 +315,11 @@ impl Search {
     /// Whether a burst has just begun.
     pub fn is_new_burst(&self) -> bool {
         self.asked == 1 || self.candidates.is_empty()
+    }
+
+    /// Whether the last question of a burst has just been asked.
+    pub fn is_over(&self) -> bool {
+        self.asked == 0 && self.bursts > 0
     }
 
     /// What the peer told last.

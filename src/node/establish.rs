@@ -314,7 +314,8 @@ impl Node {
                     | Element::Throttled(_)
                     | Element::Look(..)
                     | Element::Seen(_)
-                    | Element::Guesses(_),
+                    | Element::Guesses(_)
+                    | Element::Scatter(_),
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
                     std::mem::replace(&mut asked, true)
@@ -353,6 +354,7 @@ impl Node {
             Element::Look(port, cookie) => self.take_look(id, (port, cookie)),
             Element::Seen(address) => self.take_seen(id, address, now),
             Element::Guesses(guesses) => self.take_guesses(id, guesses),
+            Element::Scatter(address) => self.take_scatter(id, address, now),
             Element::Padding => {}
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());

@@ -6,6 +6,7 @@ use super::beacons::Beacons;
 use super::legs::{Leg, Rank};
 use super::plane::PerSecond;
 use super::relaying::Relaying;
+use super::scatter::Scattering;
 use super::vantage::SecondPort;
 use super::{Event, Gone, Node, publish_route, settle};
 use crate::drops::DropReason;
@@ -51,6 +52,8 @@ pub(super) struct Relays {
     pub(super) observed: Vec<(PeerId, SocketAddr)>,
     /// What they see from their second ports.
     pub(super) seen: Vec<(PeerId, SocketAddr)>,
+    /// Whether, and when last, peers were looked for at ports drawn by dice.
+    pub(super) scattering: Scattering,
     /// Our own second port.
     pub(super) second: SecondPort,
     next_at: Option<Instant>,
@@ -268,9 +271,11 @@ impl Node {
         let up = || self.peers.iter().filter(|p| p.up_since.is_some());
         let searches = up().filter_map(|p| p.places.search.next_at());
         let doubts = up().filter_map(|p| p.places.doubt.map(|d| d.next_at));
+        let scatters = up().filter_map(|p| p.places.scatter.next_at);
         let own = [self.relays.next_at, self.relays.tell_at];
         searches
             .chain(doubts)
+            .chain(scatters)
             .chain(own.into_iter().flatten())
             .min()
     }
@@ -281,6 +286,7 @@ impl Node {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             self.search(id, now);
             self.step_doubt(id, now);
+            self.step_scatter(id, now);
         }
         if self.relays.tell_at.is_some_and(|at| now >= at) {
             self.tell_candidates(now);
@@ -345,6 +351,10 @@ impl Node {
             self.outgoing.mark.is_short = question.is_short && is_outside(&candidate);
             self.send_control(id, &body, Some(Endpoint::to(candidate)), now);
             self.outgoing.mark.is_short = false;
+        }
+        let peer = self.peers.get(id.0 as usize);
+        if peer.is_some_and(|p| p.places.search.is_over()) {
+            self.wish_scatter(id, now);
         }
     }
 
@@ -465,7 +475,9 @@ impl Node {
             return is_it;
         }
         let is_direct = from.channel.is_none();
-        if !is_direct || !peer.places.search.is_answer(from.remote, token) {
+        let is_one = peer.places.search.is_answer(from.remote, token)
+            || peer.places.scatter.is_answer(from.remote, token);
+        if !is_direct || !is_one {
             return false;
         }
         let here = peer.path.endpoint();

@@ -37,6 +37,7 @@ const THROTTLED: u8 = 15;
 const LOOK: u8 = 16;
 const SEEN: u8 = 17;
 const GUESSES: u8 = 18;
+const SCATTER: u8 = 19;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,9 @@ pub enum Element<'a> {
     Seen(SocketAddr),
     /// Addresses that the sender's NAT may give it next.
     Guesses(Guesses),
+    /// With port 0: the sender would open many ports of that address, for the receiver to find one. With another: it is willing,
+    /// and asks from there.
+    Scatter(SocketAddr),
 }
 
 /// Ports of one address, one after the other.
@@ -235,6 +239,7 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::Binding(binding) => put(BINDING, &[&binding]),
         Element::Look(port, cookie) => put(LOOK, &[&port.to_le_bytes(), &cookie]),
         Element::Seen(address) => put(SEEN, &[&address_bytes(address)]),
+        Element::Scatter(address) => put(SCATTER, &[&address_bytes(address)]),
         Element::Guesses(guesses) => put(GUESSES, &[&guesses.to_bytes()]),
     }
     out
@@ -328,6 +333,7 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         CHANNEL => channel(value).ok_or(DropReason::MalformedInner),
         OBSERVED => address(value).map(Element::Observed),
         SEEN => address(value).map(Element::Seen),
+        SCATTER => address(value).map(Element::Scatter),
         LOOK => match value.split_first_chunk::<2>() {
             Some((port, cookie)) => Cookie::try_from(cookie)
                 .map(|cookie| Element::Look(u16::from_le_bytes(*port), cookie))
@@ -422,6 +428,7 @@ mod tests {
             Element::Throttled(1 << 40),
             Element::Look(7657, [8; 16]),
             Element::Seen(both[1]),
+            Element::Scatter(([192, 0, 2, 1], 0).into()),
             Element::Guesses(Guesses {
                 first: both[0],
                 step: -1,

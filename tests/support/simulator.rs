@@ -382,6 +382,16 @@ pub struct Network {
     pub unreachable: Vec<(usize, IpAddr)>,
     /// Members' addresses of the other family.
     pub also: Vec<(usize, SocketAddr)>,
+    /// Many ports that members have opened: whose, and towards where.
+    pub scattered: Vec<(usize, SocketAddr)>,
+}
+
+/// The first of many ports that a member opens, and how many.
+const MANY: (u16, u16) = (20_000, 256);
+
+/// What a member knows one of its many ports by.
+fn leg_address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 1, 0, 1], port))
 }
 
 /// Where a relay looks at members from besides.
@@ -418,6 +428,7 @@ impl Network {
             beacons: Vec::new(),
             unreachable: Vec::new(),
             also: Vec::new(),
+            scattered: Vec::new(),
             recipes,
         };
         for n in 0..net.recipes.len() {
@@ -663,7 +674,16 @@ impl Network {
                 m.node.set_route_mtu(*peer, route, now);
             }
         }
+        self.scatter(n, seen);
         for (to, is_short, bytes) in sent {
+            if to.ip().is_loopback() {
+                let remote = self.scattered.iter().find(|(who, _)| *who == n);
+                if let Some((_, remote)) = remote.copied() {
+                    let from = SocketAddr::new(self.member(n).address.ip(), to.port());
+                    self.put(n, from, remote, bytes);
+                }
+                continue;
+            }
             // A host without an address of that family has no route there.
             let own = self.addresses(n).into_iter();
             let Some(from) = own.rev().find(|a| a.is_ipv4() == to.is_ipv4()) else {
@@ -687,6 +707,33 @@ impl Network {
             }
             self.beacons.push((n, bytes));
         }
+    }
+
+    /// A member opens many ports, if it says so in its events from there on.
+    fn scatter(&mut self, n: usize, seen: usize) {
+        let events = self.member(n).events.iter().skip(seen);
+        let wanted = events.filter_map(|(_, e)| match e {
+            Event::Scatter(_, to, datagram) => Some((*to, datagram.clone())),
+            _ => None,
+        });
+        for (to, datagram) in wanted.collect::<Vec<_>>() {
+            self.scattered.push((n, to));
+            let ip = self.member(n).address.ip();
+            for port in MANY.0..MANY.0 + MANY.1 {
+                self.put(n, SocketAddr::new(ip, port), to, datagram.clone());
+            }
+        }
+    }
+
+    /// Something came to one of many ports: the member knows it by its leg.
+    fn come_to_leg(&mut self, n: usize, port: u16, bytes: &[u8]) {
+        let leg = l2vpn::node::legs::Leg {
+            address: leg_address(port),
+            carrier: l2vpn::carrier::Carrier::Port,
+            binding: [0; 16],
+        };
+        self.member(n).node.add_leg(leg);
+        self.inject(n, leg.address, bytes);
     }
 
     /// All send beacons from now on.
@@ -751,7 +798,7 @@ impl Network {
     }
 
     /// Where a datagram from there arrives, if it does.
-    fn arrive(&mut self, from: SocketAddr, to: SocketAddr, level: Level) -> Option<usize> {
+    fn arrive(&mut self, from: SocketAddr, to: SocketAddr, level: Level) -> Option<(usize, u16)> {
         let is_it = |nat: &Nat| nat.outside == to.ip() && nat.parent == level;
         if let Some(number) = self.nats.iter().position(is_it) {
             let nat: &mut Nat = &mut self.nats[number];
@@ -761,6 +808,7 @@ impl Network {
         // Addresses behind a NAT are reached from behind it only; there is none between IPv6 hosts.
         self.at(to)
             .filter(|n| to.is_ipv6() || self.nat_of(*n) == level)
+            .map(|n| (n, to.port()))
     }
 
     fn put(&mut self, n: usize, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
@@ -812,6 +860,11 @@ impl Network {
         if address.port() == SECOND_PORT {
             let first = SocketAddr::new(address.ip(), 7656);
             return self.at(first).filter(|n| self.recipes[*n].relays);
+        }
+        if (MANY.0..MANY.0 + MANY.1).contains(&address.port()) {
+            let first = SocketAddr::new(address.ip(), 7656);
+            let is_open = |n: &usize| self.scattered.iter().any(|(who, _)| who == n);
+            return self.at(first).filter(is_open);
         }
         let also = self.also.iter().find(|(_, a)| *a == address);
         let is_it = |n: &usize| match &self.members[*n] {
@@ -868,15 +921,19 @@ impl Network {
             let Some(Reverse(packet)) = self.wire.pop() else {
                 return;
             };
-            if let Some(n) = self.arrive(packet.from, packet.to, packet.level) {
-                match packet.to.port() == SECOND_PORT && self.recipes[n].relays {
-                    true => {
+            let arrived = self.arrive(packet.from, packet.to, packet.level);
+            if let Some((n, port)) = arrived {
+                match port {
+                    SECOND_PORT if self.recipes[n].relays => {
                         let now = self.now;
                         let node = &mut self.member(n).node;
                         node.handle_look(packet.from, &packet.bytes, now);
                         self.collect(n);
                     }
-                    false => self.inject(n, packet.from, &packet.bytes),
+                    _ if (MANY.0..MANY.0 + MANY.1).contains(&port) => {
+                        self.come_to_leg(n, port, &packet.bytes);
+                    }
+                    _ => self.inject(n, packet.from, &packet.bytes),
                 }
             }
         }

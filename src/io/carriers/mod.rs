@@ -19,6 +19,7 @@ mod guests;
 mod identity;
 mod leg;
 mod quic;
+pub mod scatter;
 mod tls;
 
 use std::io;
@@ -78,6 +79,8 @@ impl Exchange {
             match carrier {
                 Carrier::Quic => self.quic.call(to, self.member).await,
                 Carrier::Tls => self.tls.call(to, self.member).await,
+                // Nobody can be called there: see `scatter`.
+                Carrier::Port => Err(io::ErrorKind::Unsupported.into()),
             }
         };
         let called = tokio::time::timeout(CONNECT_WITHIN, call).await;
