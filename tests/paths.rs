@@ -1112,3 +1112,83 @@ fn a_nat_that_draws_ports_by_dice_is_met_where_both_allow_it() {
     assert!(times.len() >= 27, "{} of 30", times.len());
     told("direct to a NAT that draws ports by dice", times);
 }
+
+#[test]
+fn a_nat_that_has_counted_on_is_looked_at_again() {
+    for seed in 0..6 {
+        let mut net = world([KINDS[5], Some(PORT_RESTRICTED)], 8500 + seed);
+        net.introduce(0, RELAY);
+        // The other one is away; what this NAT gave to the relay's second port is forgotten by and by.
+        for _ in 0..12 {
+            net.run_for(Duration::from_secs(25));
+            net.nats[0].give(30);
+        }
+        net.introduce(1, RELAY);
+        assert!(in_ms(&mut net, 70_000, both_up).is_some());
+        net.run_for(Duration::from_secs(4));
+        assert!(is_direct(&net), "seed {seed}");
+        assert!(net.member(0).node.counts_ports());
+        assert!(crosses(&mut net));
+    }
+}
+
+#[test]
+fn ports_that_were_told_are_asked_once_and_nowhere_else() {
+    // Neither can be met, so that searches go on.
+    let mut net = world([KINDS[5], KINDS[6]], 8600);
+    introduce(&mut net);
+    in_ms(&mut net, 1500, both_up).unwrap();
+    net.run_for(Duration::from_secs(5));
+    let outside = net.nats[0].outside;
+    let asked = |net: &Network, since: usize| {
+        let to_ports = net
+            .recording
+            .iter()
+            .skip(since)
+            .filter(|p| p.to.ip() == outside);
+        let ports = to_ports
+            .map(|p| p.to.port())
+            .collect::<std::collections::HashSet<_>>();
+        ports.len()
+    };
+    assert!(asked(&net, 0) >= 20, "they are asked");
+    // It is behind another NAT now, which keeps its ports.
+    net.nats[0].kind = PORT_RESTRICTED;
+    net.nats[0].outside = [203, 0, 113, 77].into();
+    net.nats[0].reboot();
+    let now = net.now;
+    let own = std::net::SocketAddr::from(([10, 0, 0, 1], 7656));
+    net.member(0).node.set_local_addresses(vec![own], now);
+    net.run_for(Duration::from_secs(90));
+    let since = net.recording.len();
+    net.run_for(Duration::from_secs(700));
+    assert_eq!(asked(&net, since), 0, "nobody asks a stranger");
+}
+
+#[test]
+fn an_outage_that_eats_one_question_costs_no_direct_way() {
+    // The relay is nearer than the direct way: copies by it come first.
+    for seed in 0..20 {
+        let mut net = world([Some(PORT_RESTRICTED); 2], 8700 + seed);
+        net.near = Some(millis(45));
+        net.weather.delay = millis(5);
+        introduce(&mut net);
+        in_ms(&mut net, 3000, is_direct).unwrap();
+        net.run_for(millis(1000 + seed * 11));
+        let outsides: Vec<_> = net.nats.iter().map(|n| n.outside).collect();
+        net.unreachable = vec![(0, outsides[1]), (1, outsides[0])];
+        for n in 0u64..100 {
+            if n == 26 {
+                net.unreachable.clear();
+            }
+            for (from, mac_of) in [(0, 0), (1, 1)] {
+                let f = frame(Mac::BROADCAST, mac(mac_of), None, format!("{n}").as_bytes());
+                net.send(from, 0, &f);
+            }
+            net.run_for(millis(10));
+        }
+        let relayed = |e: &(_, Event)| matches!(e.1, Event::Relayed(_));
+        assert!(!net.member(0).events.iter().any(relayed), "seed {seed}");
+        assert!(is_direct(&net));
+    }
+}

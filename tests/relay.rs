@@ -389,7 +389,8 @@ fn mapped() -> Result<(), String> {
 fn mapped_by_upnp() -> Result<(), String> {
     let mut world = behind_router()?;
     let words = |e: std::io::Error| e.to_string();
-    let search = std::net::UdpSocket::bind("0.0.0.0:1900").map_err(words)?;
+    // It listens to its group and to nothing else.
+    let search = std::net::UdpSocket::bind("239.255.255.250:1900").map_err(words)?;
     search
         .join_multicast_v4(&[239, 255, 255, 250].into(), &[192, 168, 7, 1].into())
         .map_err(words)?;

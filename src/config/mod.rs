@@ -90,6 +90,8 @@ pub struct Relaying {
     pub rate: Option<u32>,
     /// For all together.
     pub total_rate: Option<u32>,
+    /// The UDP port that members are seen from besides; 0 for none, and the next one after the first when it is not said.
+    pub second_port: Option<u16>,
 }
 
 /// How peers find a member beside its UDP address.

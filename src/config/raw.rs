@@ -300,6 +300,8 @@ tables! {
         rate: Field<i64>,
         /// The same for all together.
         total_rate: Field<i64>,
+        /// The UDP port that members are seen from besides.
+        second_port: Field<i64>,
     }
     /// `[switch]`
     RawSwitch {

@@ -33,6 +33,7 @@ pub(super) fn check(
         secret,
         rate: checker.number(admission.rate, "rate", MEGABITS),
         total_rate: checker.number(admission.total_rate, "total_rate", MEGABITS),
+        second_port: checker.number(admission.second_port, "second_port", 0..=65_535),
     };
     let members = checker.take(admission.members);
     let members = members.or(has_secret.then(|| (Vec::new(), at.clone())));

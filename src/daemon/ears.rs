@@ -66,11 +66,14 @@ fn beacons(config: &Config) -> Option<BeaconSocket> {
         .ok()
 }
 
-/// A relay's second port is the next one after its first, where that is free.
+/// A relay's second port is the next one after its first, where that is free and the configuration says nothing else.
 fn second(member: &Member) -> Option<Second> {
-    member.config.relaying.as_ref()?;
+    let wish = member.config.relaying.as_ref()?.second_port;
     let first = member.outside.lanes.first()?.bulk.local_address().ok()?;
-    let port = first.port().checked_add(1)?;
+    let port = wish.or_else(|| first.port().checked_add(1))?;
+    if port == 0 {
+        return None;
+    }
     let opened = Second::open(SocketAddr::new(first.ip(), port));
     opened
         .inspect_err(|e| {

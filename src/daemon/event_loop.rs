@@ -151,7 +151,6 @@ impl EventLoop {
                 }
                 news = self.member.carriers.next() => self.carrier_news(news),
                 () = self.member.changes.next() => self.look_at_addresses().await,
-                heard = self.ears.listen(&mut beacon) => self.heard(heard, &beacon),
                 _ = routes.tick() => {
                     self.look_at_routes();
                     self.look_at_addresses().await;
@@ -162,6 +161,7 @@ impl EventLoop {
                 Some(handshake) = self.member.handshakes.recv() => {
                     self.member.node.handle_note(handshake, clock::now());
                 }
+                heard = self.ears.listen(&mut beacon) => self.heard(heard, &beacon),
             }
         }
         self.settle();

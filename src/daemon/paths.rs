@@ -98,11 +98,14 @@ impl Member {
             (_, true) => "yes",
             _ => "no",
         };
-        let seen = observed.iter().chain(self.node.seen_again());
-        let seen: Vec<SocketAddr> = seen.map(|(_, address)| *address).collect();
+        let all = |seen: &[(crate::place::PeerId, SocketAddr)]| {
+            seen.iter().map(|(_, address)| *address).collect()
+        };
+        let (seen, again): (Vec<SocketAddr>, Vec<SocketAddr>) =
+            (all(observed), all(self.node.seen_again()));
         NetView {
             udp: udp.into(),
-            nat: nat(local, &seen, self.node.counts_ports()).into(),
+            nat: nat(local, (&seen, &again), self.node.counts_ports()).into(),
             addresses: local.iter().map(ToString::to_string).collect(),
             mapped: self.node.mapped().map(|a| a.to_string()),
             relays: relays.into_iter().map(|p| self.relay_view(p)).collect(),
@@ -132,11 +135,17 @@ impl Member {
 
 /// What our own addresses and those that relays see say of a NAT between (RFC 4787 section 4). Never from equal ports alone:
 /// a NAT may keep them by chance.
-fn nat(local: &[SocketAddr], seen: &[SocketAddr], counts: bool) -> &'static str {
+fn nat(
+    local: &[SocketAddr],
+    (seen, again): (&[SocketAddr], &[SocketAddr]),
+    counts: bool,
+) -> &'static str {
     let own = |address: &SocketAddr| local.contains(address);
     let outside: Vec<&SocketAddr> = seen.iter().filter(|a| !own(a)).collect();
-    let (v4, v6): (Vec<_>, Vec<_>) = outside.iter().partition(|a| a.is_ipv4());
-    let differs = |all: &[&&SocketAddr]| all.windows(2).any(|w| w.first() != w.get(1));
+    // A relay's two ports have one address: alike they prove little, unlike they prove it.
+    let all = seen.iter().chain(again).filter(|a| !own(a));
+    let (v4, v6): (Vec<_>, Vec<_>) = all.partition(|a| a.is_ipv4());
+    let differs = |all: &[&SocketAddr]| all.windows(2).any(|w| w.first() != w.get(1));
     match (seen.len(), outside.len()) {
         (0, _) => "unknown: no relay has told where it sees us",
         (_, 0) => "none: relays see our own address",
@@ -146,9 +155,7 @@ fn nat(local: &[SocketAddr], seen: &[SocketAddr], counts: bool) -> &'static str 
         _ if differs(&v4) || differs(&v6) => {
             "a NAT with another port for each destination: direct ways only to peers whose NAT lets them in"
         }
-        (_, 1) => {
-            "a NAT; a second relay, or the second port of this one, would tell whether it keeps one port for all destinations"
-        }
+        (_, 1) => "a NAT; a second relay would tell whether it keeps one port for all destinations",
         _ => "a NAT with one port for all destinations: direct ways can be found",
     }
 }
@@ -172,10 +179,14 @@ mod tests {
             (&["10.0.0.1:7656", "192.0.2.1:7657"], "a NAT; a second"),
             (&["192.0.2.1:7656", "[2001:db8::1]:1"], "a NAT with one"),
         ] {
-            let told = nat(&local, &all(seen), false);
+            let told = nat(&local, (&all(seen), &[]), false);
             assert!(told.starts_with(starts), "{seen:?}: {told}");
         }
         let next = all(&["192.0.2.1:7656", "192.0.2.1:7657"]);
-        assert!(nat(&local, &next, true).starts_with("a NAT with the next"));
+        assert!(nat(&local, (&next, &[]), true).starts_with("a NAT with the next"));
+        let [one, other] = [0, 1].map(|n| &next[n..=n]);
+        let told = |again| nat(&local, (one, again), false);
+        assert!(told(one).starts_with("a NAT; a second"), "by its address");
+        assert!(told(other).starts_with("a NAT with another"));
     }
 }

@@ -3,14 +3,16 @@
 //! # Why
 //! Turns within a batch ([`super::fairness`]) are of no use to one whose datagrams never get into a batch: when somebody sends
 //! more than this machine can take, the kernel's queue is full, and what is lost is lost by chance, most of it of whoever asked
-//! for least. So each queue is watched: while it fills, those that have more than an equal part of it lose some of what they
+//! for least. So each queue is watched: while it stays full, hosts that have more than an equal part of it lose some of what they
 //! send before it gets in, which costs the kernel's time only ([`crate::io::sieve`]). The more the queue is filled, the more;
-//! when it is empty again, less. One that sends alone loses nothing this way.
+//! when it is empty again, less. A host that sends alone loses nothing this way.
 //!
-//! Sources are told apart by the address that is written on their datagrams. Somebody who writes the address of another on a
-//! flood harms that one; without this, everybody.
+//! A host is an address, or a /64 of IPv6. Where most of what it sends comes from one port, only that is held back: others may
+//! be behind the same NAT. Where the heavy ones are not half of all, nobody is held back: a flood from addresses without number
+//! is not seen here, and nobody else must pay for it. Somebody who writes the address of another on a flood harms that one;
+//! without this, everybody.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ pub const WHOLE: u32 = 1024;
 /// As many are held back at a time.
 pub const MOST_KEPT: usize = 8;
 /// How often a queue is looked at.
-const TICK: Duration = Duration::from_millis(20);
+pub const TICK: Duration = Duration::from_millis(20);
 /// Sources that are told apart in a tick; the heavier one of two stays in a slot (Boyer and Moore's majority vote).
 const SLOTS: usize = 64;
 /// How full a queue is when it is about to run over, and when it has room again, in percent. The kernel may count up to a
@@ -27,6 +29,8 @@ const SLOTS: usize = 64;
 const FILLS: u32 = 60;
 const OVERFLOWS: u32 = 90;
 const HAS_ROOM: u32 = 30;
+/// So many looks in a row have to find it full: a thread that had no CPU for a moment is no flood.
+const IN_A_ROW: u32 = 2;
 /// The least that is let in of anybody, of [`WHOLE`].
 const LEAST: u32 = 8;
 /// What is added a tick to what is let in, as a divisor.
@@ -35,51 +39,65 @@ const RISE: u32 = 20;
 /// A source that is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Whose datagrams.
+    /// Whose datagrams; with port 0, those of the whole host.
     pub from: SocketAddr,
     /// How many of them are let in, of [`WHOLE`].
     pub share: u32,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    from: Option<SocketAddr>,
-    bytes: u64,
+/// Bytes by source, of the heaviest.
+struct Votes([(Option<SocketAddr>, u64); SLOTS]);
+
+impl Votes {
+    const NONE: Votes = Votes([(None, 0); SLOTS]);
+
+    fn note(&mut self, from: SocketAddr, bytes: u64) {
+        let Some((held, count)) = self.0.get_mut(slot_of(&from)) else {
+            return;
+        };
+        match *held == Some(from) {
+            true => *count += bytes,
+            false if *count > bytes => *count -= bytes,
+            false => (*held, *count) = (Some(from), bytes),
+        }
+    }
+
+    fn used(&self) -> impl Iterator<Item = (SocketAddr, u64)> + '_ {
+        let used = self.0.iter().filter(|(_, bytes)| *bytes > 0);
+        used.filter_map(|(from, bytes)| Some(((*from)?, *bytes)))
+    }
 }
 
 /// Who brought how much to one queue, and who is held back.
 pub struct Shares {
-    slots: [Slot; SLOTS],
+    hosts: Votes,
+    ports: Votes,
+    total: u64,
     kept: Vec<Kept>,
     looked: Instant,
+    /// Looks in a row that found the queue full.
+    full: u32,
 }
 
 impl Shares {
     /// Nobody is held back.
     pub fn new(now: Instant) -> Shares {
         Shares {
-            slots: [Slot::default(); SLOTS],
+            hosts: Votes::NONE,
+            ports: Votes::NONE,
+            total: 0,
             kept: Vec::with_capacity(MOST_KEPT),
             looked: now,
+            full: 0,
         }
     }
 
     /// Notes so many bytes that came.
     pub fn note(&mut self, from: SocketAddr, bytes: usize) {
         let bytes = bytes as u64;
-        let Some(slot) = self.slots.get_mut(slot_of(&from)) else {
-            return;
-        };
-        match slot.from == Some(from) {
-            true => slot.bytes += bytes,
-            false if slot.bytes > bytes => slot.bytes -= bytes,
-            false => {
-                *slot = Slot {
-                    from: Some(from),
-                    bytes,
-                }
-            }
-        }
+        self.total += bytes;
+        self.hosts.note(host_of(&from), bytes);
+        self.ports.note(from, bytes);
     }
 
     /// Whether the queue is to be looked at again.
@@ -96,31 +114,45 @@ impl Shares {
     pub fn look(&mut self, fill: u32, now: Instant) -> bool {
         let ticks = now.since(self.looked).div_duration_f32(TICK) as u64;
         self.looked = now;
+        self.full = if fill >= FILLS { self.full + 1 } else { 0 };
         let changed = match fill {
-            FILLS.. => self.hold_back(fill),
+            FILLS.. if self.full >= IN_A_ROW => self.hold_back(fill),
             HAS_ROOM.. => false,
             _ => self.let_go(ticks.clamp(1, 200)),
         };
-        self.slots = [Slot::default(); SLOTS];
+        (self.hosts, self.ports, self.total) = (Votes::NONE, Votes::NONE, 0);
         changed
     }
 
-    fn hold_back(&mut self, fill: u32) -> bool {
-        let used = || self.slots.iter().filter(|s| s.bytes > 0);
-        let (total, sources) = (used().map(|s| s.bytes).sum::<u64>(), used().count() as u64);
-        let equal = total / sources.max(1);
+    /// Those that have too much, by port where one is most of it.
+    fn heavy(&self) -> Vec<SocketAddr> {
+        let hosts = self.hosts.used().count() as u64;
+        let equal = self.total / hosts.max(1);
         // By chance one has a little more than the other.
-        let too_much = |slot: &&Slot| slot.bytes > equal + equal / 4;
-        let heavy: Vec<SocketAddr> = used().filter(too_much).filter_map(|s| s.from).collect();
+        let heavy = self
+            .hosts
+            .used()
+            .filter(|(_, bytes)| *bytes > equal + equal / 4);
+        let heavy: Vec<(SocketAddr, u64)> = heavy.collect();
+        let together: u64 = heavy.iter().map(|(_, bytes)| bytes).sum();
+        if together < self.total / 2 {
+            return Vec::new();
+        }
+        let most_of = |(host, bytes): &(SocketAddr, u64)| {
+            let is_it =
+                |(from, some): &(SocketAddr, u64)| host_of(from) == *host && some * 4 >= bytes * 3;
+            self.ports
+                .used()
+                .find(is_it)
+                .map_or(*host, |(from, _)| from)
+        };
+        heavy.iter().map(most_of).collect()
+    }
+
+    fn hold_back(&mut self, fill: u32) -> bool {
+        let heavy = self.heavy();
         for from in &heavy {
-            let at = self.kept.iter().position(|k| k.from == *from);
-            let at = at.or_else(|| {
-                let share = WHOLE;
-                (self.kept.len() < MOST_KEPT)
-                    .then(|| self.kept.push(Kept { from: *from, share }))?;
-                Some(self.kept.len() - 1)
-            });
-            if let Some(kept) = at.and_then(|at| self.kept.get_mut(at)) {
+            if let Some(kept) = self.entry(*from, &heavy) {
                 let less = match fill {
                     OVERFLOWS.. => kept.share / 2,
                     _ => kept.share - kept.share / 10,
@@ -129,6 +161,25 @@ impl Shares {
             }
         }
         !heavy.is_empty()
+    }
+
+    /// The entry of a source, a new one if need be: in the place of one that is not heavy any more, where there is no other.
+    fn entry(&mut self, from: SocketAddr, heavy: &[SocketAddr]) -> Option<&mut Kept> {
+        let fresh = Kept { from, share: WHOLE };
+        let known = self.kept.iter().position(|k| k.from == from);
+        let at = match known {
+            Some(at) => at,
+            None if self.kept.len() < MOST_KEPT => {
+                self.kept.push(fresh);
+                self.kept.len() - 1
+            }
+            None => {
+                let at = self.kept.iter().position(|k| !heavy.contains(&k.from))?;
+                *self.kept.get_mut(at)? = fresh;
+                at
+            }
+        };
+        self.kept.get_mut(at)
     }
 
     fn let_go(&mut self, ticks: u64) -> bool {
@@ -141,6 +192,15 @@ impl Shares {
         self.kept.retain(|k| k.share < WHOLE);
         before > 0
     }
+}
+
+/// The host of an address, with port 0: an IPv4 address, or the first half of an IPv6 one.
+fn host_of(from: &SocketAddr) -> SocketAddr {
+    let ip = match from.ip().to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    };
+    SocketAddr::new(ip, 0)
 }
 
 fn slot_of(from: &SocketAddr) -> usize {
@@ -234,7 +294,7 @@ mod tests {
         for tick in 1..12 {
             shares.note(address(1), 1_000_000);
             shares.note(address(2), 1000);
-            assert!(shares.look(95, at(tick * 20)));
+            assert_eq!(shares.look(95, at(tick * 20)), tick > 1, "not by chance");
         }
         assert_eq!(
             shares.kept(),
@@ -252,8 +312,43 @@ mod tests {
     #[test]
     fn never_more_than_so_many_are_held_back() {
         let mut shares = Shares::new(Instant::from_micros(0));
-        (0..40).for_each(|n| shares.note(address(n), n * n * 1000));
-        shares.look(95, Instant::from_micros(20_000));
+        for tick in 1..5 {
+            // Others each time: who is not heavy any more makes room.
+            (0..40).for_each(|n| shares.note(address(n + tick * 40), n * n * 1000));
+            shares.look(95, Instant::from_micros(20_000 * tick as u64));
+        }
         assert_eq!(shares.kept().len(), MOST_KEPT);
+        assert!(
+            shares
+                .kept()
+                .iter()
+                .all(|k| k.from == address(usize::from(k.from.port() - 40_000))
+                    && k.from.port() >= 40_160)
+        );
+    }
+
+    #[test]
+    fn a_host_with_ports_without_number_is_one_and_hosts_without_number_harm_nobody_else() {
+        let run = |source: fn(u64) -> SocketAddr| {
+            let mut shares = Shares::new(Instant::from_micros(0));
+            for tick in 1..8 {
+                for n in 0..2000 {
+                    shares.note(source(tick * 2000 + n), 1000);
+                }
+                // One that is heavy, and not the flood.
+                shares.note(address(1), 100_000);
+                shares.look(95, Instant::from_micros(tick * 20_000));
+            }
+            shares.kept().iter().map(|k| k.from).collect::<Vec<_>>()
+        };
+        let one = run(|n| ([198, 51, 100, 9], 1024 + (n % 60_000) as u16).into());
+        assert_eq!(one, ["198.51.100.9:0".parse().unwrap()]);
+        let v6 = run(|n| ([0x2001, 0xdb8, 0, 1, 0, 0, 0, n as u16], 7).into());
+        assert_eq!(v6, ["[2001:db8:0:1::]:0".parse().unwrap()]);
+        let many = run(|n| {
+            let [.., a, b, c] = (n * 7919).to_be_bytes();
+            ([100, a, b, c], 7).into()
+        });
+        assert_eq!(many, []);
     }
 }

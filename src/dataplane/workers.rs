@@ -26,6 +26,7 @@ use super::backlog::{Backlog, Held};
 use super::decap::Decap;
 use super::encap::Encap;
 use super::intake::Intake;
+use super::shares::TICK;
 use super::template::{Workbench, packets};
 use crate::drops::DropReason;
 use crate::io::lanes::Lane;
@@ -392,7 +393,12 @@ impl Worker {
             up.filter(|(_, s)| **s == PortState::Up)
                 .filter_map(|(t, _)| t.as_ref()?.descriptor(self.hands.number).ok()),
         );
-        match wait_readable(&files, resting.then_some(REST)) {
+        let holds_back = self.bulk.holds_back() || self.urgent.holds_back();
+        let patience = match (holds_back, resting) {
+            (true, _) => Some(TICK),
+            (false, resting) => resting.then_some(REST),
+        };
+        match wait_readable(&files, patience) {
             // What it was woken for is looked at after this.
             Ok(true) => waker.reset(),
             Ok(false) => {}

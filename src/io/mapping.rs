@@ -40,7 +40,11 @@ pub async fn keep(port: NonZeroU16, nonce: Nonce, tell: Sender<Option<SocketAddr
         // What cannot be asked for is as it was.
         place = where_we_are(&links).await.unwrap_or(place);
         let mapped = match place {
-            Some((router, own)) if own.is_private() => map(router, own, port, nonce).await,
+            Some((router, own)) if own.is_private() => {
+                // The port that it gave last is asked for again.
+                let wish = told.and_then(|o: SocketAddr| NonZeroU16::new(o.port()));
+                map((router, own), port, wish.unwrap_or(port), nonce).await
+            }
             _ => None,
         };
         let outside = mapped.map(|(outside, _)| outside);
@@ -85,16 +89,16 @@ fn own_address(router: Ipv4Addr) -> Option<Ipv4Addr> {
 
 /// Asks a router for a mapping in all languages; gives its outside and how long it lives.
 async fn map(
-    router: Ipv4Addr,
-    own: Ipv4Addr,
+    (router, own): (Ipv4Addr, Ipv4Addr),
     port: NonZeroU16,
+    wish: NonZeroU16,
     nonce: Nonce,
 ) -> Option<(SocketAddr, Duration)> {
     let first = match map_by_pcp(router, own, (port, nonce), PATIENCE).await {
         Ok(mapping) => Ok(mapping),
         Err(error) => {
             tracing::debug!(%router, "no port mapping by PCP or NAT-PMP: {error}");
-            map_by_upnp(router, own, port).await
+            map_by_upnp((router, own), port, wish).await
         }
     };
     let (outside, lifetime) = match first {
@@ -111,19 +115,19 @@ async fn map(
 
 #[cfg(feature = "upnp")]
 async fn map_by_upnp(
-    router: Ipv4Addr,
-    own: Ipv4Addr,
+    (router, own): (Ipv4Addr, Ipv4Addr),
     port: NonZeroU16,
+    wish: NonZeroU16,
 ) -> Result<(SocketAddr, Duration), String> {
     let own = std::net::SocketAddrV4::new(own, port.get());
-    let outside = super::upnp::map(router, own, port, LIFETIME).await?;
+    let outside = super::upnp::map(router, own, wish, LIFETIME).await?;
     Ok((outside, Duration::from_secs(u64::from(LIFETIME))))
 }
 
 #[cfg(not(feature = "upnp"))]
 async fn map_by_upnp(
-    _: Ipv4Addr,
-    _: Ipv4Addr,
+    _: (Ipv4Addr, Ipv4Addr),
+    _: NonZeroU16,
     _: NonZeroU16,
 ) -> Result<(SocketAddr, Duration), String> {
     Err("this program was built without it".into())

@@ -1,7 +1,9 @@
 //! A relay's second port: what comes there is read and never answered from it.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -11,10 +13,16 @@ use crate::wire::vantage::LOOK_LEN;
 /// A datagram of the only length that is of use.
 pub type Look = [u8; LOOK_LEN];
 
+/// As many are read in a second: anybody may send them. More wait in the kernel, or are lost there.
+const MOST: u32 = 1000;
+const SECOND: Duration = Duration::from_secs(1);
+
 /// The socket.
 pub struct Second {
     socket: UdpSocket,
     port: u16,
+    /// How many were read since when.
+    read: Cell<(u32, Instant)>,
 }
 
 impl Second {
@@ -33,6 +41,7 @@ impl Second {
         Ok(Second {
             socket: UdpSocket::from_std(socket.into())?,
             port: address.port(),
+            read: Cell::new((0, Instant::now())),
         })
     }
 
@@ -46,6 +55,7 @@ impl Second {
         // One byte more shows what is too long.
         let mut bytes = [0; LOOK_LEN + 1];
         loop {
+            self.keep_to_rate().await;
             match self.socket.recv_from(&mut bytes).await {
                 Ok((LOOK_LEN, from)) => {
                     if let Some(look) = bytes.first_chunk::<LOOK_LEN>() {
@@ -53,7 +63,21 @@ impl Second {
                     }
                 }
                 Ok(_) => {}
-                Err(_) => tokio::time::sleep(std::time::Duration::from_secs(1)).await,
+                Err(_) => tokio::time::sleep(SECOND).await,
+            }
+        }
+    }
+
+    /// Waits until another one may be read.
+    async fn keep_to_rate(&self) {
+        let (count, since) = self.read.get();
+        let age = since.elapsed();
+        match (age >= SECOND, count >= MOST) {
+            (true, _) => self.read.set((1, Instant::now())),
+            (false, false) => self.read.set((count + 1, since)),
+            (false, true) => {
+                tokio::time::sleep(SECOND - age).await;
+                self.read.set((1, Instant::now()));
             }
         }
     }

@@ -51,13 +51,16 @@ pub fn set(socket: &UdpSocket, senders: &[(SocketAddr, u32)], whole: u32) -> io:
 }
 
 /// What is done with one sender's: a number by chance below `share` of 2^32 lets it in. Any other goes on behind these steps.
+/// Port 0 is a whole host: an IPv4 address, or the first half of an IPv6 one.
 fn sender(program: &mut Vec<libc::sock_filter>, from: SocketAddr, share: u32) {
+    let is_host = from.port() == 0;
     let (version, source, words): (_, _, Vec<u32>) = match from.ip().to_canonical() {
         IpAddr::V4(ip) => (4, V4_SOURCE, vec![ip.to_bits()]),
         IpAddr::V6(ip) => {
             let bits = ip.to_bits();
             let word = |n: u32| (bits >> (96 - 32 * n)) as u32;
-            (6, V6_SOURCE, (0..4).map(word).collect())
+            let count = if is_host { 2 } else { 4 };
+            (6, V6_SOURCE, (0..count).map(word).collect())
         }
     };
     let mut asks = vec![
@@ -69,8 +72,10 @@ fn sender(program: &mut Vec<libc::sock_filter>, from: SocketAddr, share: u32) {
         asks.push((LOAD_WORD, NETWORK + source + 4 * n as u32));
         asks.push((IS, *word));
     }
-    asks.push((LOAD_HALF, 0));
-    asks.push((IS, u32::from(from.port())));
+    if !is_host {
+        asks.push((LOAD_HALF, 0));
+        asks.push((IS, u32::from(from.port())));
+    }
     // Behind them: a number, a question, two ends.
     let end = asks.len() + 4;
     for (n, (code, value)) in asks.into_iter().enumerate() {
@@ -141,6 +146,11 @@ mod tests {
         let some = round();
         assert_eq!((some[0], some[2]), (0, 400), "{some:?}");
         assert!((40..200).contains(&some[1]), "a quarter of 400: {some:?}");
+        // A whole host, behind one that sends nothing.
+        let nobody = ([192, 0, 2, 1], 1).into();
+        let host = SocketAddr::new(ports[0].ip(), 0);
+        set(&socket, &[(nobody, 9), (host, 0)], 1024).unwrap();
+        assert_eq!(round(), [0; 3]);
         set(&socket, &[], 1024).unwrap();
         assert_eq!(round(), [400; 3]);
         set(&socket, &[], 1024).unwrap_err();

@@ -35,11 +35,12 @@ pub struct Route {
     pub takes_frames: bool,
     /// Whether the path loses so much that each piece of a super-frame should stand for itself.
     pub is_lossy: bool,
-    /// A second way that everything takes as well, as far as it may, while this one is doubted.
+    /// A second way that frames take as well, as far as they may, while this one is doubted.
     pub second: Option<Second>,
 }
 
-/// A second way, and how much was sent on it.
+/// A second way for frames, and how much was sent on it. What asks whether the first one works is not for it: whichever came
+/// first would be the only one to be answered.
 pub struct Second {
     /// Where to.
     pub endpoint: Endpoint,
@@ -259,7 +260,9 @@ impl Route {
         now: Instant,
     ) -> Result<(), DropReason> {
         let header = inner::header(kind, segment);
-        self.seal_parts(self.endpoint, &[&header, body], out, now)
+        self.seal_parts(self.endpoint, &[&header, body], out, now)?;
+        self.repeat(out, now);
+        Ok(())
     }
 
     fn seal_parts(
@@ -274,11 +277,7 @@ impl Route {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         out.push_with(to, len + PACKET_OVERHEAD, |place| {
             self.send.seal_to(header, parts, place)
-        })?;
-        if to == self.endpoint {
-            self.repeat(out, now);
-        }
-        Ok(())
+        })
     }
 
     /// Sends what was sealed last on the second way as well, if there is one.
@@ -313,6 +312,7 @@ impl Route {
             let offset = u16::try_from(i * size).map_err(|_| DropReason::Oversize)?;
             let place = Fragment::header(id, offset, total);
             self.seal_parts(self.endpoint, &[&header, &place, piece], out, now)?;
+            self.repeat(out, now);
         }
         Ok(())
     }

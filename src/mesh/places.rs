@@ -253,6 +253,8 @@ impl Wish {
 pub struct Question {
     /// Where.
     pub to: Vec<SocketAddr>,
+    /// At which ports that its NAT may give it next.
+    pub guesses: Vec<SocketAddr>,
     /// What the answer is known by.
     pub token: [u8; 8],
     /// Whether it shall not reach the peer yet.
@@ -265,6 +267,8 @@ pub struct Search {
     candidates: Vec<SocketAddr>,
     /// Where its NAT may let it be seen next.
     guesses: Vec<SocketAddr>,
+    /// Those of the last burst, whose answers may be on their way.
+    stale: Vec<SocketAddr>,
     token: [u8; 8],
     began: Instant,
     /// When the last burst began in which anybody was asked.
@@ -344,11 +348,12 @@ impl Search {
             }
         }
         let is_short = self.asked < SHORT;
+        // Somewhere else than where it says that it is, it has no NAT.
+        let is_there = |g: &&SocketAddr| self.candidates.iter().any(|c| c.ip() == g.ip());
         let guesses = match GUESSING.contains(&self.asked) {
-            true => &self.guesses[..],
-            false => &[],
+            true => self.guesses.iter().filter(is_there).copied().collect(),
+            false => Vec::new(),
         };
-        let to = [&self.candidates[..], guesses].concat();
         self.asked += 1;
         let next = match BURST_MS.get(self.asked) {
             // Where nothing is known to be asked, the pauses alone count: after each the peer is told of us again.
@@ -357,12 +362,15 @@ impl Search {
                 let pause = AGAIN.get(self.bursts.min(AGAIN.len() - 1));
                 self.bursts += 1;
                 self.asked = 0;
+                // They are told anew before the next one, if they are still so.
+                self.stale = std::mem::take(&mut self.guesses);
                 now + pause.copied().unwrap_or(ASK_MOST)
             }
         };
         self.next_at = Some(next);
         Some(Question {
-            to,
+            to: self.candidates.clone(),
+            guesses,
             token: self.token,
             is_short,
         })
@@ -381,7 +389,8 @@ impl Search {
 
     /// Whether an answer from there is one to a question of ours.
     pub fn is_answer(&self, from: SocketAddr, token: [u8; 8]) -> bool {
-        let is_asked = self.candidates.contains(&from) || self.guesses.contains(&from);
+        let mut guesses = self.guesses.iter().chain(&self.stale);
+        let is_asked = self.candidates.contains(&from) || guesses.any(|g| *g == from);
         self.token == token && self.next_at.is_some() && is_asked
     }
 

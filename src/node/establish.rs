@@ -351,7 +351,7 @@ impl Node {
             Element::Binding(binding) => self.take_binding(&from, binding, now),
             Element::Moved => self.peer_moved(id, &from, now),
             Element::Throttled(over) => self.take_throttled(id, over),
-            Element::Look(port, cookie) => self.take_look(id, (port, cookie)),
+            Element::Look(port, cookie) => self.take_look(id, (port, cookie), now),
             Element::Seen(address) => self.take_seen(id, address, now),
             Element::Guesses(guesses) => self.take_guesses(id, guesses),
             Element::Scatter(address) => self.take_scatter(id, address, now),

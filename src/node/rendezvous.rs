@@ -7,7 +7,7 @@ use super::legs::{Leg, Rank};
 use super::plane::PerSecond;
 use super::relaying::Relaying;
 use super::scatter::Scattering;
-use super::vantage::SecondPort;
+use super::vantage::Looks;
 use super::{Event, Gone, Node, publish_route, settle};
 use crate::drops::DropReason;
 use crate::mesh::link::Second;
@@ -28,6 +28,8 @@ const BUSY: Duration = Duration::from_secs(3);
 const DOUBT_AFTER: Duration = Duration::from_millis(150);
 /// Questions in a second at addresses that others told, to all peers together.
 const MOST_QUESTIONS: u64 = 200;
+/// The same at ports that NATs may give them next.
+const MOST_GUESSES: u64 = 100;
 /// Members whose channels are wanted at once.
 const MOST_WISHES: usize = 256;
 
@@ -50,12 +52,10 @@ pub(super) struct Relays {
     pub(super) refusals: PerSecond,
     /// What relays see, by relay.
     pub(super) observed: Vec<(PeerId, SocketAddr)>,
-    /// What they see from their second ports.
-    pub(super) seen: Vec<(PeerId, SocketAddr)>,
     /// Whether, and when last, peers were looked for at ports drawn by dice.
     pub(super) scattering: Scattering,
-    /// Our own second port.
-    pub(super) second: SecondPort,
+    /// What is seen from second ports.
+    pub(super) looks: Looks,
     next_at: Option<Instant>,
     /// When all were told our addresses last.
     pub(super) told_at: Option<Instant>,
@@ -63,6 +63,8 @@ pub(super) struct Relays {
     pub(super) tell_at: Option<Instant>,
     /// Questions at addresses that others told.
     questions: PerSecond,
+    /// Those at ports that their NATs may give them next.
+    guesses: PerSecond,
 }
 
 impl Node {
@@ -133,7 +135,8 @@ impl Node {
             return;
         }
         self.relays.observed.retain(|(r, _)| *r != relay);
-        self.relays.seen.retain(|(r, _)| *r != relay);
+        self.relays.looks.seen.retain(|(r, _)| *r != relay);
+        self.relays.looks.invitations.retain(|i| i.relay() != relay);
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             if let Some(peer) = self.peers.get_mut(index) {
@@ -341,6 +344,7 @@ impl Node {
         if peer.places.search.is_new_burst() {
             // What was told may have been lost.
             self.send_candidates(id, now);
+            self.look_again(now);
         }
         let body = control::write(Element::PathChallenge(question.token));
         for candidate in question.to {
@@ -351,6 +355,14 @@ impl Node {
             self.outgoing.mark.is_short = question.is_short && is_outside(&candidate);
             self.send_control(id, &body, Some(Endpoint::to(candidate)), now);
             self.outgoing.mark.is_short = false;
+        }
+        for guess in question.guesses {
+            // They leave alone what may be asked elsewhere.
+            if !self.relays.guesses.admit_most(MOST_GUESSES, now) {
+                self.drop_one(DropReason::RateLimited);
+                break;
+            }
+            self.send_control(id, &body, Some(Endpoint::to(guess)), now);
         }
         let peer = self.peers.get(id.0 as usize);
         if peer.is_some_and(|p| p.places.search.is_over()) {

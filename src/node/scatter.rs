@@ -65,7 +65,7 @@ impl Node {
     /// The address on our NAT's outside, and whether it gives each destination a port that nobody knows; `None` when that is
     /// not known.
     fn outside(&self) -> Option<(SocketAddr, bool)> {
-        let pair = self.relays.seen.iter().find_map(|(relay, second)| {
+        let pair = self.relays.looks.seen.iter().find_map(|(relay, second)| {
             let first = self.relays.observed.iter().find(|(r, _)| r == relay)?.1;
             (first.is_ipv4() && first.ip() == second.ip()).then_some((first, *second))
         });

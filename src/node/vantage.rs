@@ -28,6 +28,37 @@ const NEXT: i32 = 10;
 /// Ports that are told.
 const GUESSES: u8 = 20;
 
+/// The first NATs forget a port after this; at others a look shows the port that was given before, and costs nothing.
+const OLD: Duration = Duration::from_secs(30);
+
+/// What is seen from second ports, at both ends.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// Our own, when we are a relay.
+    pub(super) second: SecondPort,
+    /// Where relays see us from theirs.
+    pub(super) seen: Vec<(PeerId, SocketAddr)>,
+    /// How they ask to.
+    pub(super) invitations: Vec<Invitation>,
+    /// The last port that our NAT was seen to give, and the step from each to the next, where it counts.
+    counting: Option<(SocketAddr, i8)>,
+}
+
+/// A relay's second port, and what it knows us by there.
+pub(super) struct Invitation {
+    relay: PeerId,
+    port: u16,
+    cookie: Cookie,
+    followed_at: Instant,
+}
+
+impl Invitation {
+    /// Whose it is.
+    pub(super) fn relay(&self) -> PeerId {
+        self.relay
+    }
+}
+
 /// At a relay: the second port, and who shows itself there with which cookie. One cookie for each member that is here.
 #[derive(Default)]
 pub(super) struct SecondPort {
@@ -40,18 +71,18 @@ pub(super) struct SecondPort {
 impl Node {
     /// Members are looked at from this port of ours, too: what comes there is for [`Node::handle_look`].
     pub fn start_looking(&mut self, port: u16) {
-        self.relays.second.port = Some(port);
+        self.relays.looks.second.port = Some(port);
     }
 
     /// At a relay: gives a member something to show at the second port.
     pub(super) fn invite_look(&mut self, id: PeerId, now: Instant) {
-        let Some(port) = self.relays.second.port else {
+        let Some(port) = self.relays.looks.second.port else {
             return;
         };
         self.forget_look(id);
         let mut cookie = [0; 16];
         self.entropy.fill(&mut cookie);
-        let second = &mut self.relays.second;
+        let second = &mut self.relays.looks.second;
         second.cookies.insert(cookie, id);
         second.given.insert(id, (cookie, None));
         let body = control::write(Element::Look(port, cookie));
@@ -60,7 +91,7 @@ impl Node {
 
     /// At a relay: a member is gone.
     pub(super) fn forget_look(&mut self, id: PeerId) {
-        let second = &mut self.relays.second;
+        let second = &mut self.relays.looks.second;
         if let Some((cookie, _)) = second.given.remove(&id) {
             second.cookies.remove(&cookie);
         }
@@ -69,11 +100,11 @@ impl Node {
     /// Takes what came to the second port; its sender, if it is one of ours, is told inside the session where it came from.
     pub fn handle_look(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
         let cookie = vantage::read(bytes);
-        let found = cookie.and_then(|c| self.relays.second.cookies.get(&c).copied());
+        let found = cookie.and_then(|c| self.relays.looks.second.cookies.get(&c).copied());
         let Some(id) = found else {
             return self.drop_one(DropReason::UnknownIndex);
         };
-        let given = self.relays.second.given.get_mut(&id);
+        let given = self.relays.looks.second.given.get_mut(&id);
         let is_due = given.is_some_and(|(_, told)| {
             let is_due = told.is_none_or(|at| now.since(at) >= TELL_EVERY);
             if is_due {
@@ -90,10 +121,24 @@ impl Node {
     }
 
     /// A relay wants to see us from another of its ports.
-    pub(super) fn take_look(&mut self, relay: PeerId, (port, cookie): (u16, Cookie)) {
+    pub(super) fn take_look(&mut self, relay: PeerId, (port, cookie): (u16, Cookie), now: Instant) {
         if !self.is_kind(relay, Kind::Relay) || port == 0 {
             return;
         }
+        let invitations = &mut self.relays.looks.invitations;
+        invitations.retain(|i| i.relay != relay);
+        let first = (invitations.len() + 1).saturating_sub(super::candidates::MOST_OBSERVED);
+        invitations.drain(..first);
+        invitations.push(Invitation {
+            relay,
+            port,
+            cookie,
+            followed_at: now,
+        });
+        self.look(relay, (port, cookie));
+    }
+
+    fn look(&mut self, relay: PeerId, (port, cookie): (u16, Cookie)) {
         let way = self
             .peers
             .get(relay.0 as usize)
@@ -111,56 +156,73 @@ impl Node {
         }
     }
 
+    /// A search begins: where our NAT counts, and has forgotten what it gave to the relays' second ports, it gives others now.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        if self.relays.looks.counting.is_none() {
+            return;
+        }
+        let is_old = |i: &&mut Invitation| now.since(i.followed_at) >= OLD;
+        let mut due = Vec::new();
+        for invitation in self.relays.looks.invitations.iter_mut().filter(is_old) {
+            invitation.followed_at = now;
+            due.push((invitation.relay, (invitation.port, invitation.cookie)));
+        }
+        due.into_iter()
+            .for_each(|(relay, what)| self.look(relay, what));
+    }
+
     /// A relay tells where it sees us from its other port.
     pub(super) fn take_seen(&mut self, relay: PeerId, address: SocketAddr, now: Instant) {
         if !self.is_kind(relay, Kind::Relay) {
             return;
         }
         let before = self.guesses();
-        let seen = &mut self.relays.seen;
+        let seen = &mut self.relays.looks.seen;
         seen.retain(|(r, _)| *r != relay);
         seen.push((relay, address));
         let first = seen.len().saturating_sub(super::candidates::MOST_OBSERVED);
         seen.drain(..first);
+        self.learn_step(relay, address);
         if self.guesses() != before {
             self.tell_candidates(now);
         }
     }
 
+    /// What the two ports of a relay say of our NAT. Ports far from each other were not given one after the other, which says
+    /// nothing of a NAT that was seen to count.
+    fn learn_step(&mut self, relay: PeerId, second: SocketAddr) {
+        let first = self.relays.observed.iter().find(|(r, _)| *r == relay);
+        let Some((_, first)) = first.filter(|(_, first)| first.ip() == second.ip()) else {
+            return;
+        };
+        let step = i32::from(second.port()) - i32::from(first.port());
+        let is_other = |(last, _): &(SocketAddr, i8)| last.ip() != second.ip();
+        self.relays
+            .looks
+            .counting
+            .take_if(|known| step == 0 || is_other(known));
+        let known = self.relays.looks.counting.map(|(_, step)| step);
+        let is_next = step != 0 && step.abs() <= NEXT;
+        let step = known.or(is_next.then_some(step.signum() as i8));
+        self.relays.looks.counting = step.map(|step| (second, step));
+    }
+
     /// Where relays see us from their second ports.
     pub fn seen_again(&self) -> &[(PeerId, SocketAddr)] {
-        &self.relays.seen
+        &self.relays.looks.seen
     }
 
     /// Whether our NAT gives one port after the other.
     pub fn counts_ports(&self) -> bool {
-        self.guesses().is_some()
+        self.relays.looks.counting.is_some()
     }
 
     /// The ports that our NAT gives next, if it counts.
     pub(super) fn guesses(&self) -> Option<Guesses> {
-        let both = self.relays.seen.iter().find_map(|(relay, second)| {
-            let first = self.relays.observed.iter().find(|(r, _)| r == relay)?.1;
-            (first.ip() == second.ip()).then_some((first, *second))
-        });
-        let (first, second) = both?;
-        let step = i32::from(second.port()) - i32::from(first.port());
-        if step == 0 || step.abs() > NEXT {
-            return None;
-        }
-        // Other relays have had ports as well.
-        let others = self.relays.observed.iter().chain(&self.relays.seen);
-        let ports = others
-            .filter(|(_, a)| a.ip() == first.ip())
-            .map(|(_, a)| a.port());
-        let last = match step > 0 {
-            true => ports.max(),
-            false => ports.min(),
-        };
-        let step = step.signum() as i8;
-        let next = last?.checked_add_signed(i16::from(step))?;
+        let (last, step) = self.relays.looks.counting?;
+        let next = last.port().checked_add_signed(i16::from(step))?;
         Some(Guesses {
-            first: SocketAddr::new(first.ip(), next),
+            first: SocketAddr::new(last.ip(), next),
             step,
             count: GUESSES,
         })

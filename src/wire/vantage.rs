@@ -1,7 +1,8 @@
 //! The outer format's kind 13: a datagram by which a relay sees a member from another port of its own.
 //!
 //! `kind 13 · zeros 3 · cookie 16`. The relay has given the cookie to the member inside their session and answers there. A NAT
-//! that maps by destination shows another port to this one than to the first (RFC 4787 section 4.1).
+//! that maps by address and port shows another port to this one than to the first (RFC 4787 section 4.1); one that maps by
+//! address alone shows the same.
 
 /// First byte of such a datagram.
 pub const KIND_LOOK: u8 = 13;

@@ -201,7 +201,11 @@ fn search(input: &mut Input<'_>) {
             }
             _ => {
                 if let Some(question) = search.ask(now) {
-                    assert!(question.to.len() <= 13 + 20, "{}", question.to.len());
+                    assert!(
+                        question.to.len() + question.guesses.len() <= 13 + 20,
+                        "{}",
+                        question.to.len()
+                    );
                     questions += 1;
                 }
             }

@@ -172,12 +172,12 @@ impl Nat {
         owner.filter(|_| now.since(*at) < LIFETIME)
     }
 
-    /// It forgets everything, as after a loss of power.
     /// Others inside take so many ports.
     pub fn give(&mut self, others: u16) {
         self.next += others;
     }
 
+    /// It forgets everything, as after a loss of power.
     pub fn reboot(&mut self) {
         self.mappings.clear();
         self.owners.clear();
