@@ -390,6 +390,8 @@ pub struct RelayView {
     pub endpoint: Option<String>,
     /// The smoothed round trip, in microseconds.
     pub rtt_us: Option<u64>,
+    /// The largest IP packet on the way to it that is known to pass, in bytes.
+    pub mtu: Option<u16>,
     /// Where it sees us.
     pub observed: Option<String>,
     /// How many peers are reached through it.

@@ -77,12 +77,21 @@ fn text(net: &NetView) -> String {
                 relay.state.clone(),
                 or_dash(relay.endpoint.clone()),
                 or_dash(relay.rtt_us.map(render::millis)),
+                or_dash(relay.mtu.map(|mtu| mtu.to_string())),
                 or_dash(relay.observed.clone()),
                 relay.peers.to_string(),
             ]
         })
         .collect();
-    let header = ["RELAY", "STATE", "ENDPOINT", "RTT", "SEES US AT", "PEERS"];
+    let header = [
+        "RELAY",
+        "STATE",
+        "ENDPOINT",
+        "RTT",
+        "MTU",
+        "SEES US AT",
+        "PEERS",
+    ];
     out.push('\n');
     out.push_str(&render::table(&header, &rows));
     out

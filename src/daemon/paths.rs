@@ -127,6 +127,7 @@ impl Member {
             .into(),
             endpoint: relay.path.endpoint().map(|e| self.carriers.name(e.remote)),
             rtt_us: round_trip(relay),
+            mtu: relay.up_since.map(|_| relay.path.mtu()),
             observed: seen.map(|(_, address)| address.to_string()),
             peers: through.filter(|p| p.up_since.is_some()).count(),
         }
