@@ -62,6 +62,19 @@ impl Votes {
         }
     }
 
+    /// Those that have more than an equal part of so many bytes, if together they have half of them.
+    fn heavy(&self, total: u64) -> Vec<(SocketAddr, u64)> {
+        let equal = total / (self.used().count() as u64).max(1);
+        // By chance one has a little more than the other.
+        let heavy = self.used().filter(|(_, bytes)| *bytes > equal + equal / 4);
+        let heavy: Vec<(SocketAddr, u64)> = heavy.collect();
+        let together: u64 = heavy.iter().map(|(_, bytes)| bytes).sum();
+        match together >= total / 2 {
+            true => heavy,
+            false => Vec::new(),
+        }
+    }
+
     fn used(&self) -> impl Iterator<Item = (SocketAddr, u64)> + '_ {
         let used = self.0.iter().filter(|(_, bytes)| *bytes > 0);
         used.filter_map(|(from, bytes)| Some(((*from)?, *bytes)))
@@ -124,29 +137,20 @@ impl Shares {
         changed
     }
 
-    /// Those that have too much, by port where one is most of it.
+    /// Those that have too much: hosts, by port where one is most of it; and where no host has, ports.
     fn heavy(&self) -> Vec<SocketAddr> {
-        let hosts = self.hosts.used().count() as u64;
-        let equal = self.total / hosts.max(1);
-        // By chance one has a little more than the other.
-        let heavy = self
-            .hosts
-            .used()
-            .filter(|(_, bytes)| *bytes > equal + equal / 4);
-        let heavy: Vec<(SocketAddr, u64)> = heavy.collect();
-        let together: u64 = heavy.iter().map(|(_, bytes)| bytes).sum();
-        if together < self.total / 2 {
-            return Vec::new();
-        }
-        let most_of = |(host, bytes): &(SocketAddr, u64)| {
+        let most_of = |(host, bytes): (SocketAddr, u64)| {
             let is_it =
-                |(from, some): &(SocketAddr, u64)| host_of(from) == *host && some * 4 >= bytes * 3;
-            self.ports
-                .used()
-                .find(is_it)
-                .map_or(*host, |(from, _)| from)
+                |(from, some): &(SocketAddr, u64)| host_of(from) == host && some * 4 >= bytes * 3;
+            self.ports.used().find(is_it).map_or(host, |(from, _)| from)
         };
-        heavy.iter().map(most_of).collect()
+        let hosts = self.hosts.heavy(self.total).into_iter();
+        let hosts: Vec<SocketAddr> = hosts.map(most_of).collect();
+        if !hosts.is_empty() {
+            return hosts;
+        }
+        let ports = self.ports.heavy(self.total).into_iter();
+        ports.map(|(from, _)| from).collect()
     }
 
     fn hold_back(&mut self, fill: u32) -> bool {
@@ -219,6 +223,19 @@ mod tests {
     /// What the machine takes in a millisecond, and what its queue holds, in bytes.
     const TAKES: u64 = 500_000;
     const QUEUE: u64 = 8 << 20;
+
+    #[test]
+    fn behind_one_nat_the_port_that_floods_is_held_back() {
+        let port = |n: u16| SocketAddr::from(([192, 0, 2, 9], n));
+        let mut shares = Shares::new(Instant::from_micros(0));
+        for tick in 1..4 {
+            shares.note(port(1), 1_000_000);
+            (2..5).for_each(|n| shares.note(port(n), 30_000));
+            shares.look(95, Instant::from_micros(tick * 20_000));
+        }
+        let kept: Vec<_> = shares.kept().iter().map(|k| k.from).collect();
+        assert_eq!(kept, [port(1)]);
+    }
 
     fn address(n: usize) -> SocketAddr {
         ([192, 0, 2, n as u8], 40_000 + n as u16).into()
