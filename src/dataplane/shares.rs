@@ -64,7 +64,10 @@ impl Votes {
 
     /// Those that have more than an equal part of so many bytes, if together they have half of them.
     fn heavy(&self, total: u64) -> Vec<(SocketAddr, u64)> {
-        let equal = total / (self.used().count() as u64).max(1);
+        let sum: u64 = self.used().map(|(_, bytes)| bytes).sum();
+        // What another in the same slot took away is one source more.
+        let sources = self.used().count() as u64 + u64::from(sum < total);
+        let equal = total / sources.max(1);
         // By chance one has a little more than the other.
         let heavy = self.used().filter(|(_, bytes)| *bytes > equal + equal / 4);
         let heavy: Vec<(SocketAddr, u64)> = heavy.collect();
@@ -231,6 +234,18 @@ mod tests {
         for tick in 1..4 {
             shares.note(port(1), 1_000_000);
             (2..5).for_each(|n| shares.note(port(n), 30_000));
+            shares.look(95, Instant::from_micros(tick * 20_000));
+        }
+        let kept: Vec<_> = shares.kept().iter().map(|k| k.from).collect();
+        assert_eq!(kept, [port(1)]);
+        // Two that share a slot are two.
+        let other = (2..9999)
+            .map(port)
+            .find(|p| slot_of(p) == slot_of(&port(1)));
+        let mut shares = Shares::new(Instant::from_micros(0));
+        for tick in 1..4 {
+            shares.note(port(1), 1_000_000);
+            shares.note(other.unwrap(), 30_000);
             shares.look(95, Instant::from_micros(tick * 20_000));
         }
         let kept: Vec<_> = shares.kept().iter().map(|k| k.from).collect();
