@@ -18,7 +18,9 @@ use l2vpn::node::Event;
 use l2vpn::node::legs::{Leg, Rank};
 use l2vpn::place::PeerId;
 use l2vpn::time::Duration;
+use l2vpn::wire::control::{self, Element};
 use l2vpn::wire::ethernet::Mac;
+use l2vpn::wire::inner::TYPE_CONTROL;
 use simulator::nat::{KINDS, Kind, PORT_RESTRICTED};
 use simulator::*;
 
@@ -1217,4 +1219,35 @@ fn an_outage_that_eats_one_question_costs_no_direct_way() {
         assert!(!net.member(0).events.iter().any(relayed), "seed {seed}");
         assert!(is_direct(&net));
     }
+}
+
+#[test]
+fn many_ports_are_opened_once_for_a_wish_and_nobody_else_is_asked() {
+    let mut net = world([KINDS[6], Some(PORT_RESTRICTED)], 9500);
+    (0..2).for_each(|n| net.member(n).node.allow_scatter());
+    introduce(&mut net);
+    in_ms(&mut net, 1500, both_up).unwrap();
+    let say = |net: &mut Network, n: usize, address: SocketAddr| {
+        let (now, other) = (net.now, Network::peer_of(n, 1 - n) as usize);
+        let link = net.member(n).node.peers()[other].link.clone();
+        let body = control::write(Element::Scatter(address));
+        let out = net.member(n).node.outgoing();
+        link.send_message(TYPE_CONTROL, &body, None, out, now)
+            .unwrap();
+        net.collect(n);
+    };
+    // Somebody else, whom the hard one shall have asked.
+    let victim: SocketAddr = ([198, 51, 100, 7], 4444).into();
+    say(&mut net, 0, SocketAddr::new(victim.ip(), 0));
+    net.run_for(millis(500));
+    assert!(in_ms(&mut net, 10_000, |net| !net.scattered.is_empty()).is_some());
+    let easy = net.scattered[0].1;
+    for _ in 0..50 {
+        say(&mut net, 1, easy);
+        say(&mut net, 1, victim);
+        net.run_for(millis(20));
+    }
+    assert_eq!(net.scattered, [(0, easy)]);
+    let asked = net.recording.iter().filter(|p| p.to.ip() == victim.ip());
+    assert_eq!(asked.count(), 0);
 }

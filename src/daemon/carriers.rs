@@ -9,9 +9,11 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::assemble::StartError;
@@ -53,7 +55,9 @@ pub(super) enum News {
 struct Held {
     leg: Leg,
     peer: Option<PeerId>,
+    /// Since when it is there, or was not in use.
     since: Instant,
+    was_used: bool,
 }
 
 /// The legs, and the tasks that make them.
@@ -65,6 +69,10 @@ pub(super) struct Carriers {
     tell: mpsc::Sender<News>,
     /// The member's own address.
     member: SocketAddr,
+    /// Of the thread, if there is one.
+    runtime: Option<Handle>,
+    /// Whether many ports are open.
+    scatters: Arc<AtomicBool>,
     /// Ends the thread.
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -95,7 +103,9 @@ impl Carriers {
         let (end, ended) = oneshot::channel();
         let (ranks, numbers) = numbers(config);
         let mut running = None;
-        if !numbers.is_empty() || !config.reach.carried.is_empty() {
+        let mut runtime = None;
+        let reach = &config.reach;
+        if !numbers.is_empty() || !reach.carried.is_empty() || reach.scatters {
             let (opened_in, opened) = oneshot::channel();
             let listening = config.reach.carried.clone();
             let thread = std::thread::Builder::new().name("carriers".into());
@@ -106,12 +116,15 @@ impl Carriers {
                 source,
             };
             running = Some(thread.spawn(work).map_err(system)?);
-            if let Ok(Err((carrier, address, source))) = opened.await {
-                return Err(StartError::Carrier {
-                    carrier,
-                    address,
-                    source,
-                });
+            match opened.await {
+                Ok(Err((carrier, address, source))) => {
+                    return Err(StartError::Carrier {
+                        carrier,
+                        address,
+                        source,
+                    });
+                }
+                opened => runtime = opened.ok().and_then(Result::ok),
             }
         }
         Ok(Carriers {
@@ -120,6 +133,8 @@ impl Carriers {
             news,
             tell: news_in,
             member,
+            runtime,
+            scatters: Arc::default(),
             end: Some(end),
             thread: running,
         })
@@ -128,8 +143,18 @@ impl Carriers {
     /// Opens many ports towards an address by a datagram; the one that is found becomes a leg.
     pub(super) fn scatter(&self, to: SocketAddr, datagram: Vec<u8>) {
         let (tell, member) = (self.tell.clone(), near(self.member));
-        tokio::spawn(async move {
-            match scatter::open(to, &datagram, member).await {
+        let Some(runtime) = &self.runtime else {
+            return;
+        };
+        // One at a time: each has many sockets.
+        if self.scatters.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let scatters = self.scatters.clone();
+        runtime.spawn(async move {
+            let found = scatter::open(to, &datagram, member).await;
+            scatters.store(false, Ordering::Relaxed);
+            match found {
                 Ok(mut found) => {
                     let leg = found.leg();
                     let told = leg.map(|leg| hand_over(None, leg, tell));
@@ -160,7 +185,13 @@ impl Carriers {
             binding: leg.binding,
         });
         let since = clock::now();
-        self.held.insert(leg.address, Held { leg, peer, since });
+        let held = Held {
+            leg,
+            peer,
+            since,
+            was_used: false,
+        };
+        self.held.insert(held.leg.address, held);
     }
 
     /// A leg has ended, or is ended by this; gives its peer.
@@ -196,12 +227,19 @@ impl Carriers {
     }
 
     /// Callers that have proven nothing for too long.
-    pub(super) fn strangers(&self, node: &Node) -> Vec<SocketAddr> {
+    pub(super) fn strangers(&mut self, node: &Node) -> Vec<SocketAddr> {
         let now = clock::now();
         let used = node.peers().iter().filter_map(|p| p.path.endpoint());
         let used: HashSet<SocketAddr> = used.map(|e| e.remote).collect();
+        for held in self.held.values_mut() {
+            if used.contains(&held.leg.address) {
+                (held.since, held.was_used) = (now, true);
+            }
+        }
         let is_stranger = |held: &&Held| {
-            let is_late = now.since(held.since) > PROVE_WITHIN;
+            // What was in use is perhaps in doubt for a moment.
+            let patience = if held.was_used { KEPT } else { PROVE_WITHIN };
+            let is_late = now.since(held.since) > patience;
             held.peer.is_none() && is_late && !used.contains(&held.leg.address)
         };
         let strangers = self.held.values().filter(is_stranger);
@@ -232,7 +270,7 @@ fn numbers(config: &Config) -> (Ranks, Vec<Number>) {
     (ranks, numbers)
 }
 
-type Opened = oneshot::Sender<Result<(), (Carrier, SocketAddr, std::io::Error)>>;
+type Opened = oneshot::Sender<Result<Handle, (Carrier, SocketAddr, std::io::Error)>>;
 
 /// The thread: opens what is listened on, calls and answers until the member ends.
 fn exchange(
@@ -257,7 +295,7 @@ fn exchange(
                 return;
             }
         };
-        let _ = opened.send(Ok(()));
+        let _ = opened.send(Ok(Handle::current()));
         let mut tasks = tokio::task::JoinSet::new();
         for number in numbers {
             tasks.spawn(keep_calling(exchange.clone(), number, news.clone()));

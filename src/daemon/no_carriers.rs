@@ -42,7 +42,7 @@ impl Carriers {
 
     pub(super) fn look(&self, _: &Node) {}
 
-    pub(super) fn strangers(&self, _: &Node) -> Vec<SocketAddr> {
+    pub(super) fn strangers(&mut self, _: &Node) -> Vec<SocketAddr> {
         Vec::new()
     }
 }

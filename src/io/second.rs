@@ -56,7 +56,10 @@ impl Second {
         let mut bytes = [0; LOOK_LEN + 1];
         loop {
             self.keep_to_rate().await;
-            match self.socket.recv_from(&mut bytes).await {
+            let received = self.socket.recv_from(&mut bytes).await;
+            let (count, since) = self.read.get();
+            self.read.set((count + 1, since));
+            match received {
                 Ok((LOOK_LEN, from)) => {
                     if let Some(look) = bytes.first_chunk::<LOOK_LEN>() {
                         return (from, *look);
@@ -72,13 +75,12 @@ impl Second {
     async fn keep_to_rate(&self) {
         let (count, since) = self.read.get();
         let age = since.elapsed();
-        match (age >= SECOND, count >= MOST) {
-            (true, _) => self.read.set((1, Instant::now())),
-            (false, false) => self.read.set((count + 1, since)),
-            (false, true) => {
-                tokio::time::sleep(SECOND - age).await;
-                self.read.set((1, Instant::now()));
-            }
+        if age < SECOND && count < MOST {
+            return;
         }
+        if age < SECOND {
+            tokio::time::sleep(SECOND - age).await;
+        }
+        self.read.set((0, Instant::now()));
     }
 }

@@ -1,8 +1,8 @@
 //! A port on the router's outside by UPnP (Internet Gateway Device 1 and 2), which most routers at home speak and nothing else.
 //!
 //! # Why
-//! The router is asked whether it is one; where it listens to its group only, all are asked, and only what the router itself
-//! answers is followed: that has to be believed anyway. A mapping is for a time or there is none: one that is for ever would
+//! The router itself is asked first; where it listens to its group only, all are asked. Who answers is asked for a description at
+//! the address that it answered from, and for a mapping only if it is the router: that has to be believed anyway. A mapping is for a time or there is none: one that is for ever would
 //! outlive us.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};

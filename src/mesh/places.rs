@@ -98,6 +98,8 @@ pub struct InDoubt {
 pub struct Scatter {
     /// When it was tried last.
     pub last: Option<Instant>,
+    /// When we asked whether the peer is willing, until it has answered.
+    pub wished_at: Option<Instant>,
     /// When to ask next.
     pub next_at: Option<Instant>,
     /// Where, what the answer is known by, and how many questions are left.
@@ -119,11 +121,6 @@ impl Scatter {
         *left = left.checked_sub(at_once)?;
         self.next_at = Some(then);
         Some((*ip, *token))
-    }
-
-    /// Whether nobody is asked.
-    pub fn is_idle(&self) -> bool {
-        self.next_at.is_none()
     }
 
     /// Nobody is asked any more.

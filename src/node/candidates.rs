@@ -43,6 +43,7 @@ impl Node {
         let most = MOST_OBSERVED.min(self.relays.observed.len());
         let first = self.relays.observed.len() - most;
         self.relays.observed.drain(..first);
+        self.learn_step(relay);
         let mut after = self.relays.observed.clone();
         before.sort_unstable();
         after.sort_unstable();

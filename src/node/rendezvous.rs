@@ -135,8 +135,7 @@ impl Node {
             return;
         }
         self.relays.observed.retain(|(r, _)| *r != relay);
-        self.relays.looks.seen.retain(|(r, _)| *r != relay);
-        self.relays.looks.invitations.retain(|i| i.relay() != relay);
+        self.forget_seen(relay);
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             if let Some(peer) = self.peers.get_mut(index) {
@@ -349,7 +348,8 @@ impl Node {
         let body = control::write(Element::PathChallenge(question.token));
         for candidate in question.to {
             if !self.relays.questions.admit_most(MOST_QUESTIONS, now) {
-                return self.drop_one(DropReason::RateLimited);
+                self.drop_one(DropReason::RateLimited);
+                break;
             }
             // What is in our own network has no NAT before it.
             self.outgoing.mark.is_short = question.is_short && is_outside(&candidate);
@@ -570,7 +570,7 @@ fn may_be_relayed(peer: &Peer) -> bool {
 }
 
 /// Whether an address may be behind a NAT that others than its owner speak to.
-fn is_outside(address: &SocketAddr) -> bool {
+pub(super) fn is_outside(address: &SocketAddr) -> bool {
     match address.ip() {
         IpAddr::V4(ip) => !ip.is_private(),
         IpAddr::V6(_) => false,

@@ -12,7 +12,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::legs::Rank;
-use super::rendezvous::is_askable;
+use super::rendezvous::{is_askable, is_outside};
 use super::{Event, Node};
 use crate::mesh::outgoing::Outgoing;
 use crate::mesh::places::Scatter;
@@ -46,20 +46,28 @@ impl Node {
         self.relays.scattering.is_allowed = true;
     }
 
-    /// Whether it is another's turn, and this pair's; if so it is used up.
+    /// Whether it is allowed, and this pair's turn; if so that is used up.
     fn takes_turn(&mut self, id: PeerId, now: Instant) -> bool {
-        let scattering = &mut self.relays.scattering;
-        let is_free = scattering.last.is_none_or(|at| now.since(at) >= NEXT);
+        let is_allowed = self.relays.scattering.is_allowed;
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return false;
         };
         let scatter = &mut peer.places.scatter;
         let is_due = scatter.last.is_none_or(|at| now.since(at) >= AGAIN);
-        if !scattering.is_allowed || !is_free || !is_due {
-            return false;
+        if is_allowed && is_due {
+            scatter.last = Some(now);
         }
-        (scattering.last, scatter.last) = (Some(now), Some(now));
-        true
+        is_allowed && is_due
+    }
+
+    /// Whether nothing is done with another peer; if so, something is now.
+    fn is_free(&mut self, now: Instant) -> bool {
+        let scattering = &mut self.relays.scattering;
+        let is_free = scattering.last.is_none_or(|at| now.since(at) >= NEXT);
+        if is_free {
+            scattering.last = Some(now);
+        }
+        is_free
     }
 
     /// The address on our NAT's outside, and whether it gives each destination a port that nobody knows; `None` when that is
@@ -80,6 +88,9 @@ impl Node {
             return;
         };
         if self.takes_turn(id, now) {
+            if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+                peer.places.scatter.wished_at = Some(now);
+            }
             let wish = SocketAddr::new(outside.ip(), 0);
             let body = control::write(Element::Scatter(wish));
             self.send_control(id, &body, None, now);
@@ -103,7 +114,11 @@ impl Node {
         let Some((outside, false)) = self.outside() else {
             return;
         };
-        if !self.takes_turn(id, now) {
+        // It says itself where it is: but it is asked nowhere else, and not in our own network.
+        let peer = self.peers.get(id.0 as usize);
+        let is_told = peer.is_some_and(|p| p.places.told.iter().any(|a| a.ip() == ip));
+        let is_there = is_told && is_outside(&SocketAddr::new(ip, 1));
+        if !is_there || !self.takes_turn(id, now) || !self.is_free(now) {
             return;
         }
         let body = control::write(Element::Scatter(outside));
@@ -117,14 +132,14 @@ impl Node {
 
     /// It asks from there: opens many ports towards it.
     fn open_ports(&mut self, id: PeerId, to: SocketAddr, now: Instant) {
-        let Some(peer) = self.peers.get(id.0 as usize) else {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        let wished = peer.places.scatter.last;
+        // One answer to one wish, and a place that it has told: that is its own word, so no more than these ports go there.
+        let wished = peer.places.scatter.wished_at.take();
         let is_answer = wished.is_some_and(|at| now.since(at) < ANSWER_WITHIN);
-        // Where it was never seen there is nobody of ours.
-        let is_told = peer.places.told.contains(&to);
-        if !is_answer || !is_told || !peer.places.scatter.is_idle() {
+        let is_told = peer.places.told.contains(&to) && is_outside(&to);
+        if !is_answer || !is_told || !self.is_free(now) {
             return;
         }
         let mut token = [0; 8];
@@ -133,6 +148,9 @@ impl Node {
         let body = control::write(Element::PathChallenge(token));
         let mut out = Outgoing::default();
         let there = crate::mesh::path::Endpoint::to(to);
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return;
+        };
         let sent = peer
             .link
             .send_message(TYPE_CONTROL, &body, Some(there), &mut out, now);

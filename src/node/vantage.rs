@@ -40,8 +40,8 @@ pub(super) struct Looks {
     pub(super) seen: Vec<(PeerId, SocketAddr)>,
     /// How they ask to.
     pub(super) invitations: Vec<Invitation>,
-    /// The last port that our NAT was seen to give, and the step from each to the next, where it counts.
-    counting: Option<(SocketAddr, i8)>,
+    /// How our NAT counts, if it does.
+    counting: Option<Counting>,
 }
 
 /// A relay's second port, and what it knows us by there.
@@ -52,11 +52,15 @@ pub(super) struct Invitation {
     followed_at: Instant,
 }
 
-impl Invitation {
-    /// Whose it is.
-    pub(super) fn relay(&self) -> PeerId {
-        self.relay
-    }
+/// A NAT that gives one port after the other.
+#[derive(Clone, Copy)]
+struct Counting {
+    /// Whose looks have shown it.
+    relay: PeerId,
+    /// The last port that was seen.
+    last: SocketAddr,
+    /// From each to the next.
+    step: i8,
 }
 
 /// At a relay: the second port, and who shows itself there with which cookie. One cookie for each member that is here.
@@ -182,29 +186,48 @@ impl Node {
         seen.push((relay, address));
         let first = seen.len().saturating_sub(super::candidates::MOST_OBSERVED);
         seen.drain(..first);
-        self.learn_step(relay, address);
+        self.learn_step(relay);
         if self.guesses() != before {
             self.tell_candidates(now);
         }
     }
 
     /// What the two ports of a relay say of our NAT. Ports far from each other were not given one after the other, which says
-    /// nothing of a NAT that was seen to count.
-    fn learn_step(&mut self, relay: PeerId, second: SocketAddr) {
-        let first = self.relays.observed.iter().find(|(r, _)| *r == relay);
-        let Some((_, first)) = first.filter(|(_, first)| first.ip() == second.ip()) else {
+    /// nothing of a NAT that was seen to count; and other relays may see another NAT, or none.
+    pub(super) fn learn_step(&mut self, relay: PeerId) {
+        let looks = &mut self.relays.looks;
+        let at =
+            |all: &[(PeerId, SocketAddr)]| all.iter().find(|(r, _)| *r == relay).map(|(_, a)| *a);
+        let (Some(first), Some(second)) = (at(&self.relays.observed), at(&looks.seen)) else {
             return;
         };
+        let known = looks.counting.filter(|c| c.relay != relay);
+        if known.is_some() {
+            return;
+        }
         let step = i32::from(second.port()) - i32::from(first.port());
-        let is_other = |(last, _): &(SocketAddr, i8)| last.ip() != second.ip();
-        self.relays
-            .looks
-            .counting
-            .take_if(|known| step == 0 || is_other(known));
-        let known = self.relays.looks.counting.map(|(_, step)| step);
-        let is_next = step != 0 && step.abs() <= NEXT;
-        let step = known.or(is_next.then_some(step.signum() as i8));
-        self.relays.looks.counting = step.map(|step| (second, step));
+        let is_same = first.ip() == second.ip();
+        let before = looks.counting.take().filter(|c| c.last.ip() == second.ip());
+        if !is_same || step == 0 {
+            return;
+        }
+        let is_next = step.abs() <= NEXT;
+        let step = before
+            .map(|c| c.step)
+            .or(is_next.then_some(step.signum() as i8));
+        looks.counting = step.map(|step| Counting {
+            relay,
+            last: second,
+            step,
+        });
+    }
+
+    /// A relay is gone, and what it has seen.
+    pub(super) fn forget_seen(&mut self, relay: PeerId) {
+        let looks = &mut self.relays.looks;
+        looks.seen.retain(|(r, _)| *r != relay);
+        looks.invitations.retain(|i| i.relay != relay);
+        looks.counting.take_if(|c| c.relay == relay);
     }
 
     /// Where relays see us from their second ports.
@@ -219,7 +242,7 @@ impl Node {
 
     /// The ports that our NAT gives next, if it counts.
     pub(super) fn guesses(&self) -> Option<Guesses> {
-        let (last, step) = self.relays.looks.counting?;
+        let Counting { last, step, .. } = self.relays.looks.counting?;
         let next = last.port().checked_add_signed(i16::from(step))?;
         Some(Guesses {
             first: SocketAddr::new(last.ip(), next),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -10,13 +11,17 @@ use tokio::task::JoinSet;
 use super::leg::Near;
 use super::{Binding, Leg};
 use crate::carrier::Carrier;
+use crate::io::udp::set_option;
 
 /// So many ports: a thousand questions at ports drawn by dice find one of them in 98 of 100 cases.
 const PORTS: usize = 256;
 /// How long they stay open: NATs forget a port that nothing came to after 30 s.
 const OPEN_FOR: Duration = Duration::from_secs(12);
-/// The longest datagram, in bytes: the kernel says what is too long for the route.
+/// The longest datagram, in bytes. What is longer than the way takes is lost, as [`crate::mesh::mtu`] expects: the sockets cut
+/// nothing, and believe nobody who says what would fit.
 const ROOM: usize = 1472;
+/// What is waited after an error that somebody's router may send.
+const BREATH: Duration = Duration::from_millis(10);
 /// How long the member has to take the leg before it hears what came first.
 const TAKEN_WITHIN: Duration = Duration::from_millis(30);
 
@@ -35,16 +40,20 @@ pub struct Found {
 pub async fn open(to: SocketAddr, datagram: &[u8], member: SocketAddr) -> io::Result<Found> {
     let mut waiting = JoinSet::new();
     for _ in 0..PORTS {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-        socket.connect(to).await?;
-        // A port that is not opened is one less.
-        let _ = socket.send(datagram).await;
-        waiting.spawn(first(socket));
+        // A port that cannot be opened is one less, and so are those after it.
+        match port_to(to).await {
+            Ok(socket) => {
+                let _ = socket.send(datagram).await;
+                waiting.spawn(first(socket));
+            }
+            Err(error) if waiting.is_empty() => return Err(error),
+            Err(_) => break,
+        }
     }
     let any = async {
         loop {
             match waiting.join_next().await {
-                Some(Ok(Ok(found))) => return Some(found),
+                Some(Ok(found)) => return Some(found),
                 Some(_) => {}
                 None => return None,
             }
@@ -61,18 +70,28 @@ pub async fn open(to: SocketAddr, datagram: &[u8], member: SocketAddr) -> io::Re
     })
 }
 
+async fn port_to(to: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    let option = (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
+    set_option(socket.as_raw_fd(), option, &libc::IP_PMTUDISC_PROBE)?;
+    socket.connect(to).await?;
+    Ok(socket)
+}
+
 /// Waits for the first datagram.
-async fn first(socket: UdpSocket) -> io::Result<(UdpSocket, Vec<u8>)> {
+async fn first(socket: UdpSocket) -> (UdpSocket, Vec<u8>) {
     let mut bytes = vec![0; 2048];
+    let len = receive(&socket, &mut bytes).await;
+    bytes.truncate(len);
+    (socket, bytes)
+}
+
+/// The next datagram. Errors are what somebody on the way says of others: they end nothing.
+async fn receive(socket: &UdpSocket, into: &mut [u8]) -> usize {
     loop {
-        match socket.recv(&mut bytes).await {
-            Ok(len) => {
-                bytes.truncate(len);
-                return Ok((socket, bytes));
-            }
-            // Of those that nobody asks at, the other end's router may say so.
-            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(e) => return Err(e),
+        match socket.recv(into).await {
+            Ok(len) => return len,
+            Err(_) => tokio::time::sleep(BREATH).await,
         }
     }
 }
@@ -101,15 +120,11 @@ impl Found {
     }
 }
 
-/// Hands on what comes, in its order; ends when one of the sockets is of no use any more.
+/// Hands on what comes, in its order.
 async fn pass(from: &UdpSocket, to: &UdpSocket) {
     let mut bytes = vec![0; 1 << 16];
     loop {
-        let len = match from.recv(&mut bytes).await {
-            Ok(len) => len,
-            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => continue,
-            Err(_) => return,
-        };
+        let len = receive(from, &mut bytes).await;
         // What cannot go is lost, as on any wire.
         let _ = to.send(bytes.get(..len).unwrap_or_default()).await;
     }
