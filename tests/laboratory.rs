@@ -29,6 +29,11 @@ const STORIES: &[(&str, Story)] = &[
     ("nats_without_a_rule_for_what_comes_in_are_cured", trap),
     ("two_homes_behind_one_carrier", carrier),
     #[cfg(feature = "quic")]
+    (
+        "a_nat_that_draws_ports_by_dice_is_met_where_both_allow_it",
+        dice,
+    ),
+    #[cfg(feature = "quic")]
     ("a_network_without_udp_is_left_by_tls", blocked),
     ("a_path_that_shrinks_heals_and_a_lossy_one_carries", shrinks),
     ("times_in_the_laboratory", times),
@@ -91,6 +96,37 @@ fn carrier() -> Result<(), String> {
     let (a, b) = (lab.world.log(0), lab.world.log(1));
     sh("nft flush ruleset")?;
     expect(up, || format!("{a}\n{b}"))
+}
+
+/// A thousand questions miss two times of a hundred: three times in a row, never.
+#[cfg(feature = "quic")]
+fn dice() -> Result<(), String> {
+    let mut logs = String::new();
+    for _ in 0..3 {
+        let mut lab = Lab::new(HOME)?;
+        for n in 0..2 {
+            let file = lab.world.config(n);
+            let text = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
+            let allowed = text.replacen("[node]\n", "[node]\nhard_nats = true\n", 1);
+            expect(allowed != text, || text.clone())?;
+            std::fs::write(&file, allowed).map_err(|e| e.to_string())?;
+        }
+        lab.set_nat(0, "BASE RANDOM")?;
+        lab.set_nat(1, "BASE MASQUERADE")?;
+        lab.start()?;
+        let found = lab.time_to_direct(Duration::from_secs(25))?;
+        if let Some(took) = found {
+            println!("a NAT that draws ports by dice, met after {took:?}");
+            lab.crosses()?;
+            lab.world.tcp(0, 1, v4(1), 4 << 20)?;
+            lab.world.tcp(1, 0, v4(0), 4 << 20)?;
+            let (_, paths, _) = lab.world.cli(0, &["paths"])?;
+            return expect(paths.contains("port:203.0.113."), || paths.clone());
+        }
+        let (_, net, _) = lab.world.cli(0, &["netcheck"])?;
+        logs += &[lab.world.log(0), lab.world.log(1), net].join("\n");
+    }
+    Err(logs)
 }
 
 #[cfg(feature = "quic")]
