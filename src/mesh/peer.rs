@@ -99,6 +99,8 @@ pub struct Answered {
 pub struct Unheard {
     /// The session's index.
     pub index: u32,
+    /// Whether it counts as connected all the same.
+    pub is_connected: bool,
     /// How many first packets went out.
     pub sent: u32,
     /// When the next one is due.

@@ -16,6 +16,9 @@ use crate::wire::inner::{TYPE_CONTROL, TYPE_PADDING};
 /// How soon a peer that said goodbye is tried again: it may be a restart.
 const RETRY_AFTER_CLOSE: Duration = Duration::from_secs(1);
 
+/// Initiations that cross are answered within this time.
+const CROSSED: Duration = Duration::from_secs(1);
+
 impl Node {
     /// Takes what the data plane saw.
     pub fn handle_note(&mut self, note: Note, now: Instant) {
@@ -62,7 +65,8 @@ impl Node {
     /// A response came: the peer has this session, and its address is proven by the response.
     ///
     /// It counts as connected only when something was heard: the other end is ready to receive then, its ports have
-    /// carrier, and the first broadcast of a host is not lost on them.
+    /// carrier, and the first broadcast of a host is not lost on them. Where both have begun at the same time, as they do when a
+    /// relay brings them together, the other end has our answer by now, as we have its: that saves a one-way delay.
     pub(super) fn install(
         &mut self,
         id: PeerId,
@@ -77,8 +81,11 @@ impl Node {
         let index = session.index;
         let retired = peer.keyring.install(session, smaller);
         self.plane.remove_inlets(&retired);
+        let answered = peer.initiations.answered.as_ref();
+        let is_connected = answered.is_some_and(|a| now.since(a.at) < CROSSED);
         peer.unheard = Some(Unheard {
             index,
+            is_connected,
             sent: 1,
             next_at: now + ladder(1, 0),
         });
@@ -87,6 +94,9 @@ impl Node {
             self.moved(id, from, now);
         }
         self.send_first_packet(id, now);
+        if is_connected {
+            self.connected(id, now);
+        }
     }
 
     /// The first packet of a session was opened.
@@ -94,7 +104,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if peer.unheard.take_if(|u| u.index == index).is_some() {
+        let unheard = peer.unheard.take_if(|u| u.index == index);
+        if unheard.is_some_and(|u| !u.is_connected) {
             self.connected(id, now);
         }
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
