@@ -16,6 +16,7 @@
 mod adverts;
 mod beacons;
 mod candidates;
+mod doubt;
 mod establish;
 mod handshakes;
 pub mod legs;

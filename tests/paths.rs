@@ -16,6 +16,7 @@ use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::RelayUse;
 use l2vpn::node::Event;
 use l2vpn::node::legs::{Leg, Rank};
+use l2vpn::node::plane::RelayLimits;
 use l2vpn::place::PeerId;
 use l2vpn::time::Duration;
 use l2vpn::wire::control::{self, Element};
@@ -808,10 +809,16 @@ fn times_of_members_that_move() {
 
 #[test]
 fn a_member_that_sends_too_much_through_a_relay_is_slowed_and_told_and_the_others_are_not() {
+    let (each, all) = (Rate::of_megabits(8), Rate::of_megabits(16));
+    slowed_and_told(RelayLimits { each, all: None });
+    slowed_and_told(RelayLimits { each: None, all });
+}
+
+fn slowed_and_told(limits: RelayLimits) {
     let mut recipes = members(5);
     recipes[4].relays = true;
     recipes[4].ports.clear();
-    recipes[4].relay_limits.each = Rate::of_megabits(8);
+    recipes[4].relay_limits = limits;
     let mut net = Network::of(recipes, 90);
     net.record = false;
     for n in 0..4 {
@@ -842,7 +849,7 @@ fn a_member_that_sends_too_much_through_a_relay_is_slowed_and_told_and_the_other
     let flood = from(&mut net, 1, 0);
     assert!((1000..3000).contains(&flood), "{flood} of 40000");
     assert!(from(&mut net, 1, 2) >= 396, "its neighbour loses nothing");
-    let throttled = |e: &(_, Event)| matches!(e.1, Event::Throttled(PeerId(3), n) if n > 10_000);
+    let throttled = |e: &(_, Event)| matches!(e.1, Event::Throttled(PeerId(3), n) if n > 5000);
     assert!(net.member(0).events.iter().any(throttled));
     let all = |e: &&(_, Event)| matches!(e.1, Event::Throttled(..));
     assert_eq!(net.member(2).events.iter().filter(all).count(), 0);
@@ -1249,4 +1256,43 @@ fn many_ports_are_opened_once_for_a_wish_and_nobody_else_is_asked() {
     assert_eq!(net.scattered, [(0, easy)]);
     let asked = net.recording.iter().filter(|p| p.to.ip() == victim.ip());
     assert_eq!(asked.count(), 0);
+}
+
+#[test]
+fn a_member_that_relays_brings_those_together_that_know_it() {
+    for (seed, kinds) in [[KINDS[6]; 2], [Some(PORT_RESTRICTED); 2]]
+        .into_iter()
+        .enumerate()
+    {
+        let mut recipes = members(3);
+        (recipes[RELAY].relays, recipes[RELAY].is_member) = (true, true);
+        let mut net = Network::of(recipes, 9800 + seed as u64);
+        net.weather.delay = millis(20);
+        for (n, kind) in kinds.into_iter().enumerate() {
+            net.put_behind(n, kind.unwrap());
+            let (own, now) = (net.member(n).address, net.now);
+            net.member(n).node.set_local_addresses(vec![own], now);
+        }
+        introduce(&mut net);
+        assert!(in_ms(&mut net, 2000, |net| net.all_up()).is_some());
+        net.run_for(Duration::from_secs(3));
+        assert_eq!(is_direct(&net), seed == 1);
+        let all_cross = |net: &mut Network| {
+            (0..3).all(|from| {
+                let text = format!("{from} at {:?}", net.now);
+                let f = frame(Mac::BROADCAST, mac(from as u32), None, text.as_bytes());
+                net.send(from, 0, &f);
+                net.run_for(millis(200));
+                let others = (0..3).filter(|n| *n != from);
+                others
+                    .into_iter()
+                    .all(|n| net.member(n).frames().iter().filter(|g| **g == f).count() == 1)
+            })
+        };
+        assert!(all_cross(&mut net), "each to each, once");
+        // It starts again, and brings them together again.
+        net.rebuild(RELAY);
+        net.run_for(Duration::from_secs(100));
+        assert!(all_cross(&mut net), "again");
+    }
 }

@@ -391,6 +391,7 @@ fn a_stranger_hears_nothing() {
         segments: None,
         vlans: None,
         roles: Services::NONE,
+        serves: false,
     };
     let id = outside.node.add_peer(settings(target));
     let now = net.now;
@@ -520,6 +521,7 @@ fn under_load_only_proven_addresses_get_through() {
             segments: None,
             vlans: None,
             roles: Services::NONE,
+            serves: false,
         });
         let now = net.now;
         flooder.node.set_endpoints(id, vec![address(1)], now);
@@ -1054,6 +1056,7 @@ fn a_key_of_low_order_makes_no_packet_and_no_busy_loop() {
         segments: None,
         vlans: None,
         roles: Services::NONE,
+        serves: false,
     });
     node.set_endpoints(id, vec![address(7)], now);
     net.run_for(SECOND * 200);

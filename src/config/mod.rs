@@ -204,6 +204,8 @@ pub struct PeerConfig {
     pub vlans: Option<VlanSet>,
     /// What its hosts may offer where a guard is on.
     pub roles: Services,
+    /// Whether it relays for us, too.
+    pub serves: bool,
     /// MACs that are behind it, whatever frames say.
     pub pinned: Vec<Key>,
 }

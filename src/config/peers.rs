@@ -13,6 +13,7 @@ use crate::carrier::Carrier;
 use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
+use crate::wire::service::Services;
 
 /// Keeps the mapping of a NAT: Linux forgets a fresh UDP flow after 30 s.
 pub(super) const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(25);
@@ -62,7 +63,7 @@ fn one(
     let vlans = checker
         .take(raw.vlans)
         .map(|(list, at)| peer_vlans(checker, list, &at));
-    let roles = checker.services("role", raw.roles);
+    let (serves, roles) = roles(checker, raw.roles);
     let home = pins::Home {
         segment: checker.only_segment(),
         rule: None,
@@ -84,8 +85,26 @@ fn one(
         segments,
         vlans,
         roles,
+        serves,
         pinned,
     })
+}
+
+/// What a peer's roles name it by that relays for us, too.
+const RELAY: &str = "relay";
+
+/// Whether it relays for us, and what the hosts behind it may offer.
+fn roles(checker: &mut Checker<'_>, mut field: Option<Field<Vec<String>>>) -> (bool, Services) {
+    let mut serves = false;
+    if let Some(Field {
+        value: Ok(list), ..
+    }) = &mut field
+    {
+        let all = list.len();
+        list.retain(|role| role != RELAY);
+        serves = list.len() < all;
+    }
+    (serves, checker.services("role", field))
 }
 
 /// The name of a peer or relay, which no other has.

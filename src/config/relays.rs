@@ -144,6 +144,7 @@ fn bare(
         segments: Some(Vec::new()),
         vlans: None,
         roles: Services::NONE,
+        serves: false,
         pinned: Vec::new(),
     }
 }

@@ -282,6 +282,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
             mtu: peer.mtu,
             segments: peer.segments.clone(),
             vlans: peer.vlans.clone(),
+            serves: peer.serves,
             roles: peer.roles,
         });
     }

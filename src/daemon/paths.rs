@@ -69,7 +69,7 @@ impl Member {
             Rank::Carried(carrier) => carrier.to_string(),
             Rank::Relayed => {
                 let relays = self.node.peers().iter();
-                let mut relays = relays.filter(|p| p.settings.kind == Kind::Relay);
+                let mut relays = relays.filter(|p| p.serves());
                 let is_there =
                     |p: &&Peer| p.path.endpoint().is_some_and(|e| e.remote == way.remote);
                 let relay = relays.find(is_there);
@@ -88,7 +88,7 @@ impl Member {
     pub(super) fn net_view(&self) -> NetView {
         let (local, observed) = self.node.seen_at();
         let relays = self.node.peers().iter();
-        let relays: Vec<&Peer> = relays.filter(|p| p.settings.kind == Kind::Relay).collect();
+        let relays: Vec<&Peer> = relays.filter(|p| p.serves()).collect();
         let ranks: Vec<Rank> = relays
             .iter()
             .filter_map(|p| self.node.rank_of(p.id))

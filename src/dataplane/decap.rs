@@ -158,8 +158,13 @@ impl Decap {
     }
 
     fn flush_carried(&mut self, exits: &mut impl Exits) {
-        let dropped = self.fair.arrange(exits.outgoing());
-        self.plane.drops.add(DropReason::RelayQueue, dropped);
+        let plane = &self.plane;
+        self.fair.arrange(exits.outgoing(), |peer, dropped| {
+            plane.drops.add(DropReason::RelayQueue, dropped);
+            if let Some(link) = plane.links().get(peer.0 as usize) {
+                link.carried.refuse(dropped);
+            }
+        });
     }
 
     /// Authenticates a datagram and follows what is in it to its end.

@@ -52,6 +52,8 @@ struct Source {
     /// What waits, in bytes and datagrams.
     held: (usize, usize),
     deficit: usize,
+    /// Datagrams that were lost because there were too many.
+    dropped: u64,
 }
 
 /// All that waits.
@@ -63,8 +65,6 @@ pub struct FairQueue {
     /// The last one that something came from.
     last: usize,
     order: Vec<usize>,
-    /// Datagrams that were lost because their source had too many.
-    dropped: u64,
     /// Whether they do not go out as they came.
     differs: bool,
 }
@@ -87,7 +87,7 @@ impl FairQueue {
                 break;
             };
             source.held = (source.held.0 - oldest.len, source.held.1 - 1);
-            self.dropped += 1;
+            source.dropped += 1;
             self.differs = true;
         }
         source.held = (source.held.0 + len, source.held.1 + 1);
@@ -124,9 +124,9 @@ impl FairQueue {
         self.last
     }
 
-    /// Brings a batch into the order in which it shall go out, without what had to go, and is empty then; gives how much that
-    /// was.
-    pub fn arrange(&mut self, batch: &mut Outgoing) -> u64 {
+    /// Brings a batch into the order in which it shall go out, without what had to go, and is empty then; tells how much that was
+    /// of whom.
+    pub fn arrange(&mut self, batch: &mut Outgoing, mut lost: impl FnMut(PeerId, u64)) {
         if self.differs {
             self.order.clear();
             let mut is_left = true;
@@ -140,10 +140,12 @@ impl FairQueue {
             batch.reorder(&self.order);
         }
         for source in self.sources.iter_mut().take(self.used) {
+            if let (Some(peer), 1..) = (source.peer, source.dropped) {
+                lost(peer, source.dropped);
+            }
             source.reset();
         }
         (self.used, self.differs) = (0, false);
-        std::mem::take(&mut self.dropped)
     }
 }
 
@@ -175,7 +177,7 @@ impl Source {
             class.items.clear();
             class.head = 0;
         }
-        (self.held, self.deficit) = ((0, 0), 0);
+        (self.held, self.deficit, self.dropped) = ((0, 0), 0, 0);
     }
 }
 
@@ -203,7 +205,8 @@ mod tests {
 
         /// What goes out, and how much was lost.
         fn out(&mut self) -> (Vec<(Endpoint, u8)>, u64) {
-            let dropped = self.1.arrange(&mut self.0);
+            let mut dropped = 0;
+            self.1.arrange(&mut self.0, |_, some| dropped += some);
             let all = self.0.iter().map(|(to, b)| (to, b[0])).collect();
             self.0.clear();
             assert!(self.1.is_empty());
@@ -232,12 +235,14 @@ mod tests {
     fn one_source_alone_goes_out_as_it_came_in_one_train() {
         let mut bench = Bench::default();
         (0..40).for_each(|n| bench.push(1, false, n, 1400));
-        assert_eq!(bench.1.arrange(&mut bench.0), 0);
+        bench
+            .1
+            .arrange(&mut bench.0, |_, _| panic!("nothing is lost"));
         assert_eq!(bench.0.trains(64).count(), 1);
         bench.0.clear();
         // And with another between, each has its trains.
         (0..40).for_each(|n| bench.push(1 + u32::from(n % 10 == 0), false, n, 1400));
-        bench.1.arrange(&mut bench.0);
+        bench.1.arrange(&mut bench.0, |_, _| {});
         assert!(bench.0.trains(64).count() <= 8);
         let bytes: usize = bench.0.trains(64).map(|t| t.bytes.len()).sum();
         assert_eq!(bytes, 40 * 1400);

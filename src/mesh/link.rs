@@ -144,6 +144,8 @@ pub struct Link {
     pub activity: Activity,
     /// What we have carried of it to others.
     pub carried: Meter,
+    /// What of that was its part of what we carry for all.
+    pub part: Meter,
     route: ArcSwapOption<Route>,
     next_fragment_id: AtomicU32,
 }
@@ -155,6 +157,7 @@ impl Link {
             peer,
             activity: Activity::default(),
             carried: Meter::default(),
+            part: Meter::default(),
             route: ArcSwapOption::empty(),
             next_fragment_id: AtomicU32::new(0),
         }

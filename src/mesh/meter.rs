@@ -15,6 +15,12 @@ impl Rate {
         (bytes > 0).then_some(Rate(bytes))
     }
 
+    /// An equal part of it for each of so many.
+    #[must_use]
+    pub fn part(self, of: u64) -> Rate {
+        Rate((self.0 / of.max(1)).max(1))
+    }
+
     fn nanos(self, bytes: u64) -> u64 {
         bytes.saturating_mul(1_000_000_000).div_ceil(self.0)
     }
@@ -61,9 +67,21 @@ impl Meter {
         charged.is_ok()
     }
 
-    /// Counts a datagram that was too much for all together.
-    pub fn refuse(&self) {
-        self.over.fetch_add(1, Ordering::Relaxed);
+    /// Notes bytes that pass in any case, so that fewer others do.
+    pub fn charge(&self, bytes: usize, rate: Rate, now: Instant) {
+        let (now, cost) = (
+            now.as_micros().saturating_mul(1000),
+            rate.nanos(bytes as u64),
+        );
+        let charge = |arrival: u64| Some(arrival.max(now).saturating_add(cost));
+        let _ = self
+            .arrival
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
+    }
+
+    /// Counts datagrams that did not pass for another reason.
+    pub fn refuse(&self, datagrams: u64) {
+        self.over.fetch_add(datagrams, Ordering::Relaxed);
     }
 
     /// Packets and bytes that passed, and packets that did not.
@@ -77,6 +95,36 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_sure_and_the_rest_is_for_whoever_comes() {
+        // 80 Mbit/s for two: one sends ten times that, the other half of its part.
+        let all = Rate::of_megabits(80).unwrap();
+        let (total, parts) = (Meter::default(), [Meter::default(), Meter::default()]);
+        let mut passed = [0u64; 2];
+        for ms in 0..5000 {
+            let now = Instant::from_micros(1_000_000 + ms * 1000);
+            // The flood comes first, always.
+            for (n, datagrams) in [(0, 100), (1, 3)] {
+                for _ in 0..datagrams {
+                    let fits = match parts[n].admit(1000, Some(all.part(2)), now) {
+                        true => {
+                            total.charge(1000, all, now);
+                            true
+                        }
+                        false => total.admit(1000, Some(all), now),
+                    };
+                    passed[n] += u64::from(fits);
+                }
+            }
+        }
+        assert_eq!(passed[1], 15_000, "all that it sent");
+        let together = (passed[0] + passed[1]) / 5;
+        assert!(
+            (9_500..10_600).contains(&together),
+            "{together} a second of 10000"
+        );
+    }
 
     #[test]
     fn a_rate_is_kept_and_a_burst_allowed() {

@@ -83,6 +83,8 @@ pub struct PeerSettings {
     pub vlans: Option<VlanSet>,
     /// What the hosts behind it may offer where a guard is on.
     pub roles: Services,
+    /// Whether it relays for us, besides being a member.
+    pub serves: bool,
 }
 
 /// The answer to a peer's last initiation, for its copies.
@@ -93,14 +95,14 @@ pub struct Answered {
     pub response: Vec<u8>,
     /// When it was made.
     pub at: Instant,
+    /// What the peer drew at its start, as the initiation says.
+    pub boot: [u8; 8],
 }
 
 /// A session of ours that the peer has not used yet: its first packet is repeated until it does.
 pub struct Unheard {
     /// The session's index.
     pub index: u32,
-    /// Whether it counts as connected all the same.
-    pub is_connected: bool,
     /// How many first packets went out.
     pub sent: u32,
     /// When the next one is due.
@@ -203,6 +205,11 @@ pub struct Needs {
 }
 
 impl Peer {
+    /// Whether it carries for us what goes to others.
+    pub fn serves(&self) -> bool {
+        self.settings.kind == Kind::Relay || self.settings.serves
+    }
+
     /// A peer of whom nothing is known but the configuration.
     pub fn new(id: PeerId, settings: PeerSettings, link: Arc<Link>) -> Self {
         let path = Path::new(settings.mtu);

@@ -34,7 +34,7 @@ impl Node {
 
     /// A relay tells where it sees us.
     pub(super) fn take_observed(&mut self, relay: PeerId, address: SocketAddr, now: Instant) {
-        if !self.is_kind(relay, Kind::Relay) {
+        if !self.serves(relay) {
             return;
         }
         let mut before = self.relays.observed.clone();

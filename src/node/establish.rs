@@ -4,7 +4,7 @@ use super::plane::Note;
 use super::{Event, Gone, Node, publish_route};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Debts, Kind, Peer, Unheard};
+use crate::mesh::peer::{Answered, Debts, Kind, Peer, Unheard};
 use crate::noise::keyring::Session;
 use crate::noise::schedule::ladder;
 use crate::place::PeerId;
@@ -78,14 +78,14 @@ impl Node {
             return;
         };
         let smaller = self.public < peer.settings.key;
-        let index = session.index;
+        let (index, boot) = (session.index, session.boot);
         let retired = peer.keyring.install(session, smaller);
         self.plane.remove_inlets(&retired);
         let answered = peer.initiations.answered.as_ref();
-        let is_connected = answered.is_some_and(|a| now.since(a.at) < CROSSED);
+        let is_crossed = |a: &Answered| now.since(a.at) < CROSSED && a.boot == boot;
+        let is_connected = answered.is_some_and(is_crossed);
         peer.unheard = Some(Unheard {
             index,
-            is_connected,
             sent: 1,
             next_at: now + ladder(1, 0),
         });
@@ -104,8 +104,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        let unheard = peer.unheard.take_if(|u| u.index == index);
-        if unheard.is_some_and(|u| !u.is_connected) {
+        if peer.unheard.take_if(|u| u.index == index).is_some() {
+            // Once more, if it was so early: what was said then may have come to nobody.
             self.connected(id, now);
         }
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
@@ -191,6 +191,9 @@ impl Node {
             }
             Some(Kind::Client) => {}
             _ => {
+                if self.serves(id) {
+                    self.relay_up(id, now);
+                }
                 // A new member may be the other half of a loop.
                 self.lan.loops.next_at = now;
                 self.search_again(id, now);

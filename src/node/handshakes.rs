@@ -100,13 +100,20 @@ impl Node {
         self.check_freshness(id, stamp, (proven, from, message), now)?;
         let suite =
             Suite::agree(self.settings.suites, offer.suites).ok_or(DropReason::NoCommonSuite)?;
+        let boot = offer.boot;
         let agreement = (suite, offer);
         let response = self.answer(id, answering, (message.sender, agreement), now)?;
         if response.len() > len {
             return Err(DropReason::HandshakeFailed);
         }
         self.outgoing.push(from, &response);
-        self.remember_answer(id, digest, response, now);
+        let answered = Answered {
+            digest,
+            response,
+            at: now,
+            boot,
+        };
+        self.remember_answer(id, answered);
         Ok(())
     }
 
@@ -127,14 +134,10 @@ impl Node {
         true
     }
 
-    fn remember_answer(&mut self, id: PeerId, digest: [u8; 32], response: Vec<u8>, at: Instant) {
+    fn remember_answer(&mut self, id: PeerId, new: Answered) {
+        let digest = new.digest;
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
-        };
-        let new = Answered {
-            digest,
-            response,
-            at,
         };
         if let Some(old) = peer.initiations.answered.replace(new) {
             self.answered.remove(&old.digest);

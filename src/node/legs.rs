@@ -129,7 +129,7 @@ impl Node {
 
     /// The way to a relay is another one: what goes through it follows.
     pub(super) fn follow_relay(&mut self, relay: PeerId, now: Instant) {
-        if !self.is_kind(relay, Kind::Relay) {
+        if !self.serves(relay) {
             return;
         }
         let there = self

@@ -142,6 +142,8 @@ pub struct Plane {
 pub struct RelayLoad {
     /// What was carried.
     pub meter: Meter,
+    /// How many members have sent something to be carried in the last second.
+    pub active: AtomicU64,
     /// How much may be, for one member and for all; set once.
     pub limits: OnceLock<RelayLimits>,
 }
@@ -219,17 +221,27 @@ impl Plane {
         self.crossings.pin().get(&channel.get()).cloned()
     }
 
-    /// Whether so many bytes of a member may be carried on now.
+    /// Whether so many bytes of a member may be carried on now. Of what may be carried for all, each of those that send has an
+    /// equal part for sure; the rest is for whoever comes.
     pub fn may_carry(&self, link: &Link, bytes: usize, now: Instant) -> bool {
-        let limits = self.relaying.limits.get().copied().unwrap_or_default();
-        let fits_all = |limits: &RelayLimits| match limits.all {
-            Some(_) => self.relaying.meter.admit(bytes, limits.all, now),
-            None => true,
+        let load = &self.relaying;
+        let limits = load.limits.get().copied().unwrap_or_default();
+        if !link.carried.admit(bytes, limits.each, now) {
+            return false;
+        }
+        let Some(all) = limits.all else {
+            return true;
         };
-        let is_own = link.carried.admit(bytes, limits.each, now);
-        let fits = is_own && fits_all(&limits);
-        if is_own && !fits {
-            link.carried.refuse();
+        let part = all.part(load.active.load(Ordering::Relaxed));
+        let fits = match link.part.admit(bytes, Some(part), now) {
+            true => {
+                load.meter.charge(bytes, all, now);
+                true
+            }
+            false => load.meter.admit(bytes, Some(all), now),
+        };
+        if !fits {
+            link.carried.refuse(1);
         }
         fits
     }

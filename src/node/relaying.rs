@@ -5,6 +5,7 @@
 //! Memory: a channel for each pair that asked, [`MOST_CHANNELS`] for each member at most.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use super::plane::{Crossing, CrossingEnd, PerSecond, RelayLimits};
 use super::{Event, Node};
@@ -34,6 +35,8 @@ pub(super) struct Relaying {
     secret: Option<Psk>,
     /// What the wall clock showed last, and when: it may have been set since the start.
     clock: Option<(Duration, Instant)>,
+    /// What each member had sent to be carried a second ago, in datagrams.
+    counts: Vec<u64>,
     /// When members were told last what was too much.
     told_at: Option<Instant>,
     /// By the pair of members, the smaller number first.
@@ -106,7 +109,26 @@ impl Node {
             segments: Some(Vec::new()),
             vlans: None,
             roles: Services::NONE,
+            serves: false,
         })
+    }
+
+    /// Once a second: how many have sent something to be carried.
+    pub(super) fn count_active(&mut self) {
+        let serving = &mut self.relays.serving;
+        if !serving.is_on {
+            return;
+        }
+        serving.counts.resize(self.peers.len(), 0);
+        let mut active = 0;
+        for (peer, before) in self.peers.iter().zip(&mut serving.counts) {
+            let (packets, _, over) = peer.link.carried.get();
+            let now = packets + over;
+            active += u64::from(now != *before);
+            *before = now;
+        }
+        let load = &self.plane.relaying;
+        load.active.store(active, Ordering::Relaxed);
     }
 
     /// Tells members what of theirs was too much, every few seconds at most.
@@ -133,7 +155,7 @@ impl Node {
 
     /// A relay says how much of ours was too much for it, in all.
     pub(super) fn take_throttled(&mut self, relay: PeerId, over: u64) {
-        if !self.is_kind(relay, Kind::Relay) {
+        if !self.serves(relay) {
             return;
         }
         if let Some(peer) = self.peers.get_mut(relay.0 as usize)

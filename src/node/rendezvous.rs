@@ -3,17 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::beacons::Beacons;
+use super::doubt::is_doubtful;
 use super::legs::{Leg, Rank};
 use super::plane::PerSecond;
 use super::relaying::Relaying;
 use super::scatter::Scattering;
 use super::vantage::Looks;
-use super::{Event, Gone, Node, publish_route, settle};
+use super::{Event, Node, publish_route, settle};
 use crate::drops::DropReason;
-use crate::mesh::link::Second;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer, RelayUse};
-use crate::mesh::places::Doubt;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Addresses, Element, MAX_CANDIDATES};
@@ -24,8 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The same while nothing is sent, and for how long nothing has to be sent for that.
 const LOOK_IDLE: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(3);
-/// Data went out on a direct way and nothing came back for this long: it is asked whether it still works.
-const DOUBT_AFTER: Duration = Duration::from_millis(150);
 /// Questions in a second at addresses that others told, to all peers together.
 const MOST_QUESTIONS: u64 = 200;
 /// The same at ports that NATs may give them next.
@@ -87,7 +84,7 @@ impl Node {
         way.channel?;
         let is_there = |p: &&Peer| {
             let relay = p.path.endpoint();
-            p.settings.kind == Kind::Relay && relay.is_some_and(|e| e.remote == way.remote)
+            p.serves() && relay.is_some_and(|e| e.remote == way.remote && e.channel.is_none())
         };
         self.peers.iter().find(is_there).map(|p| p.id)
     }
@@ -115,7 +112,9 @@ impl Node {
     fn way_through(&self, relay: PeerId, channel: Channel) -> Option<Endpoint> {
         let relay = self.peers.get(relay.0 as usize)?;
         relay.up_since?;
-        Some(relay.path.endpoint()?.through(channel))
+        // A member that relays may be reached through another relay itself: that goes one way only.
+        let way = relay.path.endpoint().filter(|way| way.channel.is_none())?;
+        Some(way.through(channel))
     }
 
     /// A relay is there: wants channels to everybody.
@@ -131,7 +130,7 @@ impl Node {
 
     /// A relay is gone: so are its channels.
     pub(super) fn relay_down(&mut self, relay: PeerId, now: Instant) {
-        if !self.is_kind(relay, Kind::Relay) {
+        if !self.serves(relay) {
             return;
         }
         self.relays.observed.retain(|(r, _)| *r != relay);
@@ -146,7 +145,7 @@ impl Node {
     }
 
     /// Where the way in use was a channel that is gone, another one is taken, if there is any.
-    fn leave_lost_way(&mut self, id: PeerId, now: Instant) {
+    pub(super) fn leave_lost_way(&mut self, id: PeerId, now: Instant) {
         let ways = self.ways(id);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
@@ -168,7 +167,8 @@ impl Node {
             let has_one = peer.places.channels.iter().any(|(r, _)| *r == relay);
             // One that leads nowhere may be old: that there is another was told and lost.
             let is_of_use = has_one && peer.up_since.is_some();
-            if may_be_relayed(peer)
+            if peer.id != relay
+                && may_be_relayed(peer)
                 && !is_of_use
                 && asked.len() < MOST_WISHES
                 && peer.places.wish.is_due(now)
@@ -195,7 +195,7 @@ impl Node {
         now: Instant,
     ) {
         let wanted = self.find(&crate::keys::PublicKey::from_bytes(key));
-        let Some(id) = wanted.filter(|_| self.is_kind(relay, Kind::Relay)) else {
+        let Some(id) = wanted.filter(|_| self.serves(relay)) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
@@ -224,6 +224,12 @@ impl Node {
             Some(attempt) => attempt.nudge(now),
             None => self.start_attempt(id, now),
         }
+    }
+
+    /// Whether a peer carries for us what goes to others.
+    pub(super) fn serves(&self, id: PeerId) -> bool {
+        let peer = self.peers.get(id.0 as usize);
+        peer.is_some_and(Peer::serves)
     }
 
     pub(super) fn is_kind(&self, id: PeerId, kind: Kind) -> bool {
@@ -299,7 +305,7 @@ impl Node {
         let relays: Vec<PeerId> = self
             .peers
             .iter()
-            .filter(|p| p.settings.kind == Kind::Relay && p.up_since.is_some())
+            .filter(|p| p.serves() && p.up_since.is_some())
             .map(|p| p.id)
             .collect();
         // Without traffic there is nothing to be lost, and nothing to be seen.
@@ -370,103 +376,6 @@ impl Node {
         }
     }
 
-    /// The way in use may not work any more: asks.
-    pub(super) fn doubt(&mut self, id: PeerId, now: Instant) {
-        let mut token = [0u8; 8];
-        self.entropy.fill(&mut token);
-        if let Some(peer) = self.peers.get_mut(id.0 as usize)
-            && peer.places.doubt.is_none()
-            && peer.up_since.is_some()
-        {
-            peer.places.doubt = Some(Doubt {
-                asked: 0,
-                next_at: now,
-                token,
-            });
-            self.step_doubt(id, now);
-        }
-    }
-
-    fn step_doubt(&mut self, id: PeerId, now: Instant) {
-        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
-            return;
-        };
-        let Some(doubt) = peer.places.doubt.as_mut().filter(|d| now >= d.next_at) else {
-            return;
-        };
-        let has_asked = doubt.asked > 0;
-        if doubt.asked < Doubt::MOST {
-            doubt.asked += 1;
-            let trip = peer.path.round_trip().get().unwrap_or_default();
-            doubt.next_at = now + peer.places.patience.get().max(trip * 3 / 2);
-            let body = control::write(Element::PathChallenge(doubt.token));
-            if has_asked && self.leave_behind(id, now) {
-                return;
-            }
-            if has_asked {
-                self.send_twice(id);
-            }
-            return self.send_control(id, &body, None, now);
-        }
-        let (worse, kind) = (peer.places.in_doubt.worse.take(), peer.settings.kind);
-        settle(peer);
-        match (worse, kind) {
-            // The other end speaks from there.
-            (Some(way), _) => self.challenge(id, way, now),
-            (None, _) if self.fall_back(id, now) => {}
-            (None, Kind::Relay) => {
-                if let Some(peer) = self.peers.get_mut(id.0 as usize) {
-                    peer.retry_at.get_or_insert(now);
-                }
-                self.take_down(id, Gone::Silent, now);
-            }
-            _ => {}
-        }
-    }
-
-    /// The way in use may not work any more: what goes out takes a worse one as well, if there is one, until that is known.
-    fn send_twice(&mut self, id: PeerId) {
-        let way = self.worse_way(id);
-        if let (Some(way), Some(peer)) = (way, self.peers.get_mut(id.0 as usize))
-            && peer.places.in_doubt.second.is_none()
-            && (way.channel.is_none() || peer.settings.relay == RelayUse::Allow)
-        {
-            peer.places.in_doubt.second = Some(Second::new(way));
-            publish_route(peer);
-        }
-    }
-
-    /// The best of those ways that are worse than the one in use.
-    fn worse_way(&self, id: PeerId) -> Option<Endpoint> {
-        let here = self.peers.get(id.0 as usize)?.path.endpoint()?;
-        let is_worse = |way: &Endpoint| self.rank(&here) < self.rank(way);
-        let others = self.ways(id).into_iter().filter(is_worse);
-        others.min_by_key(|way| self.rank(way))
-    }
-
-    /// The way does not work any more: goes on by a worse one, if there is one, and looks for a better.
-    pub(super) fn fall_back(&mut self, id: PeerId, now: Instant) -> bool {
-        let other = self.worse_way(id);
-        let (Some(way), Some(peer)) = (other, self.peers.get_mut(id.0 as usize)) else {
-            return false;
-        };
-        if peer.up_since.is_none() {
-            return false;
-        }
-        peer.path.prove(way, now);
-        peer.places.patience.give_up(now);
-        peer.places.search.resume(now);
-        publish_route(peer);
-        self.events.push_back(match way.channel {
-            Some(_) => Event::Relayed(id),
-            None => Event::Moved(id, way.remote),
-        });
-        self.events.push_back(Event::RouteWanted(id, way.remote));
-        self.tell_binding(id, now);
-        self.follow_relay(id, now);
-        true
-    }
-
     /// An answer to a question of ours came from there: gives whether it was one of these.
     pub(super) fn way_answered(
         &mut self,
@@ -518,50 +427,6 @@ impl Node {
         self.tell_binding(id, now);
         self.follow_relay(id, now);
     }
-
-    /// A packet came through a relay while there is a direct way: the other end has doubts, and so have we now.
-    pub(super) fn came_relayed(&mut self, id: PeerId, from: Endpoint, now: Instant) -> bool {
-        let Some(peer) = self.peers.get(id.0 as usize) else {
-            return false;
-        };
-        // A way without a session is not defended.
-        let way = peer.path.endpoint().filter(|_| peer.up_since.is_some());
-        let Some(way) = way.filter(|w| !w.is_same_way(&from)) else {
-            return false;
-        };
-        let (here, there) = (self.rank(&way), self.rank(&from));
-        // Of two carriers alike, the first is kept while it works: both ends may have called.
-        let is_alike = here == there && matches!(here, Rank::Carried(_));
-        let is_worse = here < there || is_alike;
-        if is_worse {
-            if let Some(peer) = self.peers.get_mut(id.0 as usize) {
-                peer.places.in_doubt.worse = Some(from).filter(|w| w.channel.is_none());
-            }
-            self.doubt(id, now);
-        }
-        is_worse
-    }
-}
-
-/// Whether data has gone out for a while, and nothing has come back, on a way that could be given up for another.
-fn is_doubtful(peer: &mut Peer, has_legs: bool, now: Instant) -> bool {
-    let activity = &peer.link.activity;
-    let (sent, heard) = (activity.sent_data.get(), activity.heard.get());
-    let way = peer.path.endpoint().filter(|_| peer.up_since.is_some());
-    let others = &peer.places.channels;
-    let has_others = !others.is_empty() || (has_legs && peer.places.known.len() > 1);
-    let could_change = way.is_some_and(|w| w.channel.is_some() || has_others);
-    if !could_change || sent <= heard {
-        peer.places.in_doubt.waiting_since = None;
-        return false;
-    }
-    // From the first look that saw it: what was heard before is no measure, hosts may have been silent.
-    let since = *peer.places.in_doubt.waiting_since.get_or_insert(now);
-    let patience = match way.and_then(|w| w.channel) {
-        None => DOUBT_AFTER,
-        Some(_) => 3 * DOUBT_AFTER,
-    };
-    now.since(since) >= patience
 }
 
 /// Whether anything to a peer may go through a relay.

@@ -77,7 +77,7 @@ impl Node {
 
     /// A relay is reached from where we are now: those who do not answer directly are told through it.
     pub(super) fn relay_answered(&mut self, relay: PeerId, now: Instant) {
-        if !self.is_kind(relay, Kind::Relay) {
+        if !self.serves(relay) {
             return;
         }
         for index in 0..self.peers.len() {

@@ -47,6 +47,7 @@ impl Node {
             self.heartbeat_at = now + HEARTBEAT;
             self.sweep(now);
             self.tidy_adverts(now);
+            self.count_active();
             self.tell_news(now);
             self.tell_offences(now);
             self.tell_throttled(now);

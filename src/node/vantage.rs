@@ -126,7 +126,7 @@ impl Node {
 
     /// A relay wants to see us from another of its ports.
     pub(super) fn take_look(&mut self, relay: PeerId, (port, cookie): (u16, Cookie), now: Instant) {
-        if !self.is_kind(relay, Kind::Relay) || port == 0 {
+        if !self.serves(relay) || port == 0 {
             return;
         }
         let invitations = &mut self.relays.looks.invitations;
@@ -177,7 +177,7 @@ impl Node {
 
     /// A relay tells where it sees us from its other port.
     pub(super) fn take_seen(&mut self, relay: PeerId, address: SocketAddr, now: Instant) {
-        if !self.is_kind(relay, Kind::Relay) {
+        if !self.serves(relay) {
             return;
         }
         let before = self.guesses();

@@ -106,6 +106,7 @@ impl Member {
                 segments: None,
                 vlans: None,
                 roles: Services::NONE,
+                serves: false,
             })
         };
         let relay = add(Kind::Relay, relay);

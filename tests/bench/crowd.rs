@@ -125,6 +125,7 @@ impl Half {
             segments: None,
             vlans: None,
             roles: Services::NONE,
+            serves: false,
         })
     }
 

@@ -112,6 +112,8 @@ pub struct Recipe {
     pub loop_guard: bool,
     /// Whether it relays for all others and has no ports.
     pub relays: bool,
+    /// Whether it is a member as well, when it relays.
+    pub is_member: bool,
     /// How much it carries as a relay.
     pub relay_limits: RelayLimits,
     /// What it makes tickets with, as a relay that lists nobody.
@@ -150,6 +152,7 @@ impl Recipe {
             isolated: false,
             loop_guard: false,
             relays: false,
+            is_member: false,
             relay_limits: RelayLimits::default(),
             relay_secret: None,
             ticket: None,
@@ -469,6 +472,7 @@ impl Network {
                 segments: None,
                 vlans: self.recipes[n].peer_vlans.clone(),
                 roles: self.recipes[n].peer_roles,
+                serves: recipe.relays && recipe.is_member,
             });
         }
         member
@@ -476,7 +480,8 @@ impl Network {
 
     /// What `other` is to `n`.
     fn kind_of(&self, n: usize, other: usize) -> Kind {
-        match (self.recipes[n].relays, self.recipes[other].relays) {
+        let relays = |n: usize| self.recipes[n].relays && !self.recipes[n].is_member;
+        match (relays(n), relays(other)) {
             (_, true) => Kind::Relay,
             (true, _) => Kind::Client,
             _ => Kind::Member,
