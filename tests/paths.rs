@@ -1296,3 +1296,58 @@ fn a_member_that_relays_brings_those_together_that_know_it() {
         assert!(all_cross(&mut net), "again");
     }
 }
+
+#[test]
+fn wires_that_lose_repeat_and_delay_deliver_once_and_most() {
+    for loss in [1, 5, 10] {
+        for kinds in [[KINDS[6]; 2], [Some(PORT_RESTRICTED); 2]] {
+            let mut net = world(kinds, 9900 + loss);
+            net.weather.loss = loss;
+            net.weather.duplicate = 5;
+            net.weather.jitter = millis(15);
+            introduce(&mut net);
+            assert!(
+                in_ms(&mut net, 20_000, both_up).is_some(),
+                "{loss} {kinds:?}"
+            );
+            net.run_for(Duration::from_secs(10));
+            let sent: Vec<_> = (0..500u32)
+                .map(|n| {
+                    let f = frame(Mac::BROADCAST, mac(0), None, &n.to_be_bytes());
+                    net.send(0, 0, &f);
+                    net.run_for(millis(10));
+                    f
+                })
+                .collect();
+            net.run_for(millis(500));
+            let got = net.member(1).frames();
+            let times = |f: &Vec<u8>| got.iter().filter(|g| *g == f).count();
+            assert!(sent.iter().all(|f| times(f) <= 1), "{loss} {kinds:?}");
+            // Two wires through a relay, one directly.
+            let came = sent.iter().filter(|f| times(f) == 1).count() as u64;
+            assert!(
+                came >= 500 * (100 - 3 * loss) / 100,
+                "{came} at {loss} % {kinds:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_crashes_under_traffic_has_its_members_back() {
+    let mut times = Vec::new();
+    for seed in 0..100 {
+        let mut net = world([KINDS[6]; 2], 10_000 + seed);
+        introduce(&mut net);
+        in_ms(&mut net, 2000, both_up).unwrap();
+        net.run_for(millis(3000 + seed * 7));
+        assert!(crosses(&mut net));
+        // No goodbye: it has forgotten everything, and nobody knows.
+        net.rebuild(RELAY);
+        times.push(both_heard(&mut net, 60_000).expect("they are back"));
+    }
+    told(
+        "a relay that crashes and is there again, under traffic",
+        times,
+    );
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use l2vpn::time::Duration;
 use l2vpn::wire::ethernet::Mac;
+use l2vpn::wire::relayed::KIND_RELAYED;
 
 use super::Input;
 use crate::simulator::nat::KINDS;
@@ -69,7 +70,12 @@ pub fn relayed(data: &[u8]) {
                 let is_strange = input.u8() % 2 == 0;
                 let from = if is_strange { stranger } else { packet.from };
                 given += if is_strange { packet.bytes.len() } else { 0 };
+                let before = net.recording.len();
                 net.inject(to, from, &packet.bytes);
+                // Nothing that a stranger sends goes to anybody else.
+                let sent = net.recording.iter().skip(before);
+                let carried = sent.filter(|p| p.bytes.first() == Some(&KIND_RELAYED));
+                assert!(!is_strange || to != RELAY || carried.count() == 0);
             }
             8 => {
                 let who = usize::from(input.u8() % 3);
