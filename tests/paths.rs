@@ -1346,8 +1346,6 @@ fn a_relay_that_crashes_under_traffic_has_its_members_back() {
         net.rebuild(RELAY);
         times.push(both_heard(&mut net, 60_000).expect("they are back"));
     }
-    told(
-        "a relay that crashes and is there again, under traffic",
-        times,
-    );
+    let what = "a relay that crashes and is there again, under traffic";
+    assert!(told(what, times).1 <= 2000);
 }

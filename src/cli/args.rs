@@ -51,6 +51,8 @@ pub enum Verb {
     Paths(ShowArgs),
     /// Show what is known of the network: whether UDP passes, the kind of NAT, the relays
     Netcheck(ShowArgs),
+    /// Print the running member's or relay's numbers for Prometheus
+    Metrics(MetricsArgs),
     /// Show what happened: peers, moved and doubled MACs, loops, broken rules
     Events(EventsArgs),
     /// Ask a peer's daemon for an answer; needs no IP address
@@ -297,6 +299,14 @@ pub struct ShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `metrics`
+#[derive(Debug, Group)]
+pub struct MetricsArgs {
+    /// Which member.
+    #[command(flatten)]
+    pub member: MemberArgs,
 }
 
 /// `ping`

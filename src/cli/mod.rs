@@ -17,6 +17,7 @@ mod isolated;
 mod key;
 mod macs;
 mod member;
+mod metrics;
 mod paths;
 mod ping;
 mod relay;
@@ -63,6 +64,7 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
         Verb::Paths(args) => paths::run(&args),
         Verb::Netcheck(args) => paths::netcheck(&args),
         Verb::Neighbors(args) => macs::neighbors(&args),
+        Verb::Metrics(args) => metrics::run(&args),
         Verb::Events(args) => events::run(&args),
         Verb::Ping(args) => ping::run(&args),
         Verb::Demo(args) => demo::run(&args),

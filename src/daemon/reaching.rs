@@ -63,13 +63,13 @@ impl EventLoop {
             let PortConfig { tap, bridge, .. } = &port.config;
             std::iter::once(tap.clone()).chain(bridge.clone())
         });
-        let excluded = self.member.config.reach.excluded.iter().cloned();
-        let own: Vec<String> = own.chain(excluded).collect();
+        let own: Vec<String> = own.collect();
+        let excluded = &self.member.config.reach.excluded;
         let listen = outside
             .lanes
             .first()
             .and_then(|l| l.bulk.local_address().ok());
-        let (Some(listen), Ok(all)) = (listen, links.addresses(&own).await) else {
+        let (Some(listen), Ok(all)) = (listen, links.addresses(&own, excluded).await) else {
             return;
         };
         let fits = |ip: &IpAddr| match listen.ip() {

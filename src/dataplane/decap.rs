@@ -103,6 +103,10 @@ impl Decap {
     }
 
     /// Carries a datagram to the other end of its channel, as it is.
+    ///
+    /// A copy of one is carried again, and dropped by its receiver, whose replay window is the only one that can be trusted: the
+    /// counters that a relay sees are nobody's word, and one who remembered them could be told of counters that are still to
+    /// come, so that what is genuine would be taken for the copy.
     fn carry(
         &mut self,
         header: &Relayed,

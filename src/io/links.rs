@@ -68,6 +68,21 @@ pub struct LinkSettings {
     pub queue: Option<u32>,
 }
 
+/// Interfaces, and those that are made on top of them, as VLAN devices are; `links` have an index and what they are on.
+fn with_those_above(mut all: Vec<u32>, links: &[(u32, Option<u32>)]) -> Vec<u32> {
+    let mut at = 0;
+    while let Some(below) = all.get(at).copied() {
+        let above = links.iter().filter(|(_, parent)| *parent == Some(below));
+        for (index, _) in above {
+            if !all.contains(index) {
+                all.push(*index);
+            }
+        }
+        at += 1;
+    }
+    all
+}
+
 impl Links {
     /// Opens the socket; needs a tokio runtime.
     ///
@@ -243,19 +258,39 @@ impl Links {
         })
     }
 
-    /// The addresses of all interfaces but those named, that hosts elsewhere may reach: no loopback, no link-local ones.
+    /// The addresses that hosts elsewhere may reach: no loopback, no link-local ones, and none of interfaces of our own, of those
+    /// made on top of them, and of the others that are named.
     ///
     /// # Errors
     /// As the kernel says.
-    pub async fn addresses(&self, but: &[String]) -> Result<Vec<Near>, LinkError> {
+    pub async fn addresses(&self, own: &[String], but: &[String]) -> Result<Vec<Near>, LinkError> {
         let failed = |e| LinkError::Refused {
             what: "list the addresses".into(),
             source: as_io(e),
         };
-        let mut others = Vec::new();
-        for name in but {
+        let (mut others, mut excluded) = (Vec::new(), Vec::new());
+        for name in own {
             others.extend(self.index(name).await.ok());
         }
+        for name in but {
+            excluded.extend(self.index(name).await.ok());
+        }
+        let links = self.handle.link().get().execute();
+        let links: Vec<LinkMessage> = links.try_collect().await.map_err(failed)?;
+        let parents = links.iter().map(|link| {
+            let is_far = |a: &LinkAttribute| matches!(a, LinkAttribute::LinkNetNsId(_));
+            // A number of another namespace's says nothing here.
+            let parent = match link.attributes.iter().any(is_far) {
+                true => None,
+                false => link.attributes.iter().find_map(|a| match a {
+                    LinkAttribute::Link(parent) => Some(*parent),
+                    _ => None,
+                }),
+            };
+            (link.header.index, parent)
+        });
+        let mut others = with_those_above(others, &parents.collect::<Vec<_>>());
+        others.extend(excluded);
         let found = self.handle.address().get().execute();
         let found: Vec<AddressMessage> = found.try_collect().await.map_err(failed)?;
         let there = found.iter().filter(|m| !others.contains(&m.header.index));
@@ -448,4 +483,25 @@ pub(super) fn refused(
         what: what(),
         source: as_io(e),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_on_top_of_an_interface_belongs_to_it() {
+        // 7 is a VLAN of 3, 8 one of 7; 9 and 10 are each on the other, as a veth's ends are.
+        let links = [
+            (1, None),
+            (3, None),
+            (7, Some(3)),
+            (8, Some(7)),
+            (9, Some(10)),
+            (10, Some(9)),
+        ];
+        assert_eq!(with_those_above(vec![3], &links), [3, 7, 8]);
+        assert_eq!(with_those_above(vec![10], &links), [10, 9]);
+        assert!(with_those_above(Vec::new(), &links).is_empty());
+    }
 }

@@ -16,6 +16,8 @@ use crate::wire::inner::{TYPE_CONTROL, TYPE_PADDING};
 /// How soon a peer that said goodbye is tried again: it may be a restart.
 const RETRY_AFTER_CLOSE: Duration = Duration::from_secs(1);
 
+/// What a keepalive has inside: it is as long as the question that a copy of it from elsewhere is answered by.
+const KEEPALIVE: [u8; 12] = [0; 12];
 /// Initiations that cross are answered within this time.
 const CROSSED: Duration = Duration::from_secs(1);
 
@@ -249,7 +251,7 @@ impl Node {
             // Without a session there is nothing to keep alive.
             let _ = peer
                 .link
-                .send_message(TYPE_PADDING, &[], None, &mut self.outgoing, now);
+                .send_message(TYPE_PADDING, &KEEPALIVE, None, &mut self.outgoing, now);
         }
     }
 
