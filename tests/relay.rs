@@ -24,6 +24,7 @@ const STORIES: &[(&str, Story)] = &[
     ),
     ("what_cannot_go_direct_goes_through_the_relay", relayed),
     ("a_relay_that_starts_again_has_its_members_back", restarted),
+    ("a_member_relays_for_those_that_it_lists", member_relays),
     ("a_relay_needs_its_admission", admission),
     ("who_has_a_ticket_needs_no_place_on_a_list", tickets),
     ("members_on_one_lan_meet_without_relay_and_address", lan),
@@ -125,6 +126,49 @@ fn restarted() -> Result<(), String> {
         Ok(w.ping(0, v4(1), 56, 1)?.iter().any(Option::is_some))
     })?;
     expect(back, || format!("{}\n{}", world.log(0), world.log(1)))
+}
+
+/// The relay has a port of its own, and is a peer like any other besides.
+fn member_relays() -> Result<(), String> {
+    let mut world = relays::world()?;
+    separate(&mut world)?;
+    let words = |e: std::io::Error| e.to_string();
+    for n in 0..2 {
+        let text = std::fs::read_to_string(world.config(n)).map_err(words)?;
+        let peer = text.replace("[[relay]]\n", "[[peer]]\nroles = [\"relay\"]\n");
+        expect(peer != text, || text.clone())?;
+        std::fs::write(world.config(n), peer).map_err(words)?;
+    }
+    let keys = [world.public_key(0), world.public_key(1)];
+    let file = format!(
+        "[node]\nkey = \"node.key\"\n[control]\nsocket = \"l2vpn.sock\"\n\
+         [[segment]]\nname = \"lan\"\nid = 1\n[[port]]\ntap = \"{TAP}\"\naddresses = [\"{}/24\"]\n\
+         [admission]\nmembers = []\n\
+         [[peer]]\nname = \"a\"\npublic_key = \"{}\"\n[[peer]]\nname = \"b\"\npublic_key = \"{}\"\n",
+        v4(RELAY),
+        keys[0],
+        keys[1]
+    );
+    std::fs::write(world.config(RELAY), file).map_err(words)?;
+    for n in [RELAY, 0, 1] {
+        world.start(n)?;
+    }
+    for (from, to) in [(0, 1), (0, RELAY), (RELAY, 1)] {
+        let logs = |w: &World| [0, 1, RELAY].map(|n| w.log(n)).join("\n");
+        world
+            .reach(from, v4(to))
+            .map_err(|e| format!("{from} {to} {e}\n{}", logs(&world)))?;
+    }
+    let by_relay = ("up".to_string(), Some("relay".to_string()));
+    let log = world.log(0);
+    expect(path(&mut world, 0)? == by_relay, || log)?;
+    world.tcp(0, 1, v4(1), 8 << 20)?;
+    let (_, shown, _) = world.cli(RELAY, &["relay", "show"])?;
+    let (_, numbers, _) = world.cli(RELAY, &["metrics"])?;
+    expect(
+        shown.contains("CHANNELS") && numbers.contains("l2vpn_channels 1\n"),
+        || format!("{shown}\n{numbers}"),
+    )
 }
 
 fn admission() -> Result<(), String> {

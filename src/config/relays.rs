@@ -51,7 +51,7 @@ pub(super) fn check(
         let message = format!("more than {MAX_CLIENTS} members");
         checker.findings.error(&at, message);
     }
-    if members.is_empty() && !has_secret {
+    if members.is_empty() && !has_secret && peers.is_empty() {
         checker
             .findings
             .warning(&at, "nobody may use this relay: members is empty");
