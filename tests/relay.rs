@@ -90,10 +90,14 @@ fn meet() -> Result<(), String> {
 fn apart() -> Result<World, String> {
     let mut world = relays::world()?;
     separate(&mut world)?;
-    start_relay(&mut world)?;
+    start_relay_without_rights(&mut world)?;
     world.start(0)?;
     world.start(1)?;
     world.reach(0, v4(1))?;
+    let pid = world.show(RELAY)?.pid;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.map_err(|e| e.to_string())?;
+    expect(status.contains("CapEff:\t0000000000000000"), || status)?;
     Ok(world)
 }
 

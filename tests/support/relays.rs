@@ -34,10 +34,26 @@ pub fn world() -> Result<World, String> {
 }
 
 pub fn start_relay(world: &mut World) -> Result<(), String> {
+    start_relay_by(world, &[])
+}
+
+/// The same without any privilege: no capability, and no way to get one.
+pub fn start_relay_without_rights(world: &mut World) -> Result<(), String> {
+    let drop = [
+        "setpriv",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        "--no-new-privs",
+    ];
+    start_relay_by(world, &drop)
+}
+
+fn start_relay_by(world: &mut World, before: &[&str]) -> Result<(), String> {
     let config = world.config(RELAY).display().to_string();
     let program = exe().display().to_string();
     let log = world.dir().join("relay.log");
-    let command = vec![program, "relay".into(), config];
+    let mut command: Vec<String> = before.iter().map(ToString::to_string).collect();
+    command.extend([program, "relay".into(), config]);
     match world.ask(RELAY, &Order::Spawn(command, log))? {
         Report::Started(_) => Ok(()),
         other => Err(format!("{other:?}")),
