@@ -19,9 +19,10 @@ use l2vpn::node::legs::{Leg, Rank};
 use l2vpn::node::plane::RelayLimits;
 use l2vpn::place::PeerId;
 use l2vpn::time::Duration;
-use l2vpn::wire::control::{self, Element};
+use l2vpn::wire::control::{self, Addresses, Element};
 use l2vpn::wire::ethernet::Mac;
 use l2vpn::wire::inner::TYPE_CONTROL;
+use l2vpn::wire::relayed::Channel;
 use simulator::nat::{KINDS, Kind, PORT_RESTRICTED};
 use simulator::*;
 
@@ -1348,4 +1349,67 @@ fn a_relay_that_crashes_under_traffic_has_its_members_back() {
     }
     let what = "a relay that crashes and is there again, under traffic";
     assert!(told(what, times).1 <= 2000);
+}
+
+#[test]
+fn a_relay_that_lies_in_its_own_words_harms_nobody_else() {
+    let victim: SocketAddr = ([198, 51, 100, 7], 4444).into();
+    for seed in 0..5 {
+        let mut net = world([KINDS[6]; 2], 11_000 + seed);
+        introduce(&mut net);
+        in_ms(&mut net, 2000, both_up).unwrap();
+        let keys = [0, 1].map(|n: usize| *net.recipes[n].public().as_bytes());
+        let began = net.recording.len();
+        for round in 0..40u32 {
+            for n in 0..2 {
+                let wrong = Channel::new(round * 7919 + 1);
+                let addresses = control::address_bytes(victim);
+                for lie in [
+                    Element::Observed(victim),
+                    Element::Seen(victim),
+                    Element::Candidates(Addresses::new(&addresses).unwrap()),
+                    Element::Scatter(victim),
+                    Element::Channel(keys[1 - n], wrong),
+                    Element::Channel([9; 32], wrong),
+                    Element::Moved,
+                    Element::Throttled(u64::MAX),
+                    Element::Look(4444, [7; 16]),
+                ] {
+                    let (now, body) = (net.now, control::write(lie));
+                    let relay = net.member(RELAY);
+                    let link = relay.node.peers()[Network::peer_of(RELAY, n) as usize]
+                        .link
+                        .clone();
+                    let out = relay.node.outgoing();
+                    link.send_message(TYPE_CONTROL, &body, None, out, now)
+                        .unwrap();
+                    net.collect(RELAY);
+                }
+            }
+            net.run_for(millis(250));
+        }
+        // Ten seconds of lies: few questions go there, as for any address that is told, and no frame of anybody's.
+        let sent = net.recording.iter().skip(began).filter(|p| p.to == victim);
+        let (count, longest) = sent.fold((0, 0), |(n, l), p| (n + 1, l.max(p.bytes.len())));
+        assert!(
+            count <= 60 && longest <= 120,
+            "seed {seed}: {count} of {longest} bytes"
+        );
+        // And when it tells the truth again, all is as it was.
+        for n in 0..2 {
+            net.rebuild(n);
+            let (own, now) = (net.member(n).address, net.now);
+            net.member(n).node.set_local_addresses(vec![own], now);
+        }
+        introduce(&mut net);
+        net.run_for(Duration::from_secs(8));
+        assert!(crosses(&mut net), "seed {seed}");
+        for n in 0..2 {
+            let mut frames = net.member(n).frames();
+            let all = frames.len();
+            frames.sort();
+            frames.dedup();
+            assert_eq!(frames.len(), all, "each once");
+        }
+    }
 }
