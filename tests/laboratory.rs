@@ -28,6 +28,13 @@ const STORIES: &[(&str, Story)] = &[
     ("nat_matrix_fourth_part", || matrix(3)),
     ("nats_without_a_rule_for_what_comes_in_are_cured", trap),
     ("two_homes_behind_one_carrier", carrier),
+    (
+        "a_router_that_forgets_or_forgets_early_keeps_nobody_apart",
+        forgets,
+    ),
+    ("policies_hold_where_there_is_no_direct_way", policies),
+    ("two_behind_one_router_meet_inside", inside),
+    ("where_both_have_ipv6_they_meet_by_it", by_ipv6),
     #[cfg(feature = "quic")]
     (
         "a_nat_that_draws_ports_by_dice_is_met_where_both_allow_it",
@@ -77,6 +84,137 @@ fn trap() -> Result<(), String> {
         let (a, b) = (lab.world.log(0), lab.world.log(1));
         expect(direct.is_some(), || format!("{a}\n{b}"))?;
         lab.crosses()?;
+    }
+    Ok(())
+}
+
+/// Mappings live as long as Linux lets young ones live, and members are idle for longer; then a router starts anew, with other
+/// ports.
+fn forgets() -> Result<(), String> {
+    let mut lab = Lab::new(HOME)?;
+    for (home, router) in ROUTERS.into_iter().enumerate() {
+        lab.set_nat(home, "BASE MASQUERADE")?;
+        let names = [
+            "nf_conntrack_udp_timeout",
+            "nf_conntrack_udp_timeout_stream",
+        ];
+        for name in names {
+            let line = format!("echo 30 > /proc/sys/net/netfilter/{name}");
+            at(&mut lab.world, router, &line)?;
+        }
+    }
+    lab.start()?;
+    let direct = lab.time_to_direct(Duration::from_secs(12))?;
+    expect(direct.is_some(), || lab.world.log(0))?;
+    lab.crosses()?;
+    std::thread::sleep(Duration::from_secs(45));
+    lab.crosses()?;
+    expect(lab.state(0)? == Some(true), || lab.world.log(0))?;
+    lab.set_nat(0, "BASE OTHER")?;
+    let own = wan(0);
+    let forget = format!(
+        "ip address del {own}/30 dev wan; ip address add {own}/30 dev wan; ip route add default via 203.0.113.1"
+    );
+    at(&mut lab.world, ROUTERS[0], &forget)?;
+    let back = lab.world.eventually(Duration::from_secs(10), |w| {
+        Ok(w.ping(0, v4(1), 1472, 1)?.iter().any(Option::is_some))
+    })?;
+    expect(back, || lab.world.log(0))?;
+    let direct = lab.time_to_direct(Duration::from_secs(40))?;
+    expect(direct.is_some(), || lab.world.log(0))
+}
+
+/// The second member moves into another network of the first one's router, whose NAT is the hardest.
+fn inside() -> Result<(), String> {
+    let mut lab = Lab::new(HOME)?;
+    lab.set_nat(0, "BASE RANDOM")?;
+    let pids = [1, ROUTERS[0]].map(|n| lab.world.network.hosts[n].pid());
+    sh(&format!(
+        "ip link add more type veth peer name more1 && ip link set more netns {} name more && ip link set more1 netns {} name more",
+        pids[0], pids[1]
+    ))?;
+    at(
+        &mut lab.world,
+        1,
+        "ip link set lan down && ip address flush dev lan && ip address add 192.168.9.2/24 dev more && \
+         ip link set more up && ip route add default via 192.168.9.1",
+    )?;
+    let router = "ip address add 192.168.9.1/24 dev more && ip link set more up";
+    at(&mut lab.world, ROUTERS[0], router)?;
+    lab.start()?;
+    let direct = lab.time_to_direct(Duration::from_secs(12))?;
+    let log = lab.world.log(0);
+    expect(direct.is_some(), || log)?;
+    lab.crosses()?;
+    let shown = lab.world.show(0)?;
+    let there = shown
+        .peers
+        .iter()
+        .any(|p| p.endpoint.as_deref() == Some("192.168.9.2:7656"));
+    expect(there, || format!("{shown:?}"))
+}
+
+/// By IPv4 neither can be met; by IPv6 there is no NAT, on other wires' routers.
+fn by_ipv6() -> Result<(), String> {
+    let mut lab = Lab::new(HOME)?;
+    sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")?;
+    for (home, router) in ROUTERS.into_iter().enumerate() {
+        lab.set_nat(home, "BASE RANDOM")?;
+        sh(&format!(
+            "ip address add 2001:db8:{home}::1/64 dev isp{home} nodad && ip route add 2001:db8:1{home}::/64 via 2001:db8:{home}::2"
+        ))?;
+        at(
+            &mut lab.world,
+            router,
+            &format!(
+                "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; ip address add 2001:db8:{home}::2/64 dev wan nodad && \
+                 ip address add 2001:db8:1{home}::1/64 dev lan nodad && ip route add default via 2001:db8:{home}::1"
+            ),
+        )?;
+        at(
+            &mut lab.world,
+            home,
+            &format!(
+                "ip address add 2001:db8:1{home}::2/64 dev lan nodad && ip route add default via 2001:db8:1{home}::1"
+            ),
+        )?;
+    }
+    lab.start()?;
+    let direct = lab.time_to_direct(Duration::from_secs(12))?;
+    let logs = [0, 1].map(|n| lab.world.log(n)).join("\n");
+    expect(direct.is_some(), || logs)?;
+    lab.crosses()?;
+    let shown = lab.world.show(0)?;
+    let there = |p: &l2vpn::api::PeerView| p.endpoint.as_deref() == Some("[2001:db8:11::2]:7656");
+    expect(shown.peers.iter().any(there), || format!("{shown:?}"))
+}
+
+/// Through a relay goes what both allow: everything, sessions without frames, nothing.
+fn policies() -> Result<(), String> {
+    for (policy, is_up, carries) in [
+        ("allow", true, true),
+        ("control-only", true, false),
+        ("never", false, false),
+    ] {
+        let mut lab = Lab::new(HOME)?;
+        for n in 0..2 {
+            let file = lab.world.config(n);
+            let text = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
+            let line = format!("[[peer]]\nrelay = \"{policy}\"\n");
+            std::fs::write(&file, text.replacen("[[peer]]\n", &line, 1))
+                .map_err(|e| e.to_string())?;
+            lab.set_nat(n, "BASE RANDOM")?;
+        }
+        lab.start()?;
+        std::thread::sleep(Duration::from_secs(4));
+        let log = lab.world.log(0);
+        let state = lab.state(0)?;
+        expect(state == is_up.then_some(false), || {
+            format!("{policy}: {state:?}\n{log}")
+        })?;
+        let pings = lab.world.ping(0, v4(1), 56, 2)?;
+        let crossed = pings.iter().any(Option::is_some);
+        expect(crossed == carries, || format!("{policy}: {pings:?}\n{log}"))?;
     }
     Ok(())
 }
