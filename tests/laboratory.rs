@@ -35,6 +35,7 @@ const STORIES: &[(&str, Story)] = &[
     ("policies_hold_where_there_is_no_direct_way", policies),
     ("two_behind_one_router_meet_inside", inside),
     ("where_both_have_ipv6_they_meet_by_it", by_ipv6),
+    ("ipv6_here_and_ipv4_there_meet_by_a_relay_with_both", mixed),
     #[cfg(feature = "quic")]
     (
         "a_nat_that_draws_ports_by_dice_is_met_where_both_allow_it",
@@ -154,31 +155,62 @@ fn inside() -> Result<(), String> {
     expect(there, || format!("{shown:?}"))
 }
 
+/// A home has IPv6 as well.
+fn give_ipv6(lab: &mut Lab, home: usize) -> Result<(), String> {
+    sh(&format!(
+        "ip address add 2001:db8:{home}::1/64 dev isp{home} nodad && ip route add 2001:db8:1{home}::/64 via 2001:db8:{home}::2"
+    ))?;
+    at(
+        &mut lab.world,
+        ROUTERS[home],
+        &format!(
+            "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; ip address add 2001:db8:{home}::2/64 dev wan nodad && \
+             ip address add 2001:db8:1{home}::1/64 dev lan nodad && ip route add default via 2001:db8:{home}::1"
+        ),
+    )?;
+    at(
+        &mut lab.world,
+        home,
+        &format!(
+            "ip address add 2001:db8:1{home}::2/64 dev lan nodad && ip route add default via 2001:db8:1{home}::1"
+        ),
+    )
+}
+
+/// One has IPv6 only and the other IPv4 only: what the relay has both of brings them together, and carries whole frames.
+fn mixed() -> Result<(), String> {
+    let mut lab = Lab::new(HOME)?;
+    sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")?;
+    sh("ip address add 2001:db8:2::fe/64 dev $(ip -o link show type bridge | cut -d: -f2) nodad")?;
+    let interface = lab.world.network.hosts[RELAY].interface.clone();
+    let line = format!(
+        "ip address add 2001:db8:2::3/64 dev {interface} nodad && ip route add default via 2001:db8:2::fe"
+    );
+    at(&mut lab.world, RELAY, &line)?;
+    give_ipv6(&mut lab, 0)?;
+    lab.set_nat(1, "BASE MASQUERADE")?;
+    at(&mut lab.world, 0, "ip -4 address flush dev lan")?;
+    let file = lab.world.config(0);
+    let text = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
+    let v6 = text.replace(&underlay_v4(RELAY).to_string(), "[2001:db8:2::3]");
+    std::fs::write(&file, v6).map_err(|e| e.to_string())?;
+    lab.start()?;
+    let up = lab.world.eventually(Duration::from_secs(10), |w| {
+        Ok(w.ping(0, v4(1), 1472, 1)?.iter().any(Option::is_some))
+    })?;
+    let logs = [0, 1].map(|n| lab.world.log(n)).join("\n");
+    expect(up && lab.state(0)? == Some(false), || logs)?;
+    lab.world.tcp(0, 1, v4(1), 1 << 20)
+}
+
 /// By IPv4 neither can be met; by IPv6 there is no NAT, on other wires' routers.
 fn by_ipv6() -> Result<(), String> {
     let mut lab = Lab::new(HOME)?;
     sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")?;
-    for (home, router) in ROUTERS.into_iter().enumerate() {
+    (0..2).try_for_each(|home| {
         lab.set_nat(home, "BASE RANDOM")?;
-        sh(&format!(
-            "ip address add 2001:db8:{home}::1/64 dev isp{home} nodad && ip route add 2001:db8:1{home}::/64 via 2001:db8:{home}::2"
-        ))?;
-        at(
-            &mut lab.world,
-            router,
-            &format!(
-                "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; ip address add 2001:db8:{home}::2/64 dev wan nodad && \
-                 ip address add 2001:db8:1{home}::1/64 dev lan nodad && ip route add default via 2001:db8:{home}::1"
-            ),
-        )?;
-        at(
-            &mut lab.world,
-            home,
-            &format!(
-                "ip address add 2001:db8:1{home}::2/64 dev lan nodad && ip route add default via 2001:db8:1{home}::1"
-            ),
-        )?;
-    }
+        give_ipv6(&mut lab, home)
+    })?;
     lab.start()?;
     let direct = lab.time_to_direct(Duration::from_secs(12))?;
     let logs = [0, 1].map(|n| lab.world.log(n)).join("\n");
