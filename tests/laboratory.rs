@@ -34,6 +34,7 @@ const STORIES: &[(&str, Story)] = &[
     ),
     ("policies_hold_where_there_is_no_direct_way", policies),
     ("two_behind_one_router_meet_inside", inside),
+    ("two_apart_behind_one_router_meet_at_its_outside", hairpin),
     ("where_both_have_ipv6_they_meet_by_it", by_ipv6),
     ("ipv6_here_and_ipv4_there_meet_by_a_relay_with_both", mixed),
     #[cfg(feature = "quic")]
@@ -125,10 +126,8 @@ fn forgets() -> Result<(), String> {
     expect(direct.is_some(), || lab.world.log(0))
 }
 
-/// The second member moves into another network of the first one's router, whose NAT is the hardest.
-fn inside() -> Result<(), String> {
-    let mut lab = Lab::new(HOME)?;
-    lab.set_nat(0, "BASE RANDOM")?;
+/// The second member moves into another network of the first one's router.
+fn move_in(lab: &mut Lab) -> Result<(), String> {
     let pids = [1, ROUTERS[0]].map(|n| lab.world.network.hosts[n].pid());
     sh(&format!(
         "ip link add more type veth peer name more1 && ip link set more netns {} name more && ip link set more1 netns {} name more",
@@ -141,7 +140,14 @@ fn inside() -> Result<(), String> {
          ip link set more up && ip route add default via 192.168.9.1",
     )?;
     let router = "ip address add 192.168.9.1/24 dev more && ip link set more up";
-    at(&mut lab.world, ROUTERS[0], router)?;
+    at(&mut lab.world, ROUTERS[0], router)
+}
+
+/// Behind the hardest NAT there is a way inside.
+fn inside() -> Result<(), String> {
+    let mut lab = Lab::new(HOME)?;
+    lab.set_nat(0, "BASE RANDOM")?;
+    move_in(&mut lab)?;
     lab.start()?;
     let direct = lab.time_to_direct(Duration::from_secs(12))?;
     let log = lab.world.log(0);
@@ -153,6 +159,51 @@ fn inside() -> Result<(), String> {
         .iter()
         .any(|p| p.endpoint.as_deref() == Some("192.168.9.2:7656"));
     expect(there, || format!("{shown:?}"))
+}
+
+/// The router lets neither into the other's network, but what goes to its outside comes back in (RFC 4787 section 6).
+fn hairpin() -> Result<(), String> {
+    let turns = "
+  chain turn {
+    type nat hook prerouting priority -101; policy accept;
+    iifname { \"lan\", \"more\" } ip daddr WAN meta l4proto udp dnat ip to udp dport map @eim
+  }
+  chain back {
+    type nat hook postrouting priority 99; policy accept;
+    oifname { \"lan\", \"more\" } ct status dnat ct original ip daddr WAN meta l4proto udp snat to WAN
+  }
+  chain apart {
+    type filter hook forward priority -1; policy accept;
+    iifname { \"lan\", \"more\" } oifname { \"lan\", \"more\" } ct status dnat accept
+    iifname { \"lan\", \"more\" } oifname { \"lan\", \"more\" } drop
+  }
+";
+    for turns in [Some(turns), None] {
+        let mut lab = Lab::new(HOME)?;
+        let more = turns.unwrap_or(
+            "chain apart { type filter hook forward priority -1; policy accept;
+             iifname { \"lan\", \"more\" } oifname { \"lan\", \"more\" } drop\n }",
+        );
+        lab.set_nat(0, &format!("BASE MASQUERADE CONE {more}"))?;
+        move_in(&mut lab)?;
+        lab.start()?;
+        let patience = if turns.is_some() { 12 } else { 4 };
+        let direct = lab.time_to_direct(Duration::from_secs(patience))?;
+        let logs = [0, 1].map(|n| lab.world.log(n)).join("\n");
+        let shown = lab.world.show(0)?;
+        expect(direct.is_some() == turns.is_some(), || {
+            format!("{shown:?}\n{logs}")
+        })?;
+        lab.crosses()?;
+        let at = shown
+            .peers
+            .iter()
+            .find(|p| p.way.kind == "member")
+            .and_then(|p| p.endpoint.clone());
+        let outside = at.is_some_and(|at| at.starts_with(&wan(0)));
+        expect(outside == turns.is_some(), || format!("{shown:?}"))?;
+    }
+    Ok(())
 }
 
 /// A home has IPv6 as well.
