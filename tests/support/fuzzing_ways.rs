@@ -206,7 +206,8 @@ fn search(input: &mut Input<'_>) {
                         "{}",
                         question.to.len()
                     );
-                    questions += 1;
+                    // Those to nobody only tell the peer of us again.
+                    questions += u64::from(!question.to.is_empty());
                 }
             }
         }
