@@ -164,7 +164,7 @@ impl MtuSearch {
         sizes.get(sizes.len() / 2).copied()
     }
 
-    /// All is known for now; what failed is asked for again when the pause is over, since ways become wider, too.
+    /// The search ends. What failed is asked for again after a pause, since ways become wider, too (PMTU_RAISE_TIMER).
     fn rest(&mut self, now: Instant) {
         self.search_at = (self.proven < self.ceiling).then(|| {
             self.pause = (self.pause * 2).clamp(RAISE_FIRST, RAISE_MOST);

@@ -3,6 +3,9 @@
 //! The relay is the program as it is installed. Its members are in this process: they meet through it by real handshakes, and
 //! then send datagrams that were made before, since a relay cannot look into them. All of it is on this machine's cores.
 
+#[path = "../support/exits.rs"]
+mod exits;
+
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -10,28 +13,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock};
 
-use l2vpn::dataplane::Exits;
+use exits::Out;
 use l2vpn::dataplane::decap::Decap;
 use l2vpn::io::clock::{self, OsEntropy};
 use l2vpn::io::udp::{Received, Sending, UdpSocket};
 use l2vpn::io::{process, wake};
 use l2vpn::keys::{PrivateKey, PublicKey, write_private};
-use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
-use l2vpn::node::plane::{Note, Plane};
+use l2vpn::node::plane::Plane;
 use l2vpn::node::{Node, NodeSettings, WallClock};
 use l2vpn::noise::aead::Suite;
 use l2vpn::noise::schedule::REKEY_AFTER;
-use l2vpn::place::{PeerId, PortId};
+use l2vpn::place::PeerId;
 use l2vpn::switch::decide::Switch;
 use l2vpn::switch::layout::Layout;
 use l2vpn::switch::storm::StormLimits;
 use l2vpn::switch::table::{ForwardingTable, Limits};
 use l2vpn::wire::datagram::DataHeader;
-use l2vpn::wire::ethernet::Parts;
 use l2vpn::wire::offer::Abilities;
-use l2vpn::wire::offload::Offload;
 use l2vpn::wire::service::Services;
 
 const ROUNDS: usize = 5;
@@ -42,29 +42,6 @@ const BULK: (usize, usize) = (1400, 46);
 const SMALL: (usize, usize) = (100, 1);
 
 type Anyhow<T> = Result<T, Box<dyn std::error::Error>>;
-
-#[derive(Default)]
-struct Out {
-    outgoing: Outgoing,
-    notes: Vec<Note>,
-}
-
-impl Exits for Out {
-    fn takes(&self, _: PortId, _: &Offload) -> bool {
-        false
-    }
-
-    fn deliver(&mut self, _: PortId, _: &Parts<'_>, _: &Offload) {}
-
-    fn outgoing(&mut self) -> &mut Outgoing {
-        &mut self.outgoing
-    }
-
-    fn note(&mut self, note: Note) -> bool {
-        self.notes.push(note);
-        true
-    }
-}
 
 /// A member until it has met the other one.
 struct Member {

@@ -3,30 +3,30 @@
 //! Ten thousand members register with one relay, by real handshakes in memory, and ask for fifty thousand channels between them.
 //! Printed is what the process needs more than before, for the relay alone: the members are thrown away one by one.
 
+#[path = "../support/exits.rs"]
+mod exits;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
-use l2vpn::dataplane::Exits;
+use exits::Out;
 use l2vpn::dataplane::decap::Decap;
 use l2vpn::keys::{Entropy, PrivateKey};
-use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use l2vpn::node::plane::{Note, Plane, RelayLimits};
 use l2vpn::node::{Node, NodeSettings, WallClock};
 use l2vpn::noise::aead::Suite;
 use l2vpn::noise::schedule::REKEY_AFTER;
-use l2vpn::place::{PeerId, PortId};
+use l2vpn::place::PeerId;
 use l2vpn::switch::decide::Switch;
 use l2vpn::switch::layout::Layout;
 use l2vpn::switch::storm::StormLimits;
 use l2vpn::switch::table::{ForwardingTable, Limits};
 use l2vpn::time::{Duration, Instant};
 use l2vpn::wire::control::{self, Element};
-use l2vpn::wire::ethernet::Parts;
 use l2vpn::wire::offer::Abilities;
-use l2vpn::wire::offload::Offload;
 use l2vpn::wire::service::Services;
 
 const MEMBERS: u32 = 10_000;
@@ -44,29 +44,6 @@ impl Entropy for Dice {
                 .wrapping_add(1);
             *byte = (self.0 >> 33) as u8;
         }
-    }
-}
-
-#[derive(Default)]
-struct Out {
-    outgoing: Outgoing,
-    notes: Vec<Note>,
-}
-
-impl Exits for Out {
-    fn takes(&self, _: PortId, _: &Offload) -> bool {
-        false
-    }
-
-    fn deliver(&mut self, _: PortId, _: &Parts<'_>, _: &Offload) {}
-
-    fn outgoing(&mut self) -> &mut Outgoing {
-        &mut self.outgoing
-    }
-
-    fn note(&mut self, note: Note) -> bool {
-        self.notes.push(note);
-        true
     }
 }
 
