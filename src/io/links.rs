@@ -7,7 +7,9 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, LinkAttribute, LinkInfo, LinkMessage, State,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
@@ -254,6 +256,15 @@ impl Links {
         let link = self.find(name).await.ok()?;
         link.attributes.iter().find_map(|a| match a {
             LinkAttribute::Carrier(up) => Some(*up != 0),
+            _ => None,
+        })
+    }
+
+    /// Whether an interface is in operation (RFC 2863), which is some time after its carrier; `None` when there is none.
+    pub async fn operational(&self, name: &str) -> Option<bool> {
+        let link = self.find(name).await.ok()?;
+        link.attributes.iter().find_map(|a| match a {
+            LinkAttribute::OperState(state) => Some(*state == State::Up),
             _ => None,
         })
     }

@@ -105,6 +105,9 @@ impl Host {
                 Err(error) => Report::Failed(error.to_string()),
             },
             Order::Carrier(name) => Report::Flag(self.runtime.block_on(links.carrier(&name))),
+            Order::Operational(name) => {
+                Report::Flag(self.runtime.block_on(links.operational(&name)))
+            }
             Order::Mac(name) => Report::Mac(self.runtime.block_on(links.mac(&name)).map(|m| m.0)),
             Order::Sysctl(name, value) => {
                 report(std::fs::write(format!("/proc/sys/{name}"), value))

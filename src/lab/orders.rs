@@ -33,6 +33,8 @@ pub enum Order {
     Interfaces,
     /// Whether an interface has carrier.
     Carrier(String),
+    /// Whether an interface is in operation: the kernel acts on a carrier up to a second after it is there.
+    Operational(String),
     /// The MAC of an interface.
     Mac(String),
     /// Write a file below /proc/sys.

@@ -20,9 +20,11 @@ use crate::wire::relayed::Channel;
 pub const BURST_MS: [u64; 9] = [0, 20, 40, 80, 160, 320, 640, 1640, 2640];
 /// Questions at the beginning of a burst that open our own NAT and go no further. Many NATs are Linux hosts that note every
 /// packet which comes in, even one that they drop: a question that arrives before the other end has asked takes the place of
-/// the mapping which that would get, and it gets another port, where nobody looks. Both ends begin within the time that a relay
-/// needs between them; what is sent in this time must not arrive.
+/// the mapping which that would get, and it gets another port, where nobody looks. The other end begins when it has our addresses:
+/// what is sent before it says that it has them must not arrive. So are these at least, as word may be early and the NAT slow;
 const SHORT: usize = 3;
+/// and these at most, should that word be lost.
+const SHORT_MOST: usize = 7;
 /// Ports of its NAT that a peer may be seen at next.
 const MOST_GUESSES: usize = 20;
 /// With which questions of a burst these are asked: 80 to 640 ms after its beginning.
@@ -267,6 +269,8 @@ pub struct Search {
     /// Those of the last burst, whose answers may be on their way.
     stale: Vec<SocketAddr>,
     token: [u8; 8],
+    /// What the peer answers when it has our addresses; nothing once it has.
+    word: Option<[u8; 8]>,
     began: Instant,
     /// When the last burst began in which anybody was asked.
     burst_at: Option<Instant>,
@@ -313,6 +317,20 @@ impl Search {
         self.guesses = guesses;
     }
 
+    /// The peer is told our addresses, and answers this when it has them.
+    pub fn told(&mut self, word: [u8; 8]) {
+        self.word = Some(word);
+    }
+
+    /// The peer answers; gives whether it has our addresses by that. What did not go far is asked again at once.
+    pub fn hears(&mut self, word: [u8; 8], now: Instant) -> bool {
+        let is_it = self.word.take_if(|w| *w == word).is_some();
+        if is_it && self.asked > SHORT {
+            self.next_at = self.next_at.map(|at| at.min(now));
+        }
+        is_it
+    }
+
     /// Whether a burst has just begun.
     pub fn is_new_burst(&self) -> bool {
         self.asked == 1 || self.candidates.is_empty()
@@ -344,7 +362,7 @@ impl Search {
                 self.burst_at = Some(now);
             }
         }
-        let is_short = self.asked < SHORT;
+        let is_short = self.asked < SHORT || (self.word.is_some() && self.asked < SHORT_MOST);
         // Somewhere else than where it says that it is, it has no NAT.
         let is_there = |g: &&SocketAddr| self.candidates.iter().any(|c| c.ip() == g.ip());
         let guesses = match GUESSING.contains(&self.asked) {
@@ -452,6 +470,27 @@ mod tests {
         assert!(search.is_answer(there, [1; 8]) && !search.is_answer(there, [2; 8]));
         search.rest();
         assert!(search.ask(at(900_000)).is_none() && !search.is_answer(there, [1; 8]));
+    }
+
+    #[test]
+    fn questions_go_far_when_the_peer_has_our_addresses_or_seems_to() {
+        let begun = || {
+            let mut search = Search::default();
+            search.begin(vec!["192.0.2.1:7".parse().unwrap()], [1; 8], at(0));
+            search.told([7; 8]);
+            search
+        };
+        let mut search = begun();
+        let far = |search: &mut Search, ms| search.ask(at(ms)).map(|q| !q.is_short);
+        let first: Vec<_> = (0..200).filter_map(|ms| far(&mut search, ms)).collect();
+        assert_eq!(first, [false; 5]);
+        assert!(!search.hears([8; 8], at(200)) && far(&mut search, 200).is_none());
+        assert!(search.hears([7; 8], at(200)) && !search.hears([7; 8], at(200)));
+        assert_eq!(far(&mut search, 200), Some(true), "at once");
+        assert_eq!(far(&mut search, 640), Some(true), "as it would have");
+        let mut lost = begun();
+        let asked: Vec<_> = (0..3000).filter_map(|ms| far(&mut lost, ms)).collect();
+        assert_eq!(asked, [[false; 7].to_vec(), [true; 2].to_vec()].concat());
     }
 
     #[test]

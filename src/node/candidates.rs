@@ -91,6 +91,21 @@ impl Node {
                 self.send_control(id, &body, None, now);
             }
             self.send_control(id, &body, None, now);
+            self.ask_for_word(id, now);
         }
+    }
+
+    /// Has a member that is not reached directly say that what we have sent it is there.
+    fn ask_for_word(&mut self, id: PeerId, now: Instant) {
+        if self.is_best(id) {
+            return;
+        }
+        let mut word = [0u8; 8];
+        self.entropy.fill(&mut word);
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            peer.places.search.told(word);
+        }
+        let body = control::write(Element::PathChallenge(word));
+        self.send_control(id, &body, None, now);
     }
 }

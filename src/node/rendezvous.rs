@@ -395,6 +395,9 @@ impl Node {
             }
             return is_it;
         }
+        if peer.places.search.hears(token, now) {
+            return true;
+        }
         let is_direct = from.channel.is_none();
         let is_one = peer.places.search.is_answer(from.remote, token)
             || peer.places.scatter.is_answer(from.remote, token);

@@ -15,9 +15,11 @@ mod wire;
 mod world;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use homes::*;
+use l2vpn::api::Snapshot;
 use l2vpn::lab::orders::{Flood, Order, Report};
 use world::*;
 
@@ -89,6 +91,54 @@ fn first_ping(lab: &mut Lab) -> Result<Duration, String> {
         other => return Err(format!("{other:?}")),
     }
     .ok_or("no answer to a ping".into())
+}
+
+/// The first frame that crosses when a member starts, while a host at the other end has been speaking for long: since the start of
+/// the process, and since its relay is there.
+fn first_frame(lab: &mut Lab) -> Result<[Duration; 2], String> {
+    lab.world.start(0)?;
+    lab.world.wait_socket(0)?;
+    std::thread::sleep(Duration::from_millis(500));
+    let began = Instant::now();
+    lab.world.start(1)?;
+    let mut relay = None;
+    while relay.is_none() && began.elapsed() < PATIENCE {
+        let there = |s: Snapshot| {
+            s.peers
+                .iter()
+                .any(|p| p.way.kind == "relay" && p.state == "up")
+        };
+        relay = lab.world.show(1).is_ok_and(there).then(|| began.elapsed());
+    }
+    let relay = relay.ok_or("no relay")?;
+    lab.world.ask(1, &Order::Watch(TAP.into()))?;
+    let spoken = frame(
+        [0xff; 6],
+        [2, 0, 0, 0, 0, 9],
+        &[],
+        b"a host's first words, said again",
+    );
+    let end = spoken[spoken.len() - 20..].to_vec();
+    let speaks = AtomicBool::new(true);
+    let [one, other, ..] = &mut lab.world.network.hosts[..] else {
+        return Err("no hosts".into());
+    };
+    let heard = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while speaks.load(Ordering::Relaxed) {
+                let _ = one.ask(&Order::Inject(TAP.into(), spoken.clone()));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let heard = other.ask(&Order::Expect(end, 5000));
+        let took = began.elapsed();
+        speaks.store(false, Ordering::Relaxed);
+        heard.map(|h| (h, took))
+    });
+    match heard.map_err(|e| e.to_string())? {
+        (Report::Frame(Ok(_)), took) => Ok([took, took - relay]),
+        (other, _) => Err(format!("{other:?}")),
+    }
 }
 
 const HOME_TO_HOME: &str = "nft 'table ip cut { chain c { type filter hook forward priority 0; \
@@ -166,6 +216,11 @@ fn laboratory() -> Result<(), String> {
         };
         with_one_relay(&mut add)?;
         with_two_relays(&mut add)?;
+        let mut lab = Lab::new(HOME)?;
+        (0..2).try_for_each(|home| lab.set_nat(home, "BASE RANDOM"))?;
+        let [start, relay] = first_frame(&mut lab)?;
+        add("first frame after a member's start", start);
+        add("first frame after its relay is there", relay);
     }
     for (what, times) in all {
         told(what, times);

@@ -179,7 +179,11 @@ fn search(input: &mut Input<'_>) {
     let mut questions = 0u64;
     while !input.is_empty() {
         now = now + Duration::from_millis(u64::from(input.u8()));
-        match input.u8() % 5 {
+        match input.u8() % 7 {
+            6 => search.told([input.u8(); 8]),
+            5 => {
+                search.hears([input.u8(); 8], now);
+            }
             4 => search.guess(
                 (0..input.u8())
                     .map(|n| SocketAddr::from(([192, 0, 2, 9], 1 + u16::from(n))))

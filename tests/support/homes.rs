@@ -1,5 +1,5 @@
-//! Two homes, each with a router between it and the Internet, which is the namespace of this process; a relay in it, or two. NATs
-//! of all kinds in the kernel, by nftables.
+//! Two homes, each with a router between it and the Internet, which is the namespace of this process; a relay in it, or two, and a
+//! member that may move into a home. NATs of all kinds in the kernel, by nftables.
 
 #![allow(dead_code)]
 
@@ -14,8 +14,10 @@ use crate::stage::SKIPPED;
 use crate::wire::{Weather, Wire};
 use crate::world::*;
 
-pub const RELAY: usize = 2;
-pub const ROUTERS: [usize; 2] = [3, 4];
+/// The member that is not at home.
+pub const THIRD: usize = 2;
+pub const RELAY: usize = 3;
+pub const ROUTERS: [usize; 2] = [4, 5];
 
 /// A kind of NAT: its name, its rules, whether its mapping depends on the destination, whether it minds the port that comes in,
 /// and whether it gives one port after the other.
@@ -216,6 +218,9 @@ impl Lab {
             return Err(format!("{SKIPPED}nftables or iproute2 is not installed"));
         }
         let mut world = World::new(&[Underlay::V4; 3], 1500)?;
+        let relay = [(underlay_v4(RELAY), 24)];
+        let host = world.network.add_host(exe(), &relay, 1500);
+        host.map_err(|e| e.to_string())?;
         for _ in ROUTERS {
             world.add_plain_host()?;
         }
@@ -283,7 +288,7 @@ impl Lab {
 
     /// Members that know the relay, or both; and those, running.
     fn configure(&mut self, relays: u16) -> Result<(), String> {
-        let keys = [0, 1].map(|n| self.world.public_key(n));
+        let keys = [0, 1, THIRD].map(|n| self.world.public_key(n));
         let mut known = String::new();
         for number in 0..relays {
             let key = self.write_relay(number, &keys)?;
@@ -297,10 +302,12 @@ impl Lab {
                 "\n[[relay]]\nname = \"relay{number}\"\npublic_key = \"{key}\"\nendpoints = [\"{at}:{udp}\"{tls}]\n"
             );
         }
-        for n in 0..2 {
+        for n in 0..3 {
             self.world.hosts[n].endpoint = None;
-            self.world.hosts[n].peer_key = Some(keys[1 - n].clone());
             self.world.hosts[n].more = known.clone();
+        }
+        for n in 0..2 {
+            self.world.hosts[n].peer_key = Some(keys[1 - n].clone());
         }
         self.world.write()?;
         for number in 0..relays {
@@ -315,7 +322,7 @@ impl Lab {
     }
 
     /// Writes a relay's key and configuration; gives its public key.
-    fn write_relay(&mut self, number: u16, members: &[String; 2]) -> Result<String, String> {
+    fn write_relay(&mut self, number: u16, members: &[String; 3]) -> Result<String, String> {
         let words = |e: &dyn std::fmt::Display| e.to_string();
         let key = PrivateKey::generate(&mut OsEntropy);
         let name = format!("relay{number}.key");
@@ -327,8 +334,7 @@ impl Lab {
         };
         let file = format!(
             "[node]\nkey = \"{name}\"\nlisten = {listen}\n[control]\nsocket = \"relay{number}.sock\"\n\
-             [admission]\nmembers = [\"{}\", \"{}\"]\n",
-            members[0], members[1]
+             [admission]\nmembers = {members:?}\n"
         );
         std::fs::write(self.relay_file(number), file).map_err(|e| words(&e))?;
         Ok(key.public().to_string())
@@ -344,6 +350,43 @@ impl Lab {
             Report::Started(pid) => Ok(pid),
             other => Err(format!("{other:?}")),
         }
+    }
+
+    /// A member moves into a network of its own of the first home's router.
+    pub fn move_in(&mut self, n: usize) -> Result<(), String> {
+        let pids = [n, ROUTERS[0]].map(|n| self.world.network.hosts[n].pid());
+        let (end, port, net) = (format!("more{n}"), format!("more{n}r"), 8 + n);
+        let old = match n {
+            THIRD => self.world.network.hosts[n].interface.clone(),
+            _ => "lan".into(),
+        };
+        sh(&format!(
+            "ip link add {end} type veth peer name {port} && ip link set {end} netns {} && ip link set {port} netns {} name {end}",
+            pids[0], pids[1]
+        ))?;
+        let member = format!(
+            "ip link set {old} down && ip address flush dev {old} && ip address add 192.168.{net}.2/24 dev {end} && \
+             ip link set {end} up && ip route add default via 192.168.{net}.1"
+        );
+        at(&mut self.world, n, &member)?;
+        let router = format!("ip address add 192.168.{net}.1/24 dev {end} && ip link set {end} up");
+        at(&mut self.world, ROUTERS[0], &router)
+    }
+
+    /// The relay is farther away from one home, from now on, than from the other.
+    pub fn put_relay_far_from(&mut self, home: usize, weather: Weather) -> Result<(), String> {
+        let pid = self.world.network.hosts[RELAY].pid();
+        let (relay, own) = (underlay_v4(RELAY), wan(home));
+        self.wires.push(Wire::new(["far", "away"], weather, 5)?);
+        sh(&format!(
+            "ip link set away netns {pid} && ip link set far up && ip route add {relay}/32 dev far table 7 && \
+             ip rule add from {own} lookup 7"
+        ))?;
+        let line = format!(
+            "ip link set away up && ip route add 192.0.2.254/32 dev away table 7 && \
+             ip route add default via 192.0.2.254 dev away table 7 src {relay} && ip rule add to {own} lookup 7"
+        );
+        at(&mut self.world, RELAY, &line)
     }
 
     /// Which relay a member's way to the other goes through.
