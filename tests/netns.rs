@@ -47,6 +47,10 @@ const STORIES: &[(&str, Story)] = &[
     ("a_removed_tap_does_not_stop_the_others", removed_tap),
     ("an_underlay_that_goes_away_comes_back", unplugged),
     ("a_member_that_changes_its_address_is_followed", roaming),
+    (
+        "a_member_whose_name_leads_elsewhere_is_found_there",
+        renamed,
+    ),
     ("a_shrinking_underlay_heals", shrinking),
     ("an_unwritable_state_directory_is_no_obstacle", no_state),
     ("the_carrier_follows_the_peers", carrier),
@@ -534,6 +538,47 @@ fn roaming() -> Result<(), String> {
     expect(endpoint.as_deref() == Some("192.0.2.77:7656"), || {
         format!("{endpoint:?}")
     })
+}
+
+/// One has no address of the other, which has another one after a restart: its name says so.
+fn renamed() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let names = world.dir().join("hosts");
+    let lead_to = |ip: &str| std::fs::write(&names, format!("{ip} b.example\n"));
+    lead_to("192.0.2.2").map_err(|e| e.to_string())?;
+    world.hosts[0].endpoint = Some("b.example:7656".into());
+    world.hosts[1].endpoint = None;
+    // Nothing else leads to it.
+    world.hosts[0].node = "lan_discovery = false\n".into();
+    world.write()?;
+    let (exe, config) = (exe().display(), world.config(0));
+    let line = format!(
+        "mount --bind {} /etc/hosts && exec {exe} up {}",
+        names.display(),
+        config.display()
+    );
+    let command = ["unshare", "-m", "sh", "-c", &line].map(String::from);
+    let log = world.dir().join("a.log");
+    world.ask(0, &Order::Spawn(command.to_vec(), log))?;
+    world.start(1)?;
+    world.reach(0, v4(1))?;
+    world.signal(1, 15)?;
+    let name = world.network.hosts[1].interface.clone();
+    world.forget_address(1, &name, underlay_v4(1))?;
+    let moved = Interface {
+        name,
+        addresses: vec![("192.0.2.77".parse().unwrap(), 24)],
+        ..Interface::default()
+    };
+    world.ask(1, &Order::Configure(moved))?;
+    world.start(1)?;
+    lead_to("192.0.2.77").map_err(|e| e.to_string())?;
+    // By itself a name is looked up once a minute.
+    let found = world.eventually(Duration::from_secs(25), |w| {
+        Ok(w.show(0)?.peers[0].endpoint.as_deref() == Some("192.0.2.77:7656"))
+    })?;
+    expect(found, || world.log(0))?;
+    world.reach(0, v4(1)).map(|_| ())
 }
 
 fn shrinking() -> Result<(), String> {

@@ -14,7 +14,7 @@ use super::chronicle::Chronicle;
 use super::control::Call;
 use super::ears::Ears;
 use super::journal::Gate;
-use super::resolve::Resolved;
+use super::resolve::{Resolved, Resolvers};
 use super::state;
 use crate::api::{Answer, Pong, Verb};
 use crate::dataplane::workers::Workers;
@@ -22,13 +22,15 @@ use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::Kind;
+use crate::mesh::peer::{Kind, Peer};
 use crate::node::Event;
 use crate::place::PeerId;
 use crate::time::Instant;
 
 /// Routes are asked for their MTU again this often.
 const ROUTES_AGAIN: Duration = Duration::from_secs(5);
+/// A peer that has not answered an initiation for so long may be somewhere else.
+const MISSED: Duration = Duration::from_secs(2);
 /// Notes that are taken before anything is sent.
 const NOTES_AT_ONCE: usize = 64;
 /// Handshakes that are taken beside them.
@@ -51,6 +53,7 @@ struct Echo {
 pub(super) struct Inputs {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) resolved: mpsc::Receiver<Resolved>,
+    pub(super) resolvers: Resolvers,
     pub(super) mapped: mpsc::Receiver<Option<SocketAddr>>,
     pub(super) signals: Signals,
 }
@@ -156,6 +159,7 @@ impl EventLoop {
                     self.look_at_addresses().await;
                     self.look_at_queues().await;
                     self.dismiss_strangers();
+                    self.missed().for_each(|peer| inputs.resolvers.hurry(peer));
                     self.member.node.set_clock(clock::wall(), clock::now());
                 }
                 Some(handshake) = self.member.handshakes.recv() => {
@@ -299,6 +303,14 @@ impl EventLoop {
                 tracing::debug!(tap = port.config.tap, "carrier: {error}");
             }
         }
+    }
+
+    /// The peers that do not answer.
+    fn missed(&self) -> impl Iterator<Item = PeerId> {
+        let now = clock::now();
+        let peers = self.member.node.peers().iter();
+        let is_missed = move |p: &&Peer| p.attempt.as_ref().is_some_and(|a| a.lasts(now) > MISSED);
+        peers.filter(is_missed).map(|p| p.id)
     }
 
     fn look_at_routes(&mut self) {

@@ -1,17 +1,21 @@
 //! Names to addresses, beside the traffic: a slow resolver delays nobody.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{EndpointName, PeerConfig};
 use crate::place::PeerId;
 
 /// Names are looked up again this often: an address behind a name may change at any time.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// The first retry after a failure; doubled up to [`AGAIN_AFTER`].
+/// The first retry after a failure, or for a peer that does not answer; doubled up to [`AGAIN_AFTER`].
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What was found for a peer.
@@ -33,9 +37,25 @@ pub(super) fn literal(peer: &PeerConfig) -> Vec<SocketAddr> {
         .collect()
 }
 
+/// The tasks that keep resolving; they end with this.
+pub(super) struct Resolvers {
+    _tasks: JoinSet<()>,
+    hurries: HashMap<PeerId, Arc<Notify>>,
+}
+
+impl Resolvers {
+    /// A peer does not answer: its names are looked up again soon.
+    pub(super) fn hurry(&self, peer: PeerId) {
+        if let Some(hurry) = self.hurries.get(&peer) {
+            hurry.notify_one();
+        }
+    }
+}
+
 /// Keeps resolving the names of all peers that have some.
-pub(super) fn start(peers: &[PeerConfig], found: &Sender<Resolved>) -> JoinSet<()> {
+pub(super) fn start(peers: &[PeerConfig], found: &Sender<Resolved>) -> Resolvers {
     let mut tasks = JoinSet::new();
+    let mut hurries = HashMap::new();
     for (index, peer) in peers.iter().enumerate() {
         let has_names = peer
             .endpoints
@@ -43,14 +63,25 @@ pub(super) fn start(peers: &[PeerConfig], found: &Sender<Resolved>) -> JoinSet<(
             .any(|e| matches!(e, EndpointName::Name(..)));
         if has_names {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-            tasks.spawn(keep_resolving(id, peer.endpoints.clone(), found.clone()));
+            let hurry = Arc::new(Notify::new());
+            hurries.insert(id, hurry.clone());
+            let names = (id, peer.endpoints.clone());
+            tasks.spawn(keep_resolving(names, hurry, found.clone()));
         }
     }
-    tasks
+    Resolvers {
+        _tasks: tasks,
+        hurries,
+    }
 }
 
-async fn keep_resolving(peer: PeerId, endpoints: Vec<EndpointName>, found: Sender<Resolved>) {
+async fn keep_resolving(
+    (peer, endpoints): (PeerId, Vec<EndpointName>),
+    hurry: Arc<Notify>,
+    found: Sender<Resolved>,
+) {
     let mut pause = RETRY_AFTER;
+    let mut least = RETRY_AFTER;
     loop {
         let mut addresses = Vec::new();
         let mut failures = Vec::new();
@@ -77,6 +108,12 @@ async fn keep_resolving(peer: PeerId, endpoints: Vec<EndpointName>, found: Sende
         if found.send(resolved).await.is_err() {
             return;
         }
-        tokio::time::sleep(pause).await;
+        // A peer may be away for long: its resolver is asked more and more rarely.
+        sleep(least.min(pause)).await;
+        let hurried = timeout(pause.saturating_sub(least), hurry.notified()).await;
+        least = match hurried {
+            Ok(()) => (least * 2).min(AGAIN_AFTER),
+            Err(_) => RETRY_AFTER,
+        };
     }
 }

@@ -66,7 +66,7 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
     announce(&member.config);
     let (calls_in, calls) = mpsc::channel(16);
     let (found_in, resolved) = mpsc::channel(16);
-    let _resolvers = resolve::start(&member.config.peers, &found_in);
+    let resolvers = resolve::start(&member.config.peers, &found_in);
     let room = control::room();
     let server = tokio::spawn(control::serve(listener, calls_in, room.clone()));
     let (mapped_in, mapped) = mpsc::channel(4);
@@ -75,6 +75,7 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
         calls,
         mapped,
         resolved,
+        resolvers,
         signals,
     };
     let (member, workers) = EventLoop::new(member, workers, mark_file).run(inputs).await;

@@ -58,6 +58,11 @@ pub enum Step {
 }
 
 impl Attempt {
+    /// For how long it has gone on.
+    pub fn lasts(&self, now: Instant) -> Duration {
+        now.since(self.began)
+    }
+
     /// A new attempt, to be sent now.
     pub fn new(draft: Draft, now: Instant) -> Self {
         Attempt {
