@@ -18,15 +18,18 @@ use crate::noise::replay::Mark;
 use crate::place::{PeerId, Place};
 use crate::switch::decide::Targets;
 use crate::time::{Duration, Instant};
+use crate::wire::control::{self, QUESTION_LEN};
 use crate::wire::datagram::{
     DATA_HEADER_LEN, DataHeader, Datagram, KIND_DATA, KIND_INITIATION, Piece, TAG_LEN,
 };
 use crate::wire::ethernet::{Frame, Parts};
-use crate::wire::inner::Inner;
+use crate::wire::inner::{INNER_HEADER_LEN, Inner};
 use crate::wire::offload::{Checksum, Offload};
 use crate::wire::relayed::{Channel, RELAYED_HEADER_LEN, Relayed};
 use crate::wire::segment::SegmentId;
 
+/// Bytes of a datagram with a question.
+const QUESTION: usize = DATA_HEADER_LEN + INNER_HEADER_LEN + QUESTION_LEN + TAG_LEN;
 /// A session tells the control side about a new address this often at most.
 const MOVED_EVERY: Duration = Duration::from_millis(200);
 
@@ -188,18 +191,27 @@ impl Decap {
             }
         };
         let inlet = self.inlet(header.receiver)?;
+        let len = bytes.len();
         let sealed = bytes.get_mut(DATA_HEADER_LEN..).unwrap_or_default();
         if let Some(piece) = header.piece {
             let mark = self.piece(&inlet, (header, piece), sealed, now, exits)?;
-            note_activity((&inlet, mark), from, now, exits);
+            if note_activity((&inlet, mark), (from, bytes.len()), now, exits) {
+                note_moved(&inlet, from, exits);
+            }
             inlet.link.activity.heard_data.mark(now);
             return Ok(());
         }
         let (plaintext, mark) = inlet.recv.open(header, sealed, now)?;
-        note_activity((&inlet, mark), from, now, exits);
+        let moved = note_activity((&inlet, mark), (from, len), now, exits);
+        let inner = Inner::parse(plaintext);
+        // A question is answered where it came from; asking back there goes with the answer.
+        let asks = matches!(inner, Ok(Inner::Control(body)) if control::asks(body));
+        if moved && !asks {
+            note_moved(&inlet, from, exits);
+        }
         // Pieces that came before go before.
         self.flush_pieces(now, exits);
-        match Inner::parse(plaintext)? {
+        match inner? {
             Inner::Padding => Ok(()),
             Inner::Frame(segment, frame) => {
                 self.frame(&inlet, (segment, frame, Checksum::Unverified), now, exits)
@@ -234,7 +246,7 @@ impl Decap {
                 if !inlet.messages.admit(now) {
                     return Err(DropReason::RateLimited);
                 }
-                note_message(other, (inlet.link.peer, inlet.index, from), exits);
+                note_message(other, (inlet.link.peer, inlet.index, from), moved, exits);
                 Ok(())
             }
         }
@@ -424,12 +436,14 @@ fn finish(
     }
 }
 
+/// Notes that the peer was heard; gives whether it may have moved, and what came is long enough that it can be asked where it is now:
+/// whoever copies a packet from another address has no more sent there than came.
 fn note_activity(
     (inlet, mark): (&Inlet, Mark),
-    from: Endpoint,
+    (from, len): (Endpoint, usize),
     now: Instant,
     exits: &mut impl Exits,
-) {
+) -> bool {
     let link = &inlet.link;
     link.activity.heard.mark(now);
     // Marked when the note was taken: a full queue must not lose it for good.
@@ -441,29 +455,38 @@ fn note_activity(
     if !inlet.was_heard() && exits.note(heard()) {
         inlet.mark_heard();
     }
-    if mark != Mark::Newest {
-        return;
-    }
-    let elsewhere = link.route().as_ref().is_some_and(|r| r.endpoint != from);
-    if elsewhere && now.since(inlet.moved.get()) >= MOVED_EVERY {
+    let elsewhere = || link.route().as_ref().is_some_and(|r| r.endpoint != from);
+    let is_moved = mark == Mark::Newest
+        && len >= QUESTION
+        && elsewhere()
+        && now.since(inlet.moved.get()) >= MOVED_EVERY;
+    if is_moved {
         inlet.moved.mark(now);
-        exits.note(Note::Moved {
-            peer: link.peer,
-            from,
-        });
     }
+    is_moved
+}
+
+fn note_moved(inlet: &Inlet, from: Endpoint, exits: &mut impl Exits) {
+    let peer = inlet.link.peer;
+    exits.note(Note::Moved { peer, from });
 }
 
 /// Hands a message that is no frame to the control side.
 fn note_message(
     message: Inner<'_>,
     (peer, index, from): (PeerId, u32, Endpoint),
+    moved: bool,
     exits: &mut impl Exits,
 ) {
     match message {
         Inner::Control(body) => {
             let body = body.to_vec();
-            exits.note(Note::Control { peer, from, body });
+            exits.note(Note::Control {
+                peer,
+                from,
+                moved: moved && control::asks(&body),
+                body,
+            });
         }
         Inner::Close => {
             exits.note(Note::Close { peer, index });

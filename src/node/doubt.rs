@@ -57,7 +57,7 @@ impl Node {
         settle(peer);
         match (worse, serves) {
             // The other end speaks from there.
-            (Some(way), _) => self.challenge(id, way, now),
+            (Some(way), _) => self.ask_there(id, way, now),
             (None, _) if self.fall_back(id, now) => {}
             (None, true) => {
                 if let Some(peer) = self.peers.get_mut(id.0 as usize) {

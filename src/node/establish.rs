@@ -17,7 +17,7 @@ use crate::wire::inner::{TYPE_CONTROL, TYPE_PADDING};
 const RETRY_AFTER_CLOSE: Duration = Duration::from_secs(1);
 
 /// What a keepalive has inside: it is as long as the question that a copy of it from elsewhere is answered by.
-const KEEPALIVE: [u8; 12] = [0; 12];
+const KEEPALIVE: [u8; control::QUESTION_LEN] = [0; control::QUESTION_LEN];
 /// Initiations that cross are answered within this time.
 const CROSSED: Duration = Duration::from_secs(1);
 
@@ -35,7 +35,12 @@ impl Node {
             Note::Handshake { from, datagram } => self.handle_handshake(from, &datagram, now),
             Note::Heard { peer, index, from } => self.heard(peer, index, from, now),
             Note::Moved { peer, from } => self.moved(peer, from, now),
-            Note::Control { peer, from, body } => self.control(peer, from, &body, now),
+            Note::Control {
+                peer,
+                from,
+                moved,
+                body,
+            } => self.control(peer, (from, moved), &body, now),
             Note::Close { peer, index } => self.closed(peer, index, now),
             Note::TooLarge(remote) => {
                 if !self.relays.refusals.admit_most(20, now) {
@@ -256,39 +261,48 @@ impl Node {
     }
 
     fn moved(&mut self, id: PeerId, from: Endpoint, now: Instant) {
-        if !self.leads_to(id, &from) || self.came_relayed(id, from, now) {
-            return;
+        if let Some(token) = self.follow(id, from, now) {
+            let body = control::write(Element::PathChallenge(token));
+            self.send_control(id, &body, Some(from), now);
         }
-        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
-            return;
-        };
+    }
+
+    /// A peer may be somewhere else: gives what to ask there, if it has to be asked.
+    fn follow(&mut self, id: PeerId, from: Endpoint, now: Instant) -> Option<[u8; 8]> {
+        if !self.leads_to(id, &from) || self.came_relayed(id, from, now) {
+            return None;
+        }
+        let peer = self.peers.get_mut(id.0 as usize)?;
         if peer.path.endpoint().is_some_and(|e| e.is_same_way(&from)) {
             // The peer is where it was, and reaches us at another address of ours: answers come from there.
             peer.path.prove(from, now);
             publish_route(peer);
-            return;
+            return None;
         }
         let calm_until = peer.places.calm_until;
         let here = peer.path.endpoint();
         let is_equal = here.is_some_and(|e| self.rank(&e) == self.rank(&from));
         if is_equal && now < calm_until {
             // Both ends could follow each other for ever.
-            return;
+            return None;
         }
-        self.challenge(id, from, now);
+        self.challenge(id, from, now)
     }
 
     /// Asks for proof that a peer is there.
-    pub(super) fn challenge(&mut self, id: PeerId, from: Endpoint, now: Instant) {
+    pub(super) fn ask_there(&mut self, id: PeerId, there: Endpoint, now: Instant) {
+        if let Some(token) = self.challenge(id, there, now) {
+            let body = control::write(Element::PathChallenge(token));
+            self.send_control(id, &body, Some(there), now);
+        }
+    }
+
+    /// What a peer has to answer to prove that it is there.
+    fn challenge(&mut self, id: PeerId, from: Endpoint, now: Instant) -> Option<[u8; 8]> {
         let mut token = [0u8; 8];
         self.entropy.fill(&mut token);
-        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
-            return;
-        };
-        if let Some(token) = peer.path.challenge(from, token, now) {
-            let body = control::write(Element::PathChallenge(token));
-            self.send_control(id, &body, Some(from), now);
-        }
+        let peer = self.peers.get_mut(id.0 as usize)?;
+        peer.path.challenge(from, token, now)
     }
 
     pub(super) fn send_control(
@@ -309,7 +323,7 @@ impl Node {
         }
     }
 
-    fn control(&mut self, id: PeerId, from: Endpoint, body: &[u8], now: Instant) {
+    fn control(&mut self, id: PeerId, (from, moved): (Endpoint, bool), body: &[u8], now: Instant) {
         let elements = match control::read(body) {
             Ok(elements) => elements,
             Err(reason) => return self.drop_one(reason),
@@ -340,6 +354,15 @@ impl Node {
             };
             match element {
                 _ if again => self.drop_one(DropReason::MalformedInner),
+                Ok(Element::PathChallenge(token)) => {
+                    // In one message, which is no longer than the question.
+                    let mut body = control::write_bare(Element::PathResponse(token));
+                    if let Some(token) = moved.then(|| self.follow(id, from, now)).flatten() {
+                        control::append(&mut body, Element::PathChallenge(token));
+                    }
+                    control::pad(&mut body, control::QUESTION_LEN);
+                    self.send_control(id, &body, Some(from), now);
+                }
                 Ok(element) => self.element(id, from, element, now),
                 Err(reason) => self.drop_one(reason),
             }
@@ -348,10 +371,6 @@ impl Node {
 
     fn element(&mut self, id: PeerId, from: Endpoint, element: Element<'_>, now: Instant) {
         match element {
-            Element::PathChallenge(token) => {
-                let body = control::write(Element::PathResponse(token));
-                self.send_control(id, &body, Some(from), now);
-            }
             Element::PathResponse(token) => self.path_response(id, from, token, now),
             Element::Received(report) => self.received(id, report, now),
             Element::Advert(advert) => self.take_advert(id, &advert, now),
@@ -371,7 +390,8 @@ impl Node {
             Element::Seen(address) => self.take_seen(id, address, now),
             Element::Guesses(guesses) => self.take_guesses(id, guesses),
             Element::Scatter(address) => self.take_scatter(id, address, now),
-            Element::Padding => {}
+            // That was answered before.
+            Element::Padding | Element::PathChallenge(_) => {}
             Element::EchoReply(token, bytes) => {
                 let echo = Event::Echo(id, token, bytes.to_vec());
                 self.events.push_back(echo);

@@ -313,6 +313,8 @@ pub enum Note {
         peer: PeerId,
         /// Where it came from.
         from: Endpoint,
+        /// Whether the peer may be there now; only told here of a message with a question.
+        moved: bool,
         /// The message's body.
         body: Vec<u8>,
     },

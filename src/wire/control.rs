@@ -207,9 +207,30 @@ impl Received {
     }
 }
 
-/// Writes a control message of one element behind an inner header.
+/// Bytes of a message with a question whether somebody is there: an answer and a question back fit in as many. Whoever sends less
+/// than that is not asked, and nobody sends less who shall be.
+pub const QUESTION_LEN: usize = 23;
+
+/// Writes a control message of one element behind an inner header, of [`QUESTION_LEN`] bytes or more.
 pub fn write(element: Element<'_>) -> Vec<u8> {
+    write_padded(element, QUESTION_LEN)
+}
+
+/// The same, as short as it may be.
+pub fn write_bare(element: Element<'_>) -> Vec<u8> {
     let mut out = vec![CONTROL_VERSION];
+    append(&mut out, element);
+    out
+}
+
+/// Whether a message holds a question that is answered where it came from.
+pub fn asks(body: &[u8]) -> bool {
+    let is_question = |e| matches!(e, Ok(Element::PathChallenge(_)));
+    read(body).is_ok_and(|mut elements| elements.any(is_question))
+}
+
+/// Adds an element to a message.
+pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
     let mut put = |kind: u8, value: &[&[u8]]| {
         let len: usize = value.iter().map(|v| v.len()).sum();
         out.push(kind);
@@ -242,12 +263,17 @@ pub fn write(element: Element<'_>) -> Vec<u8> {
         Element::Scatter(address) => put(SCATTER, &[&address_bytes(address)]),
         Element::Guesses(guesses) => put(GUESSES, &[&guesses.to_bytes()]),
     }
-    out
 }
 
 /// Writes a control message of one element that is `len` bytes long; longer where the element is.
 pub fn write_padded(element: Element<'_>, len: usize) -> Vec<u8> {
-    let mut out = write(element);
+    let mut out = write_bare(element);
+    pad(&mut out, len);
+    out
+}
+
+/// Makes a message `len` bytes long, unless it is longer, or too little is missing.
+pub fn pad(out: &mut Vec<u8>, len: usize) {
     let rest = len.saturating_sub(out.len() + 3);
     if out.len() + 3 <= len
         && let Ok(rest) = u16::try_from(rest)
@@ -256,7 +282,6 @@ pub fn write_padded(element: Element<'_>, len: usize) -> Vec<u8> {
         out.extend_from_slice(&rest.to_le_bytes());
         out.resize(len, 0);
     }
-    out
 }
 
 fn clip(bytes: &[u8]) -> &[u8] {
@@ -435,7 +460,7 @@ mod tests {
                 count: 20,
             }),
         ] {
-            let bytes = write(element);
+            let bytes = write_bare(element);
             let all: Vec<_> = read(&bytes).unwrap().collect();
             assert_eq!(all, [Ok(element)]);
         }
@@ -460,6 +485,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_and_a_question_back_are_no_longer_than_a_question() {
+        let question = write(Element::PathChallenge([7; 8]));
+        let mut answer = write_bare(Element::PathResponse([7; 8]));
+        append(&mut answer, Element::PathChallenge([8; 8]));
+        pad(&mut answer, QUESTION_LEN);
+        assert_eq!((question.len(), answer.len()), (QUESTION_LEN, QUESTION_LEN));
+        assert!(asks(&question) && asks(&answer) && !asks(&write(Element::Moved)));
+        assert_eq!(write(Element::Moved).len(), QUESTION_LEN);
+    }
+
+    #[test]
     fn messages_are_padded_to_the_byte() {
         let challenge = Element::PathChallenge([7; 8]);
         for len in [15, 16, 1200, 60_000] {
@@ -468,13 +504,13 @@ mod tests {
             let all: Vec<_> = read(&bytes).unwrap().collect();
             assert_eq!(all, [Ok(challenge), Ok(Element::Padding)]);
         }
-        assert_eq!(write_padded(challenge, 5), write(challenge));
+        assert_eq!(write_padded(challenge, 5), write_bare(challenge));
     }
 
     #[test]
     fn unknown_elements_are_skipped_and_broken_ones_end_the_message() {
         let mut bytes = vec![CONTROL_VERSION, 200, 2, 0, 1, 1];
-        bytes.extend_from_slice(&write(Element::PathChallenge([1; 8]))[1..]);
+        bytes.extend_from_slice(&write_bare(Element::PathChallenge([1; 8]))[1..]);
         bytes.extend_from_slice(&[3, 255, 255, 0]);
         let all: Vec<_> = read(&bytes).unwrap().collect();
         assert_eq!(

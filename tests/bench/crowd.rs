@@ -179,6 +179,7 @@ fn main() {
             let note = Note::Control {
                 peer: PeerId(other),
                 from,
+                moved: false,
                 body: wish,
             };
             talk(&mut relay, &mut member, now);

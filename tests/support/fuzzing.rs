@@ -236,7 +236,7 @@ pub fn inner_messages(data: &[u8]) {
         Ok(Inner::Control(body)) => {
             if let Ok(elements) = control::read(body) {
                 for element in elements.flatten() {
-                    let bytes = control::write(element);
+                    let bytes = control::write_bare(element);
                     let again: Vec<_> = control::read(&bytes).expect("our own").collect();
                     assert_eq!(again, [Ok(element)]);
                 }

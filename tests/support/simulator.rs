@@ -588,6 +588,7 @@ impl Network {
             let note = Note::Control {
                 peer,
                 from: Endpoint::to(address(other)),
+                moved: false,
                 body: l2vpn::wire::control::write(Element::Received(report)),
             };
             m.node.handle_note(note, now);
