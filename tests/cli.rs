@@ -41,6 +41,8 @@ fn help_is_as_it_was() {
         &["key", "public"],
         &["key", "psk"],
         &["key", "check"],
+        &["key", "encrypt"],
+        &["key", "decrypt"],
         &["up"],
         &["down"],
         &["check"],

@@ -17,6 +17,7 @@ const STORIES: &[(&str, Story)] = &[
     ("ports_come_change_and_go_under_a_running_member", ports),
     ("a_file_with_a_mistake_changes_nothing", mistakes),
     ("what_needs_a_restart_is_named", restarts),
+    ("an_encrypted_key_is_asked_for_once", encrypted),
 ];
 
 fn main() -> ExitCode {
@@ -55,6 +56,46 @@ fn pair() -> Result<World, String> {
     world.start_all()?;
     world.connected(0)?;
     Ok(world)
+}
+
+/// The passphrase comes by a descriptor at the start; a reload and looking at the member need none.
+fn encrypted() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.write()?;
+    let key = world.config(0).with_file_name("node.key");
+    let (exe, key, config) = (exe().display(), key.display(), world.config(0));
+    let config = config.display();
+    let words = world.dir().join("words");
+    std::fs::write(&words, "correct horse\n").map_err(|e| e.to_string())?;
+    let words = words.display();
+    let steps = [
+        format!("{exe} key encrypt {key} --passphrase-fd 3 3< {words} && grep -q argon2id {key}"),
+        format!("! {exe} up {config} --check < /dev/null 2> /dev/null"),
+        format!("{exe} up {config} --check --passphrase-fd 3 3< {words}"),
+    ];
+    for step in steps {
+        let command = ["sh", "-c", &step].map(String::from).to_vec();
+        let ended = world.ask(0, &Order::Execute(command))?;
+        expect(matches!(ended, Report::Ended { code: Some(0), .. }), || {
+            format!("{step}: {ended:?}")
+        })?;
+    }
+    let line = format!("exec {exe} up {config} --passphrase-fd 3 3< {words}");
+    let command = ["sh", "-c", &line].map(String::from).to_vec();
+    let log = world.dir().join("a.log");
+    world.ask(0, &Order::Spawn(command, log))?;
+    world.start(1)?;
+    world.connected(0)?;
+    world.hosts[0].port = "mode = \"access\"\nvlan = 10\n".into();
+    let changes = reload(&mut world, 0)?;
+    expect(changes.contains("changed"), || changes.clone())?;
+    // By its configuration, not by its socket.
+    let show = ["show", &config.to_string()].map(str::to_string);
+    let args: Vec<&str> = show.iter().map(String::as_str).collect();
+    let (code, shown, stderr) = world.network.hosts[0]
+        .run(&args)
+        .map_err(|e| e.to_string())?;
+    expect(code == Some(0) && shown.contains("peer"), || stderr)
 }
 
 fn ports() -> Result<(), String> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use crate::io::secrets::Asking;
+
 /// An encrypted Layer-2 overlay VPN: one Ethernet between many hosts.
 #[derive(Debug, Parser)]
 #[command(
@@ -127,6 +129,12 @@ pub enum KeyVerb {
         /// The file to make, readable by its owner only; an existing one is never touched
         #[arg(short, long)]
         output: Option<PathBuf>,
+        /// Encrypt it with a passphrase, which is asked for
+        #[arg(long, requires = "output")]
+        encrypt: bool,
+        /// Where its passphrase comes from.
+        #[command(flatten)]
+        words: Words,
     },
     /// Print the public key of a private key
     Public {
@@ -140,11 +148,50 @@ pub enum KeyVerb {
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
-    /// Check a private key's file: content, mode, owner
+    /// Check a private key's file: content, mode, owner; and the passphrase, when one is given
     Check {
         /// The file
         file: PathBuf,
+        /// Where its passphrase comes from.
+        #[command(flatten)]
+        words: Words,
     },
+    /// Encrypt a private key's file with a passphrase, which is asked for
+    Encrypt {
+        /// The file, which is replaced in one step
+        file: PathBuf,
+        /// Where its passphrase comes from.
+        #[command(flatten)]
+        words: Words,
+    },
+    /// Decrypt a private key's file
+    Decrypt {
+        /// The file, which is replaced in one step
+        file: PathBuf,
+        /// Leave it as it is, and make this file
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Where its passphrase comes from.
+        #[command(flatten)]
+        words: Words,
+    },
+}
+
+/// Where a passphrase comes from.
+#[derive(Clone, Copy, Debug, Group)]
+pub struct Words {
+    /// Read the passphrase of an encrypted key from this descriptor instead of asking for it
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<u32>,
+}
+
+impl Words {
+    /// Who is asked.
+    pub(super) fn opener(self) -> Asking {
+        Asking {
+            descriptor: self.passphrase_fd,
+        }
+    }
 }
 
 /// `up`
@@ -158,6 +205,9 @@ pub struct UpArgs {
     /// Print what would be done and do nothing
     #[arg(long, conflicts_with = "check")]
     pub dry_run: bool,
+    /// Where its passphrase comes from.
+    #[command(flatten)]
+    pub words: Words,
     /// Accept the published keys in keys/demo, for trying things out
     #[arg(long)]
     pub allow_demo_keys: bool,
@@ -179,6 +229,9 @@ pub struct RelayArgs {
     /// Write a first configuration and a key, and do nothing else
     #[arg(long)]
     pub init: bool,
+    /// Where its passphrase comes from.
+    #[command(flatten)]
+    pub words: Words,
     /// What to log: error, warn, info, debug, trace
     #[arg(long, env = "L2VPN_LOG", default_value = "info", value_name = "FILTER", value_parser = crate::daemon::log_filter)]
     pub log: String,
@@ -217,6 +270,9 @@ pub struct CheckArgs {
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
+    /// Where its passphrase comes from.
+    #[command(flatten)]
+    pub words: Words,
 }
 
 /// Which running member.

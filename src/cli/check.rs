@@ -7,11 +7,15 @@ use super::exit::{Exit, Failure};
 use super::render;
 use crate::config::finding::{Report, Severity};
 use crate::config::paths::Places;
-use crate::config::{DemoKeys, load};
+use crate::config::{DemoKeys, load_with};
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let path = config_path(args.config.as_ref());
-    let (config, report) = load(&path, demo_keys(args.allow_demo_keys));
+    let (config, report) = load_with(
+        &path,
+        demo_keys(args.allow_demo_keys),
+        &mut args.words.opener(),
+    );
     if args.json {
         json(&report)?;
         return Ok(if config.is_some() {

@@ -81,7 +81,10 @@ impl Failure {
 impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
         let exit = match &error {
-            KeyFileError::Permissions { .. } | KeyFileError::Text { .. } => Exit::Config,
+            KeyFileError::Permissions { .. }
+            | KeyFileError::Text { .. }
+            | KeyFileError::Sealed(_)
+            | KeyFileError::Envelope { .. } => Exit::Config,
             KeyFileError::Owner { .. } => Exit::Permission,
             KeyFileError::Io { source, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>

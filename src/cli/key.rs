@@ -7,24 +7,19 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::args::{KeyArgs, KeyVerb};
+use super::args::{KeyArgs, KeyVerb, Words};
 use super::exit::{Exit, Failure};
 use super::render::{print, print_all, say};
 use crate::io::clock::OsEntropy;
-use crate::keys::{self, MAX_FILE_LEN, PrivateKey, Psk, is_demo};
+use crate::keys::{self, Cost, MAX_FILE_LEN, Opener, PrivateKey, Psk, PublicKey, Stored, is_demo};
 
 pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
     match &args.verb {
-        KeyVerb::New { output } => {
-            let key = PrivateKey::generate(&mut OsEntropy);
-            match output {
-                Some(file) => {
-                    keys::write_private(file, &key)?;
-                    print(&format!("{}\n", key.public()))?;
-                }
-                None => print_secret(&key.to_text())?,
-            }
-        }
+        KeyVerb::New {
+            output,
+            encrypt,
+            words,
+        } => new(output.as_deref(), encrypt.then_some(*words))?,
         KeyVerb::Psk { output } => {
             let key = Psk::generate(&mut OsEntropy);
             match output {
@@ -32,22 +27,90 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
                 None => print_secret(&key.to_text())?,
             }
         }
-        KeyVerb::Public { file } => print(&format!("{}\n", private_key(file)?.public()))?,
-        KeyVerb::Check { file } => {
-            let key = keys::read_private(file)?;
-            if is_demo(&key.public()) {
-                let message = format!("{} is a published demo key", file.display());
-                let hint = "make your own: l2vpn key new -o FILE";
-                return Err(Failure::with(Exit::Config, message, hint));
+        KeyVerb::Public { file } => print(&format!("{}\n", public_key(file)?))?,
+        KeyVerb::Check { file, words } => check(file, *words)?,
+        KeyVerb::Encrypt { file, words } => {
+            let key = match keys::read_stored(file)? {
+                Stored::Plain(key) => key,
+                Stored::Sealed(_) => {
+                    let message = format!("{} is encrypted already", file.display());
+                    let hint = "l2vpn key decrypt it first for another passphrase";
+                    return Err(Failure::with(Exit::Failed, message, hint));
+                }
+            };
+            let passphrase = words
+                .opener()
+                .new_passphrase(file)
+                .map_err(Failure::failed)?;
+            keys::replace(
+                file,
+                &key,
+                Some((&passphrase, Cost::DEFAULT)),
+                &mut OsEntropy,
+            )?;
+            print(&format!("{}: encrypted\n", file.display()))?;
+        }
+        KeyVerb::Decrypt {
+            file,
+            output,
+            words,
+        } => {
+            let Stored::Sealed(envelope) = keys::read_stored(file)? else {
+                let message = format!("{} is not encrypted", file.display());
+                return Err(Failure::failed(message));
+            };
+            let passphrase = words.opener().passphrase(file).map_err(Failure::failed)?;
+            let key = keys::opened(&envelope, &passphrase, file)?;
+            match output {
+                Some(output) => keys::write_private(output, &key)?,
+                None => keys::replace(file, &key, None, &mut OsEntropy)?,
             }
-            print(&format!(
-                "{}: ok, public key {}\n",
-                file.display(),
-                key.public()
-            ))?;
+            let there = output.as_ref().unwrap_or(file);
+            print(&format!("{}: decrypted\n", there.display()))?;
         }
     }
     Ok(Exit::Ok)
+}
+
+fn new(output: Option<&Path>, encrypted: Option<Words>) -> Result<(), Failure> {
+    let key = PrivateKey::generate(&mut OsEntropy);
+    let Some(file) = output else {
+        return print_secret(&key.to_text());
+    };
+    match encrypted {
+        Some(words) => {
+            let passphrase = words
+                .opener()
+                .new_passphrase(file)
+                .map_err(Failure::failed)?;
+            let sealed = (&passphrase, Cost::DEFAULT);
+            keys::write_encrypted(file, &key, sealed, &mut OsEntropy)?;
+        }
+        None => keys::write_private(file, &key)?,
+    }
+    print(&format!("{}\n", key.public()))
+}
+
+fn check(file: &Path, words: Words) -> Result<(), Failure> {
+    let (public, how) = match keys::read_stored(file)? {
+        Stored::Plain(key) => (key.public(), "ok"),
+        Stored::Sealed(envelope) => match words.opener().given().map_err(Failure::failed)? {
+            Some(passphrase) => {
+                let key = keys::opened(&envelope, &passphrase, file)?;
+                (key.public(), "ok, encrypted, and the passphrase opens it")
+            }
+            None => (
+                PublicKey::from_bytes(*envelope.public()),
+                "ok, encrypted, not opened",
+            ),
+        },
+    };
+    if is_demo(&public) {
+        let message = format!("{} is a published demo key", file.display());
+        let hint = "make your own: l2vpn key new -o FILE";
+        return Err(Failure::with(Exit::Config, message, hint));
+    }
+    print(&format!("{}: {how}, public key {public}\n", file.display()))
 }
 
 /// Prints a secret, and says where it should not go.
@@ -71,15 +134,20 @@ fn loose_mode_of_stdout() -> Option<u32> {
     (meta.is_file() && mode & 0o077 != 0).then_some(mode)
 }
 
-fn private_key(file: &Path) -> Result<PrivateKey, Failure> {
+/// The public key of a private one, which may stay encrypted.
+fn public_key(file: &Path) -> Result<PublicKey, Failure> {
     if file != Path::new("-") {
-        return Ok(keys::read_private(file)?);
+        return Ok(match keys::read_stored(file)? {
+            Stored::Plain(key) => key.public(),
+            Stored::Sealed(envelope) => PublicKey::from_bytes(*envelope.public()),
+        });
     }
     let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_LEN as usize + 1));
     std::io::stdin()
         .take(MAX_FILE_LEN)
         .read_to_string(&mut text)?;
-    PrivateKey::from_text(&text).map_err(|e| {
+    let key = PrivateKey::from_text(&text).map(|key| key.public());
+    key.map_err(|e| {
         let hint = "pipe one in: `l2vpn key new | l2vpn key public`";
         Failure::with(
             Exit::Config,

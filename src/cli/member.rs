@@ -7,8 +7,10 @@ use super::args::MemberArgs;
 use super::exit::{Exit, Failure};
 use crate::api::{Answer, Verb};
 use crate::config::paths::Places;
-use crate::config::{DemoKeys, load};
+use crate::config::{DemoKeys, load_with};
 use crate::daemon::{CallError, call};
+use crate::io::clock::OsEntropy;
+use crate::keys::{AtHand, PrivateKey};
 
 const PATIENCE: Duration = Duration::from_secs(25);
 
@@ -20,7 +22,12 @@ pub(super) fn socket(args: &MemberArgs) -> Result<PathBuf, Failure> {
     let places = Places::default_for_user();
     match &args.member {
         Some(member) if member.contains('/') || member.ends_with(".toml") => {
-            let (config, report) = load(Path::new(member), DemoKeys::Allow);
+            // Only the socket is wanted: no key has to be opened for that.
+            let mut opener = AtHand {
+                key: PrivateKey::generate(&mut OsEntropy),
+                stands_in: true,
+            };
+            let (config, report) = load_with(Path::new(member), DemoKeys::Allow, &mut opener);
             config
                 .map(|c| c.socket)
                 .ok_or_else(|| Failure::config(&report))

@@ -6,7 +6,7 @@ use super::args::{InitArgs, RelayArgs, RelayVerb, ShowArgs, TicketArgs};
 use super::exit::{Exit, Failure};
 use super::{init, member, render};
 use crate::api::{Answer, PeerView, Verb};
-use crate::config::{DemoKeys, load};
+use crate::config::{DemoKeys, load_with};
 use crate::daemon;
 use crate::io::clock;
 use crate::keys::{self, PublicKey, Ticket};
@@ -30,7 +30,7 @@ fn start(args: &RelayArgs, config: &Path) -> Result<Exit, Failure> {
         return init::relay(&args);
     }
     let path = config;
-    let (config, report) = load(path, DemoKeys::Refuse);
+    let (config, report) = load_with(path, DemoKeys::Refuse, &mut args.words.opener());
     let Some(config) = config else {
         return Err(Failure::config(&report));
     };

@@ -4,12 +4,16 @@ use super::args::UpArgs;
 use super::check::{config_path, demo_keys};
 use super::exit::{Exit, Failure};
 use super::render;
-use crate::config::load;
+use crate::config::load_with;
 use crate::daemon::{self, Plan};
 
 pub(super) fn run(args: &UpArgs) -> Result<Exit, Failure> {
     let path = config_path(args.config.as_ref());
-    let (config, report) = load(&path, demo_keys(args.allow_demo_keys));
+    let (config, report) = load_with(
+        &path,
+        demo_keys(args.allow_demo_keys),
+        &mut args.words.opener(),
+    );
     let Some(config) = config else {
         return Err(Failure::config(&report));
     };

@@ -9,7 +9,7 @@ use super::finding::Report;
 use super::paths::{Places, resolve};
 use super::raw::{self, Field, RawConfig, RawSegment, Sections, Step};
 use super::{Config, DemoKeys, SegmentConfig, listening, peers, ports, relays};
-use crate::keys::{self, PrivateKey, is_demo};
+use crate::keys::{Nobody, Opener};
 use crate::switch::layout::SegmentRules;
 use crate::wire::segment::SegmentId;
 
@@ -20,7 +20,17 @@ const MAX_SEGMENTS: usize = crate::wire::control::MAX_SEGMENTS;
 
 /// Checks a text; `path` is the file that it stands for.
 pub fn check(path: &Path, text: &str, demo: DemoKeys) -> (Option<Config>, Report) {
-    let mut checker = Checker::new(path, text, demo);
+    check_with(path, text, demo, &mut Nobody)
+}
+
+/// The same with somebody who comes by secrets that are in no plain file.
+pub fn check_with(
+    path: &Path,
+    text: &str,
+    demo: DemoKeys,
+    opener: &mut dyn Opener,
+) -> (Option<Config>, Report) {
+    let mut checker = Checker::new(path, text, demo, opener);
     let config = match raw::read(text) {
         Ok((raw, unknown)) => {
             let places = raw::places_of(text, &unknown);
@@ -63,9 +73,9 @@ impl Checker<'_> {
         let (mut node, _) = node.unwrap_or_default();
         let tuning = self.tuning(&mut node);
         let (listen, reach) = listening::check(self, &mut node);
-        let name = self.member_name(node.name);
+        let name = self.member_name(node.name.take());
         // Without a [node] that was said already.
-        let key = key_at.and_then(|at| self.private_key(node.key, &at));
+        let key = key_at.and_then(|at| self.own_key(&mut node, &at));
         let segments = self.segments(raw.segment);
         let is_relay = raw.admission.is_some();
         let ports = ports::check(self, raw.port, (&segments, is_relay));
@@ -79,14 +89,14 @@ impl Checker<'_> {
         let state = self
             .take(control.state_dir)
             .map(|s| resolve(self.path, &s.0));
-        let (key, key_file) = key?;
+        let (key, key_source) = key?;
         Some(Config {
             path: self.path.into(),
             socket: socket.unwrap_or_else(|| places.socket(&name)),
             state_dir: state.unwrap_or(places.state),
             name,
             key,
-            key_file,
+            key_source,
             listen: listen?,
             reach,
             segments,
@@ -143,34 +153,6 @@ impl Checker<'_> {
             }
             None => fallback,
         }
-    }
-
-    fn private_key(
-        &mut self,
-        field: Option<Field<String>>,
-        node_at: &Range<usize>,
-    ) -> Option<(PrivateKey, PathBuf)> {
-        let missing = field.is_none();
-        let Some((file, at)) = self.take(field) else {
-            if missing {
-                self.findings
-                    .error(node_at, "[node] names no key")
-                    .hint("make one with `l2vpn key new -o a.key` and write key = \"a.key\"");
-            }
-            return None;
-        };
-        if self.is_a_key_itself(&file, &at) {
-            return None;
-        }
-        let path = resolve(self.path, &file);
-        let key = match keys::read_private(&path) {
-            Ok(key) => key,
-            Err(error) => return self.key_file_error(&error, &at),
-        };
-        if is_demo(&key.public()) {
-            self.demo_key(&at, "this private key is published: everybody has it");
-        }
-        Some((key, path))
     }
 
     /// A path that a unix socket can have, with room for another name beside it while it is made.

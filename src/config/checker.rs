@@ -7,7 +7,7 @@ use std::path::Path;
 use super::DemoKeys;
 use super::finding::Findings;
 use super::raw::{Field, Many, Section, Sections, Shape};
-use crate::keys::{KeyFileError, Psk};
+use crate::keys::{Opener, Psk};
 use crate::switch::table::Key;
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
@@ -16,6 +16,7 @@ use crate::wire::segment::SegmentId;
 pub(super) struct Checker<'t> {
     pub(super) path: &'t Path,
     pub(super) demo: DemoKeys,
+    pub(super) opener: &'t mut dyn Opener,
     pub(super) findings: Findings<'t>,
     /// Segment numbers by name.
     pub(super) segments: BTreeMap<String, SegmentId>,
@@ -26,10 +27,16 @@ pub(super) struct Checker<'t> {
 }
 
 impl<'t> Checker<'t> {
-    pub(super) fn new(path: &'t Path, text: &'t str, demo: DemoKeys) -> Self {
+    pub(super) fn new(
+        path: &'t Path,
+        text: &'t str,
+        demo: DemoKeys,
+        opener: &'t mut dyn Opener,
+    ) -> Self {
         Checker {
             path,
             demo,
+            opener,
             findings: Findings::new(text),
             segments: BTreeMap::new(),
             names_segments: false,
@@ -176,17 +183,6 @@ impl<'t> Checker<'t> {
                 .hint("write it into a file with mode 0600 and name that file here");
         }
         is_key
-    }
-
-    pub(super) fn key_file_error<T>(
-        &mut self,
-        error: &KeyFileError,
-        at: &Range<usize>,
-    ) -> Option<T> {
-        self.findings
-            .error(at, error.to_string())
-            .hint(error.hint());
-        None
     }
 
     pub(super) fn demo_key(&mut self, at: &Range<usize>, message: &str) {

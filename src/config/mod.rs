@@ -17,6 +17,7 @@ pub mod pins;
 mod ports;
 pub mod raw;
 mod relays;
+mod secrets;
 mod switching;
 pub mod template;
 pub mod tuning;
@@ -26,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::carrier::Carrier;
-use crate::keys::{PrivateKey, Psk, PublicKey, Ticket};
+use crate::keys::{Nobody, Opener, PrivateKey, Psk, PublicKey, Ticket};
 use crate::switch::layout::{LinkLocal, SegmentRules};
 use crate::switch::port::PortRule;
 use crate::switch::storm::StormLimits;
@@ -39,6 +40,7 @@ use crate::wire::vlans::VlanSet;
 pub use checker::is_name;
 pub use endpoint::EndpointName;
 use finding::Report;
+pub use secrets::KeySource;
 use tuning::{Offloading, Tuning};
 
 /// The port that members listen on by default.
@@ -52,8 +54,8 @@ pub struct Config {
     pub name: String,
     /// Who we are.
     pub key: PrivateKey,
-    /// Where the key was read from.
-    pub key_file: PathBuf,
+    /// Where the key comes from.
+    pub key_source: KeySource,
     /// Where peers reach us.
     pub listen: SocketAddr,
     /// How else they find us.
@@ -223,8 +225,13 @@ pub enum DemoKeys {
 ///
 /// The report may hold warnings when there is a configuration, and holds at least one error when there is none.
 pub fn load(path: &Path, demo: DemoKeys) -> (Option<Config>, Report) {
+    load_with(path, demo, &mut Nobody)
+}
+
+/// The same with somebody who comes by secrets that are in no plain file.
+pub fn load_with(path: &Path, demo: DemoKeys, opener: &mut dyn Opener) -> (Option<Config>, Report) {
     match finding::read(path) {
-        Ok(text) => check::check(path, &text, demo),
+        Ok(text) => check::check_with(path, &text, demo, opener),
         Err(report) => (None, report),
     }
 }

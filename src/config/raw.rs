@@ -177,6 +177,8 @@ tables! {
         name: Field<String>,
         /// The file of the private key.
         key: Field<String>,
+        /// A program that prints the key, with its arguments.
+        key_command: Field<Vec<String>>,
         /// Address and port, or a list with one for each carrier.
         listen: Field<toml::Value>,
         /// `on`, `tcp`, `segments` or `off`.

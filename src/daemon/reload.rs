@@ -8,10 +8,10 @@
 use super::assemble::{Member, StartError};
 use super::ports::{OpenPort, prepare_bridge, tell_vlans};
 use crate::api::{Answer, Changes};
-use crate::config::{Config, PeerConfig, PortConfig, load};
+use crate::config::{Config, PeerConfig, PortConfig, load_with};
 use crate::dataplane::workers::Workers;
 use crate::io::clock;
-use crate::keys::Psk;
+use crate::keys::{AtHand, Psk};
 use crate::place::PortId;
 
 /// What is to be done.
@@ -25,7 +25,12 @@ struct Plan {
 impl Member {
     /// Reads the configuration again and does what has changed; all of it or nothing.
     pub(super) async fn reload(&mut self, workers: &Workers) -> Answer {
-        let (config, report) = load(&self.config.path, self.config.demo);
+        // Nobody is asked for a passphrase again, nor a command run.
+        let mut opener = AtHand {
+            key: self.config.key.clone(),
+            stands_in: false,
+        };
+        let (config, report) = load_with(&self.config.path, self.config.demo, &mut opener);
         let Some(config) = config else {
             return Answer::Rejected(report.to_string().trim_end().into());
         };
@@ -86,7 +91,7 @@ impl Member {
             ("[node] name", old.name == new.name),
             (
                 "[node] key",
-                old.key.public() == new.key.public() && old.key_file == new.key_file,
+                old.key.public() == new.key.public() && old.key_source == new.key_source,
             ),
             (
                 "[node] listen and lan_discovery",

@@ -10,7 +10,7 @@ use super::assemble::{StartError, assemble};
 use super::event_loop::{EventLoop, Inputs, Signals};
 use super::ports::derived_mac;
 use super::{control, journal, resolve, state};
-use crate::config::{Config, PortConfig};
+use crate::config::{Config, KeySource, PortConfig};
 use crate::dataplane::workers::Workers;
 use crate::io::janitor::Janitor;
 use crate::io::process;
@@ -104,20 +104,24 @@ fn announce(config: &Config) {
     );
 }
 
-fn lock(config: &Config) -> Result<File, StartError> {
+fn lock(config: &Config) -> Result<Option<File>, StartError> {
     let system = |source: io::Error| StartError::System {
         what: "lock the key file",
         source,
     };
-    let file = File::open(&config.key_file).map_err(system)?;
+    // A key that is in no file has nothing to lie on: the control socket tells.
+    let KeySource::File(path) = &config.key_source else {
+        return Ok(None);
+    };
+    let file = File::open(path).map_err(system)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => {
-            let key = config.key_file.display();
+            let key = path.display();
             Err(StartError::Running(format!("a member with {key}")))
         }
         // A file system without locks: the control socket still tells.
-        Err(TryLockError::Error(_)) => Ok(file),
+        Err(TryLockError::Error(_)) => Ok(Some(file)),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod namespace;
 pub mod packet;
 pub mod process;
 pub mod second;
+pub mod secrets;
 pub mod sieve;
 pub mod tap;
 pub mod udp;

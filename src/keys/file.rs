@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{KeyTextError, PrivateKey, Psk};
+use super::{Cost, Entropy, Envelope, EnvelopeError, Holds};
+use super::{KeyTextError, Passphrase, PrivateKey, Psk};
 
 /// The longest file that is read as a key, in bytes.
 pub const MAX_FILE_LEN: u64 = 4096;
@@ -42,6 +43,17 @@ pub enum KeyFileError {
         /// The owner's user id.
         owner: u32,
     },
+    /// The key is encrypted, and was wanted plain.
+    #[error("{0}: the key is encrypted")]
+    Sealed(PathBuf),
+    /// The file holds an encrypted key that cannot be read or opened.
+    #[error("{path}: {source}")]
+    Envelope {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: EnvelopeError,
+    },
     /// The file holds no key.
     #[error("{path} holds no key: {source}")]
     Text {
@@ -71,6 +83,14 @@ impl KeyFileError {
                 "the disk is full: make room, or choose another place".into()
             }
             KeyFileError::Io { .. } => "check that the path is right and the file readable".into(),
+            KeyFileError::Sealed(path) => {
+                format!("l2vpn key decrypt {}", path.display())
+            }
+            KeyFileError::Envelope { source, .. } => match source {
+                EnvelopeError::Closed => "try again, or take the file from a copy".into(),
+                EnvelopeError::Memory => "free some memory, or open it elsewhere".into(),
+                _ => "take the file from a copy; `l2vpn key encrypt` writes such files".into(),
+            },
             KeyFileError::Text { .. } => {
                 "a key file holds one line as `l2vpn key new` or `wg genkey` prints it".into()
             }
@@ -78,16 +98,128 @@ impl KeyFileError {
     }
 }
 
-/// Reads a private key and checks that nobody else can.
+/// A private key as it is stored.
+pub enum Stored {
+    /// As `wg genkey` prints it.
+    Plain(PrivateKey),
+    /// Encrypted.
+    Sealed(Envelope),
+}
+
+/// Reads a private key that may be encrypted, and checks that nobody else can.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn read_stored(path: &Path) -> Result<Stored, KeyFileError> {
+    stored_in(&read_secret(path)?, path)
+}
+
+/// The private key in a text; `path` is where it comes from, for messages.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn stored_in(text: &str, path: &Path) -> Result<Stored, KeyFileError> {
+    if Envelope::is_meant(text) {
+        let envelope = Envelope::from_text(text);
+        return envelope
+            .map(Stored::Sealed)
+            .map_err(|source| KeyFileError::Envelope {
+                path: path.into(),
+                source,
+            });
+    }
+    PrivateKey::from_text(text)
+        .map(Stored::Plain)
+        .map_err(|source| KeyFileError::Text {
+            path: path.into(),
+            source,
+        })
+}
+
+/// Opens an encrypted private key.
+///
+/// # Errors
+/// [`KeyFileError::Envelope`], also when the public key beside it is another's.
+pub fn opened(
+    envelope: &Envelope,
+    passphrase: &Passphrase,
+    path: &Path,
+) -> Result<PrivateKey, KeyFileError> {
+    let key = envelope
+        .open(passphrase)
+        .map(|k| PrivateKey::from_bytes(*k));
+    let fits = |key: &PrivateKey| key.public().as_bytes() == envelope.public();
+    match key {
+        Ok(key) if fits(&key) => Ok(key),
+        other => Err(KeyFileError::Envelope {
+            path: path.into(),
+            source: other.err().unwrap_or(EnvelopeError::Closed),
+        }),
+    }
+}
+
+/// Reads a private key that is not encrypted, and checks that nobody else can.
 ///
 /// # Errors
 /// See [`KeyFileError`].
 pub fn read_private(path: &Path) -> Result<PrivateKey, KeyFileError> {
-    let text = read_secret(path)?;
-    PrivateKey::from_text(&text).map_err(|source| KeyFileError::Text {
+    match read_stored(path)? {
+        Stored::Plain(key) => Ok(key),
+        Stored::Sealed(_) => Err(KeyFileError::Sealed(path.into())),
+    }
+}
+
+/// Makes a new encrypted private key file with mode 0600; an existing file is never touched.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn write_encrypted(
+    path: &Path,
+    key: &PrivateKey,
+    sealed: (&Passphrase, Cost),
+    entropy: &mut dyn Entropy,
+) -> Result<(), KeyFileError> {
+    let envelope = sealed_key(path, key, sealed, entropy)?;
+    write_secret(path, &envelope.to_text(), false)
+}
+
+fn sealed_key(
+    path: &Path,
+    key: &PrivateKey,
+    (passphrase, cost): (&Passphrase, Cost),
+    entropy: &mut dyn Entropy,
+) -> Result<Envelope, KeyFileError> {
+    let content = (Holds::NodeKey, *key.public().as_bytes(), key.expose());
+    let envelope = Envelope::seal(content, passphrase, cost, entropy);
+    envelope.map_err(|source| KeyFileError::Envelope {
         path: path.into(),
         source,
     })
+}
+
+/// Puts a key's file in another form, in one step: with a passphrase encrypted, without one plain. The file is whole in one form
+/// or the other whatever happens.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn replace(
+    path: &Path,
+    key: &PrivateKey,
+    sealed: Option<(&Passphrase, Cost)>,
+    entropy: &mut dyn Entropy,
+) -> Result<(), KeyFileError> {
+    // Where it is, not where a link to it is: the old form must go.
+    let path = &fs::canonicalize(path).map_err(|source| KeyFileError::Io {
+        path: path.into(),
+        source,
+    })?;
+    match sealed {
+        None => write_secret(path, &key.to_text(), true),
+        Some(sealed) => {
+            let envelope = sealed_key(path, key, sealed, entropy)?;
+            write_secret(path, &envelope.to_text(), true)
+        }
+    }
 }
 
 /// Reads a pre-shared key and checks that nobody else can.
@@ -107,7 +239,7 @@ pub fn read_psk(path: &Path) -> Result<Psk, KeyFileError> {
 /// # Errors
 /// See [`KeyFileError`].
 pub fn write_private(path: &Path, key: &PrivateKey) -> Result<(), KeyFileError> {
-    write_secret(path, &key.to_text())
+    write_secret(path, &key.to_text(), false)
 }
 
 /// Makes a new pre-shared key file with mode 0600; an existing file is never touched.
@@ -115,7 +247,7 @@ pub fn write_private(path: &Path, key: &PrivateKey) -> Result<(), KeyFileError> 
 /// # Errors
 /// See [`KeyFileError`].
 pub fn write_psk(path: &Path, key: &Psk) -> Result<(), KeyFileError> {
-    write_secret(path, &key.to_text())
+    write_secret(path, &key.to_text(), false)
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
@@ -159,7 +291,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     Ok(text)
 }
 
-fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
+fn write_secret(path: &Path, text: &str, replaces: bool) -> Result<(), KeyFileError> {
     let fail = |source| KeyFileError::Io {
         path: path.into(),
         source,
@@ -173,7 +305,11 @@ fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
     file.write_all(text.as_bytes()).map_err(fail)?;
     file.write_all(b"\n").map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
-    file.persist_noclobber(path).map_err(|e| {
+    let named = match replaces {
+        true => file.persist(path),
+        false => file.persist_noclobber(path),
+    };
+    named.map_err(|e| {
         if e.error.kind() == io::ErrorKind::AlreadyExists {
             KeyFileError::Exists(path.into())
         } else {

@@ -4,16 +4,24 @@
 //! A key is a value that cannot be anything else: `PrivateKey`, `PublicKey` and `Psk` are 32 bytes by construction, so
 //! that no wrong length reaches the Noise library (which pads short private keys with zeros and panics on long ones).
 //! Secrets have no `Debug` of their content, no `Display` and no `Serialize`; they are wiped when dropped. Text forms
-//! are those of `wg genkey`, `wg pubkey` and `wg genpsk`: one line of 44 base64 characters.
+//! are those of `wg genkey`, `wg pubkey` and `wg genpsk`: one line of 44 base64 characters; or an [`Envelope`], which needs a
+//! passphrase.
 
 mod demo;
 mod entropy;
+mod envelope;
 mod file;
 mod key;
+mod passphrase;
 mod ticket;
 
 pub use demo::is_demo;
 pub use entropy::Entropy;
-pub use file::{KeyFileError, MAX_FILE_LEN, read_private, read_psk, write_private, write_psk};
+pub use envelope::{Cost, Envelope, EnvelopeError, Holds};
+pub use file::{
+    KeyFileError, MAX_FILE_LEN, Stored, opened, read_private, read_psk, read_stored, replace,
+    stored_in, write_encrypted, write_private, write_psk,
+};
 pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};
+pub use passphrase::{AtHand, MAX_PASSPHRASE, Nobody, Opener, Passphrase};
 pub use ticket::{NotATicket, TICKET_LEN, Ticket};

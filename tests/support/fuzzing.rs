@@ -375,6 +375,13 @@ pub fn key_file(data: &[u8]) {
         assert_eq!(again.public(), key.public());
         assert_eq!(text.trim(), key.to_text().as_str());
     }
+    // It is not opened: that takes long on purpose.
+    let text = String::from_utf8_lossy(data);
+    if let Ok(envelope) = keys::Envelope::from_text(&text) {
+        let written = envelope.to_text();
+        assert_eq!(text.strip_suffix('\n').unwrap_or(&text), written);
+        assert_eq!(keys::Envelope::from_text(&written), Ok(envelope));
+    }
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(key) = text.parse::<PublicKey>()
     {

@@ -1,0 +1,122 @@
+//! Where passphrases and keys come from that are in no file: a descriptor, the service manager, a terminal, a program.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use zeroize::Zeroizing;
+
+use crate::keys::{MAX_FILE_LEN, MAX_PASSPHRASE, Opener, Passphrase};
+
+/// What the service manager names the directory of what it hands over (systemd.exec(5)).
+const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+/// The name of a passphrase there.
+const PASSPHRASE: &str = "l2vpn-passphrase";
+
+/// Asks whoever can be asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asking {
+    /// The descriptor that the passphrase is read from, if one was named.
+    pub descriptor: Option<u32>,
+}
+
+impl Asking {
+    /// A new passphrase: at a terminal it is asked for twice.
+    ///
+    /// # Errors
+    /// When there is nobody to ask, or the two differ.
+    pub fn new_passphrase(&mut self, file: &Path) -> Result<Passphrase, String> {
+        if let Some(given) = self.given()? {
+            return Ok(given);
+        }
+        let first = asked(&format!("new passphrase for {}: ", file.display()))?;
+        let again = asked("the same again: ")?;
+        match *first == *again {
+            true => passphrase(&first),
+            false => Err("the two passphrases differ".into()),
+        }
+    }
+
+    /// The passphrase of a file if it is there without asking anybody.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn given(&self) -> Result<Option<Passphrase>, String> {
+        if let Some(descriptor) = self.descriptor {
+            // Opened anew by its name, so that nobody's descriptor is closed here.
+            let path = PathBuf::from(format!("/dev/fd/{descriptor}"));
+            let file = File::open(path).map_err(|e| format!("descriptor {descriptor}: {e}"))?;
+            return passphrase(&all_of(file, MAX_PASSPHRASE)?).map(Some);
+        }
+        match credential_path(PASSPHRASE) {
+            Some(path) if path.exists() => {
+                let file = File::open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+                passphrase(&all_of(file, MAX_PASSPHRASE)?).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Opener for Asking {
+    fn passphrase(&mut self, file: &Path) -> Result<Passphrase, String> {
+        if let Some(given) = self.given()? {
+            return Ok(given);
+        }
+        passphrase(&asked(&format!("passphrase for {}: ", file.display()))?)
+    }
+
+    fn output_of(&mut self, command: &[String]) -> Result<Zeroizing<String>, String> {
+        let (program, arguments) = command.split_first().ok_or("it names no program")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("it cannot be run: {e}"))?;
+        let text = child
+            .stdout
+            .take()
+            .map(|out| all_of(out, MAX_FILE_LEN as usize));
+        let status = child.wait().map_err(|e| e.to_string())?;
+        match status.success() {
+            true => text.unwrap_or_else(|| Err("it printed nothing".into())),
+            false => Err(format!("it failed: {status}")),
+        }
+    }
+
+    fn credential(&mut self, name: &str) -> Result<Zeroizing<String>, String> {
+        let path = credential_path(name)
+            .ok_or_else(|| format!("there are none: {DIRECTORY} is not set"))?;
+        // The service manager guards it: its mode is not what decides who reads it.
+        let file = File::open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        all_of(file, MAX_FILE_LEN as usize)
+    }
+}
+
+fn credential_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(DIRECTORY).map(|dir| Path::new(&dir).join(name))
+}
+
+fn passphrase(text: &str) -> Result<Passphrase, String> {
+    Passphrase::new(text)
+        .ok_or_else(|| format!("a passphrase has 1 to {MAX_PASSPHRASE} bytes, this one has not"))
+}
+
+/// Asks at the terminal, without an echo.
+fn asked(question: &str) -> Result<Zeroizing<String>, String> {
+    if !std::io::stderr().is_terminal() {
+        return Err("there is no passphrase and no terminal to ask at".into());
+    }
+    rpassword::prompt_password(question)
+        .map(Zeroizing::new)
+        .map_err(|e| format!("nobody can be asked: {e}"))
+}
+
+/// A text of so many bytes at most, with a line end; in one place of memory.
+fn all_of(from: impl Read, most: usize) -> Result<Zeroizing<String>, String> {
+    let mut text = Zeroizing::new(String::with_capacity(most + 3));
+    let read = from.take(most as u64 + 2).read_to_string(&mut text);
+    read.map_err(|e| e.to_string())?;
+    Ok(text)
+}

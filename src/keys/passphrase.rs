@@ -1,0 +1,118 @@
+//! Words that open a key, and where they and keys come from that are in no plain file.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::{PrivateKey, PublicKey};
+
+/// The longest passphrase, in bytes.
+pub const MAX_PASSPHRASE: usize = 1024;
+
+/// Words that open an encrypted key; wiped when dropped.
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// A passphrase as it was typed or read: one line end at its end is none of it. `None` when nothing is left, or too much.
+    pub fn new(text: &str) -> Option<Self> {
+        let words = text.strip_suffix('\n').unwrap_or(text);
+        let words = words.strip_suffix('\r').unwrap_or(words);
+        let fits = !words.is_empty() && words.len() <= MAX_PASSPHRASE;
+        fits.then(|| Passphrase(Zeroizing::new(words.as_bytes().to_vec())))
+    }
+
+    pub(super) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How secrets are come by that are not simply in a file. A failure is told in words, for whoever named the secret.
+pub trait Opener {
+    /// The passphrase of an encrypted key.
+    ///
+    /// # Errors
+    /// When there is nobody to ask.
+    fn passphrase(&mut self, file: &Path) -> Result<Passphrase, String>;
+
+    /// What a command prints.
+    ///
+    /// # Errors
+    /// When it cannot be run or fails.
+    fn output_of(&mut self, command: &[String]) -> Result<Zeroizing<String>, String>;
+
+    /// What the service manager hands over under a name.
+    ///
+    /// # Errors
+    /// When it hands over nothing.
+    fn credential(&mut self, name: &str) -> Result<Zeroizing<String>, String>;
+
+    /// A key that is at hand already, so that nobody is asked again: that with this public key, or with any.
+    fn known(&self, _public: Option<&PublicKey>) -> Option<PrivateKey> {
+        None
+    }
+}
+
+/// Asks nobody: what is encrypted stays closed.
+pub struct Nobody;
+
+impl Opener for Nobody {
+    fn passphrase(&mut self, _: &Path) -> Result<Passphrase, String> {
+        Err("nobody is asked for a passphrase here".into())
+    }
+
+    fn output_of(&mut self, _: &[String]) -> Result<Zeroizing<String>, String> {
+        Err("no command is run here".into())
+    }
+
+    fn credential(&mut self, _: &str) -> Result<Zeroizing<String>, String> {
+        Err("nobody hands over anything here".into())
+    }
+}
+
+/// The key that is at hand already, and nobody is asked for another.
+pub struct AtHand {
+    /// The key.
+    pub key: PrivateKey,
+    /// Whether it may stand for any other: where no key is used, and none has to be opened.
+    pub stands_in: bool,
+}
+
+impl Opener for AtHand {
+    fn passphrase(&mut self, file: &Path) -> Result<Passphrase, String> {
+        Nobody.passphrase(file)
+    }
+
+    fn output_of(&mut self, command: &[String]) -> Result<Zeroizing<String>, String> {
+        Nobody.output_of(command)
+    }
+
+    fn credential(&mut self, name: &str) -> Result<Zeroizing<String>, String> {
+        Nobody.credential(name)
+    }
+
+    fn known(&self, public: Option<&PublicKey>) -> Option<PrivateKey> {
+        let is_it = public.is_none_or(|p| *p == self.key.public());
+        (is_it || self.stands_in).then(|| self.key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_end_is_no_part_of_a_passphrase() {
+        for (text, words) in [
+            ("a b", "a b"),
+            ("a b\n", "a b"),
+            ("a\r\n", "a"),
+            (" a\n\n", " a\n"),
+        ] {
+            let passphrase = Passphrase::new(text).unwrap();
+            assert_eq!(passphrase.expose(), words.as_bytes());
+        }
+        for text in ["", "\n", "\r\n", &"x".repeat(MAX_PASSPHRASE + 1)] {
+            assert!(Passphrase::new(text).is_none());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Keys that are in no plain file: encrypted ones, commands, what the service manager hands over.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Runs the program with something on its stdin.
+fn l2vpn(dir: &Path, args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_l2vpn"))
+        .args(args)
+        .current_dir(dir)
+        .env("CREDENTIALS_DIRECTORY", dir.join("credentials"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without having read it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+/// A directory with a key; gives its public key, too.
+fn home() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, public, _) = told(&l2vpn(dir.path(), &["key", "new", "-o", "a.key"], ""));
+    assert_eq!(code, 0);
+    (dir, public.trim().to_string())
+}
+
+fn config(dir: &Path, key: &str) {
+    let text = format!(
+        "[node]\n{key}\nlisten = \"127.0.0.1:0\"\n[[segment]]\nname = \"lan\"\nid = 1\n\
+         [control]\nsocket = \"a.sock\"\nstate_dir = \"state\"\n"
+    );
+    fs::write(dir.join("a.toml"), text).unwrap();
+}
+
+const FD: [&str; 2] = ["--passphrase-fd", "0"];
+
+#[test]
+fn a_key_is_encrypted_in_place_and_decrypted_again() {
+    let (dir, public) = home();
+    let dir = dir.path();
+    let file = dir.join("a.key");
+    let plain = fs::read_to_string(&file).unwrap();
+    let (code, _, stderr) = told(&l2vpn(dir, &["key", "encrypt", "a.key"], ""));
+    assert!(code == 1 && stderr.contains("no terminal"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), plain, "as it was");
+    let encrypt = [&["key", "encrypt", "a.key"][..], &FD].concat();
+    assert_eq!(told(&l2vpn(dir, &encrypt, "correct horse\n")).0, 0);
+    let sealed = fs::read_to_string(&file).unwrap();
+    assert!(!sealed.contains(plain.trim()) && sealed.starts_with("l2vpn-key 1\n"));
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 1, "nothing beside it");
+    let (code, _, stderr) = told(&l2vpn(dir, &encrypt, "correct horse\n"));
+    assert!(code == 1 && stderr.contains("already"), "{stderr}");
+    // Its public half is no secret.
+    let (_, shown, _) = told(&l2vpn(dir, &["key", "public", "a.key"], ""));
+    assert_eq!(shown.trim(), public);
+    let (code, shown, _) = told(&l2vpn(dir, &["key", "check", "a.key"], ""));
+    assert!(code == 0 && shown.contains("not opened"), "{shown}");
+    let check = [&["key", "check", "a.key"][..], &FD].concat();
+    let (code, shown, _) = told(&l2vpn(dir, &check, "correct horse"));
+    assert!(code == 0 && shown.contains("opens it"), "{shown}");
+    let (code, _, stderr) = told(&l2vpn(dir, &check, "battery staple"));
+    assert!(
+        code == 3 && stderr.contains("passphrase is wrong"),
+        "{stderr}"
+    );
+    let decrypt = [&["key", "decrypt", "a.key"][..], &FD].concat();
+    assert_eq!(told(&l2vpn(dir, &decrypt, "battery staple")).0, 3);
+    assert_eq!(fs::read_to_string(&file).unwrap(), sealed, "as it was");
+    let beside = [&decrypt[..], &["-o", "b.key"]].concat();
+    assert_eq!(told(&l2vpn(dir, &beside, "correct horse")).0, 0);
+    assert_eq!(fs::read_to_string(dir.join("b.key")).unwrap(), plain);
+    assert_eq!(told(&l2vpn(dir, &decrypt, "correct horse")).0, 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), plain);
+}
+
+#[test]
+fn a_key_may_be_made_encrypted_and_links_are_followed() {
+    let (dir, public) = home();
+    let dir = dir.path();
+    let new = [&["key", "new", "-o", "b.key", "--encrypt"][..], &FD].concat();
+    let (code, made, _) = told(&l2vpn(dir, &new, "x y"));
+    assert!(code == 0 && made.trim() != public);
+    let (_, shown, _) = told(&l2vpn(dir, &["key", "public", "b.key"], ""));
+    assert_eq!(shown, made);
+    assert_eq!(told(&l2vpn(dir, &["key", "new", "--encrypt"], "x")).0, 2);
+    std::os::unix::fs::symlink("a.key", dir.join("link")).unwrap();
+    let encrypt = [&["key", "encrypt", "link"][..], &FD].concat();
+    assert_eq!(told(&l2vpn(dir, &encrypt, "x y")).0, 0);
+    let there = fs::read_to_string(dir.join("a.key")).unwrap();
+    assert!(there.starts_with("l2vpn-key"), "no plain copy is left");
+    assert!(fs::symlink_metadata(dir.join("link")).unwrap().is_symlink());
+}
+
+#[test]
+fn a_configuration_takes_encrypted_keys_commands_and_credentials() {
+    let (dir, public) = home();
+    let dir = dir.path();
+    let check = |more: &[&str], input: &str| {
+        told(&l2vpn(
+            dir,
+            &[&["check", "a.toml"][..], more].concat(),
+            input,
+        ))
+    };
+    config(dir, "key_command = [\"cat\", \"a.key\"]");
+    assert_eq!(check(&[], "").0, 0);
+    let (_, plan, _) = told(&l2vpn(dir, &["up", "a.toml", "--dry-run"], ""));
+    assert!(plan.contains(&public), "{plan}");
+    for (command, why) in [
+        (
+            "[\"cat\", \"a.key\", \"nothing\"]",
+            "it failed: exit status: 1",
+        ),
+        ("[\"/nowhere/at-all\"]", "cannot be run"),
+        ("[\"echo\", \"secret words\"]", "is no key"),
+        ("[\"true\"]", "is no key"),
+        ("[\"yes\"]", "it failed: signal"),
+        ("[]", "names no program"),
+        ("\"cat a.key\"", "expected a list"),
+    ] {
+        config(dir, &format!("key_command = {command}"));
+        let (code, _, stderr) = check(&[], "");
+        assert!(code == 3 && stderr.contains(why), "{command}: {stderr}");
+        assert!(stderr.contains("a.toml:2:"), "{stderr}");
+        assert!(
+            !stderr.contains("secret words"),
+            "what it prints is nobody's business"
+        );
+    }
+    config(dir, "key = \"a.key\"\nkey_command = [\"cat\", \"a.key\"]");
+    assert!(check(&[], "").2.contains("a key and a key_command"));
+
+    fs::create_dir(dir.join("credentials")).unwrap();
+    fs::copy(dir.join("a.key"), dir.join("credentials/node.key")).unwrap();
+    config(dir, "key = \"credential:node.key\"");
+    assert_eq!(check(&[], "").0, 0);
+    for wrong in ["credential:", "credential:../a.key", "credential:other"] {
+        config(dir, &format!("key = \"{wrong}\""));
+        assert_eq!(check(&[], "").0, 3, "{wrong}");
+    }
+
+    let encrypt = [&["key", "encrypt", "a.key"][..], &FD].concat();
+    assert_eq!(told(&l2vpn(dir, &encrypt, "correct horse")).0, 0);
+    config(dir, "key = \"a.key\"");
+    let (code, _, stderr) = check(&[], "");
+    assert!(code == 3 && stderr.contains("no passphrase"), "{stderr}");
+    assert!(stderr.contains("--passphrase-fd"), "{stderr}");
+    assert_eq!(check(&FD, "correct horse").0, 0);
+    assert!(check(&FD, "wrong").2.contains("passphrase is wrong"));
+    assert!(check(&FD, "").2.contains("1 to 1024 bytes"));
+    assert!(
+        check(&["--passphrase-fd", "77"], "")
+            .2
+            .contains("descriptor 77")
+    );
+    fs::write(dir.join("credentials/l2vpn-passphrase"), "correct horse\n").unwrap();
+    assert_eq!(check(&[], "").0, 0, "the service manager hands it over");
+}
+
+#[test]
+fn an_encrypted_key_that_others_can_read_or_that_is_damaged_is_refused() {
+    let (dir, _) = home();
+    let dir = dir.path();
+    let encrypt = [&["key", "encrypt", "a.key"][..], &FD].concat();
+    assert_eq!(told(&l2vpn(dir, &encrypt, "x")).0, 0);
+    let file = dir.join("a.key");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let check = [&["key", "check", "a.key"][..], &FD].concat();
+    assert!(told(&l2vpn(dir, &check, "x")).2.contains("chmod 600"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let sealed = fs::read_to_string(&file).unwrap();
+    for (from, to, why) in [
+        ("m=65536", "m=4194304", "out of bounds"),
+        ("l2vpn-key 1", "l2vpn-key 2", "another version"),
+        ("node-key", "authority", "another version or kind"),
+        ("argon2id", "argon2i", "line 4"),
+        ("t=3", "t=2", "the file was changed"),
+    ] {
+        fs::write(&file, sealed.replace(from, to)).unwrap();
+        let (code, _, stderr) = told(&l2vpn(dir, &check, "x"));
+        assert!(code == 3 && stderr.contains(why), "{to}: {stderr}");
+    }
+}
