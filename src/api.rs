@@ -216,6 +216,18 @@ pub struct MannerView {
     pub bridge_warnings: Vec<String>,
 }
 
+/// What protects a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecrecyView {
+    /// The session's cipher.
+    pub suite: Option<String>,
+    /// Whether its secret holds against quantum computers, too.
+    #[serde(default)]
+    pub post_quantum: bool,
+    /// How long ago the session began, in seconds.
+    pub handshake_s: Option<u64>,
+}
+
 /// A peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerView {
@@ -232,12 +244,11 @@ pub struct PeerView {
     pub endpoint: Option<String>,
     /// Addresses at which it is looked for.
     pub known: Vec<String>,
-    /// The session's cipher.
-    pub suite: Option<String>,
+    /// What protects the session.
+    #[serde(flatten)]
+    pub secrecy: SecrecyView,
     /// For how long it has been connected, in seconds.
     pub up_s: Option<u64>,
-    /// How long ago the session began, in seconds.
-    pub handshake_s: Option<u64>,
     /// How long ago anything authentic was heard, in seconds.
     pub heard_s: Option<u64>,
     /// The path's MTU, in bytes of an IP packet.

@@ -109,6 +109,8 @@ reasons! {
     Stale => "stale-initiation",
     /// No suite that both ends allow.
     NoCommonSuite => "no-common-suite",
+    /// A handshake without a post-quantum secret, where one end requires it.
+    NoPostQuantum => "no-post-quantum",
     /// A receiver index of no session of ours.
     UnknownIndex => "unknown-index",
     /// A counter already seen, or older than the window.

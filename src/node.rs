@@ -19,6 +19,7 @@ mod candidates;
 mod doubt;
 mod establish;
 mod handshakes;
+mod initiating;
 pub mod legs;
 mod load;
 pub mod loops;
@@ -55,6 +56,7 @@ use crate::switch::table::{Frozen, Moved};
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
+use crate::wire::kem::PostQuantum;
 use crate::wire::offer::{Abilities, Offer};
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
@@ -74,6 +76,8 @@ pub struct NodeSettings {
     pub suites: u8,
     /// What we can take beside whole frames.
     pub abilities: Abilities,
+    /// Whether handshakes have a second secret.
+    pub post_quantum: PostQuantum,
     /// How old a session gets before it is replaced; at most [`crate::noise::schedule::REKEY_AFTER`].
     pub rekey_after: Duration,
     /// For the stamps of our initiations.
@@ -375,6 +379,7 @@ impl Node {
                 Some(Pass::Ticket(ticket)) => Some(ticket.to_bytes()),
                 _ => None,
             },
+            kem_key: None,
         }
     }
 

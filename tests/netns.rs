@@ -55,6 +55,11 @@ const STORIES: &[(&str, Story)] = &[
     ("an_unwritable_state_directory_is_no_obstacle", no_state),
     ("the_carrier_follows_the_peers", carrier),
     ("show_macs_and_ping_tell_the_truth", verbs),
+    #[cfg(feature = "aws-lc")]
+    (
+        "who_requires_a_post_quantum_secret_has_it_or_nothing",
+        quantum,
+    ),
     ("a_stranger_is_refused_in_silence", stranger),
     (
         "an_answer_comes_from_the_address_that_was_asked",
@@ -631,6 +636,34 @@ fn carrier() -> Result<(), String> {
     world.cli(1, &["down"])?;
     let gone = world.eventually(Duration::from_secs(1), |w| Ok(carrier(w)? == Some(false)))?;
     expect(gone, || "carrier without a peer".into())
+}
+
+#[cfg(feature = "aws-lc")]
+fn quantum() -> Result<(), String> {
+    // Both ends think that the path takes more than it does.
+    let mut world = World::pair(1500)?;
+    world.network.set_mtu(1, 1280).map_err(|e| e.to_string())?;
+    world.hosts[0].node = "pq = \"require\"\n".into();
+    world.write()?;
+    world.start_all()?;
+    world.reach(0, v4(1))?;
+    for n in 0..2 {
+        let peer = &world.show(n)?.peers[0];
+        expect(peer.secrecy.post_quantum, || format!("{peer:?}"))?;
+    }
+    let (_, shown, _) = world.cli(0, &["show"])?;
+    expect(shown.contains("  post-quantum"), || shown)?;
+    world.signal(1, 15)?;
+    world.hosts[1].node = "pq = \"off\"\n".into();
+    world.write()?;
+    world.start(1)?;
+    let told = world.eventually(Duration::from_secs(5), |w| {
+        let shown = w.show(0)?;
+        Ok(shown.drops.contains_key("no-post-quantum"))
+    })?;
+    expect(told, || world.log(0))?;
+    let shown = world.show(0)?;
+    expect(shown.peers[0].state != "up", || format!("{shown:?}"))
 }
 
 fn verbs() -> Result<(), String> {

@@ -182,7 +182,7 @@ proptest! {
             Element::EchoRequest(id, &echo),
             Element::EchoReply(id, &echo),
         ] {
-            let bytes = control::write(element);
+            let bytes = control::write_bare(element);
             let read: Vec<_> = control::read(&bytes).unwrap().collect();
             prop_assert_eq!(read, vec![Ok(element)]);
         }
@@ -202,7 +202,7 @@ proptest! {
     ) {
         let vlans = |bits: Vec<u16>| bits.into_iter().fold(VlanSet::default(), |s, b| s.with(VlanClass::from_bits(b)));
         let segments: Vec<_> = segments.into_iter().map(|(id, bits)| (id, vlans(bits))).collect();
-        let offer = Offer { suites, segments, boot, edition, crossing, abilities: Abilities::BUNDLES, ticket: None };
+        let offer = Offer { suites, segments, boot, edition, crossing, abilities: Abilities::BUNDLES, ticket: None, kem_key: None };
         let written = offer.write();
         prop_assert!(written.len() <= 470, "it fits an initiation: {}", written.len());
         let read = Offer::read(&written).unwrap();

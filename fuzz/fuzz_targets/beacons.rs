@@ -1,11 +1,4 @@
 //! See `beacons` in `tests/support/fuzzing_paths.rs`.
 #![no_main]
 
-#[path = "../../tests/support/frames.rs"]
-mod frames;
-#[path = "../../tests/support/fuzzing.rs"]
-mod fuzzing;
-#[path = "../../tests/support/simulator.rs"]
-mod simulator;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::beacons(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| l2vpn_fuzz::fuzzing::beacons(data));

@@ -1,11 +1,4 @@
 //! See `full_table` in `tests/support/fuzzing_lan.rs`.
 #![no_main]
 
-#[path = "../../tests/support/frames.rs"]
-mod frames;
-#[path = "../../tests/support/fuzzing.rs"]
-mod fuzzing;
-#[path = "../../tests/support/simulator.rs"]
-mod simulator;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::full_table(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| l2vpn_fuzz::fuzzing::full_table(data));

@@ -1,11 +1,4 @@
 //! See `pieces` in `tests/support/fuzzing.rs`.
 #![no_main]
 
-#[path = "../../tests/support/frames.rs"]
-mod frames;
-#[path = "../../tests/support/fuzzing.rs"]
-mod fuzzing;
-#[path = "../../tests/support/simulator.rs"]
-mod simulator;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::pieces(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| l2vpn_fuzz::fuzzing::pieces(data));

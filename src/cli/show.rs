@@ -151,11 +151,16 @@ fn peer(out: &mut String, peer: &PeerView) {
             let _ = writeln!(out, "  endpoint: trying {}", peer.known.join(", "));
         }
     }
-    if let (Some(age), Some(suite)) = (peer.handshake_s, &peer.suite) {
+    if let (Some(age), Some(suite)) = (peer.secrecy.handshake_s, &peer.secrecy.suite) {
         let _ = writeln!(
             out,
-            "  latest handshake: {} ago  {suite}{}",
+            "  latest handshake: {} ago  {suite}{}{}",
             render::span(age),
+            if peer.secrecy.post_quantum {
+                "  post-quantum"
+            } else {
+                ""
+            },
             framing(peer)
         );
     }
@@ -233,7 +238,7 @@ pub(super) fn version(args: &VersionArgs) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{BulkView, TransferView, WayView};
+    use crate::api::{BulkView, SecrecyView, TransferView, WayView};
 
     /// The text is what people copy into bug reports: it changes on purpose only.
     #[test]
@@ -279,8 +284,11 @@ mod tests {
                         way_s: Some(600),
                         ..WayView::default()
                     },
-                    suite: Some("aes-256-gcm".into()),
-                    handshake_s: Some(41),
+                    secrecy: SecrecyView {
+                        suite: Some("aes-256-gcm".into()),
+                        post_quantum: true,
+                        handshake_s: Some(41),
+                    },
                     mtu: 1500,
                     bulk: BulkView {
                         framing: Some("aligned".into()),

@@ -185,6 +185,8 @@ tables! {
         offload: Field<String>,
         /// `auto` or a cipher's name.
         cipher: Field<String>,
+        /// `off`, `prefer` or `require`.
+        pq: Field<String>,
         /// Pairs of threads.
         workers: Field<i64>,
         /// Microseconds.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::checker::Checker;
 use super::raw::{Field, RawNode};
 use crate::time::Duration;
+use crate::wire::kem::PostQuantum;
 
 /// The most workers: what a packet's lane can name.
 const MAX_WORKERS: i64 = 8;
@@ -44,6 +45,8 @@ pub struct Tuning {
     pub offload: Offloading,
     /// The ciphers that it offers.
     pub cipher: CipherChoice,
+    /// Whether handshakes have a post-quantum secret beside.
+    pub post_quantum: PostQuantum,
     /// Pairs of threads; `None` goes by the number of cores.
     pub workers: Option<usize>,
     /// How long a worker looks for more before it sleeps.
@@ -63,6 +66,11 @@ const OFFLOADS: &[Choice<Offloading>] = &[
     ("off", Offloading::Off),
 ];
 const DSCPS: &[Choice<bool>] = &[("off", false), ("pcp", true)];
+const POST_QUANTUM: &[Choice<PostQuantum>] = &[
+    ("off", PostQuantum::Off),
+    ("prefer", PostQuantum::Prefer),
+    ("require", PostQuantum::Require),
+];
 const CIPHERS: &[Choice<CipherChoice>] = &[
     ("auto", CipherChoice::Auto),
     ("aes-256-gcm", CipherChoice::Aes256Gcm),
@@ -78,6 +86,7 @@ impl Checker<'_> {
         Tuning {
             offload: self.offload(node.offload.take()).unwrap_or_default(),
             cipher: self.cipher(node.cipher.take()).unwrap_or_default(),
+            post_quantum: self.post_quantum(node.pq.take()).unwrap_or_default(),
             workers: self.number(node.workers.take(), "workers", 1..=MAX_WORKERS),
             busy_poll: Duration::from_micros(busy_poll.unwrap_or(0)),
             rekey: self.duration(node.rekey.take(), "rekey", rekey),
@@ -104,6 +113,17 @@ impl Checker<'_> {
             self.findings
                 .error(&at, "this build has no AES-256-GCM")
                 .hint("leave cipher out, or use a build with the feature aws-lc");
+        }
+        choice
+    }
+
+    fn post_quantum(&mut self, field: Option<Field<String>>) -> Option<PostQuantum> {
+        let (text, at) = self.take(field)?;
+        let choice = self.choice("pq", POST_QUANTUM, (&text, &at));
+        if choice == Some(PostQuantum::Require) && !cfg!(feature = "aws-lc") {
+            self.findings
+                .error(&at, "this build has no ML-KEM")
+                .hint("leave pq out, or use a build with the feature aws-lc");
         }
         choice
     }

@@ -248,6 +248,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
             CipherChoice::ChaCha20Poly1305 => Suite::ChaCha20Poly1305.answer(),
         },
         abilities: abilities(config),
+        post_quantum: config.tuning.post_quantum,
         rekey_after: config.tuning.rekey.unwrap_or(REKEY_AFTER),
         wall: WallClock::new(clock::wall(), now, mark),
     };

@@ -18,6 +18,7 @@ use super::resolve::{Resolved, Resolvers};
 use super::state;
 use crate::api::{Answer, Pong, Verb};
 use crate::dataplane::workers::Workers;
+use crate::drops::DropReason;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
@@ -206,6 +207,7 @@ impl EventLoop {
         let Some(Lane { bulk: socket, .. }) = outside.lanes.first() else {
             return;
         };
+        let mut refused = Vec::new();
         for (to, mark, bytes) in outgoing.marked() {
             let sending = Sending {
                 to: to.remote,
@@ -216,11 +218,16 @@ impl EventLoop {
                 hops: mark.is_short.then_some(SHORT_HOPS),
             };
             if let Err(error) = socket.send(&sending) {
-                let reason = crate::io::process::send_failure(&error);
-                outside.plane.drops.count(reason);
+                refused.push((to.remote, crate::io::process::send_failure(&error)));
             }
         }
         outgoing.clear();
+        for (there, reason) in refused {
+            let is_long = reason == DropReason::SendTooLarge;
+            if !is_long || !node.refuse_large(there, clock::now()) {
+                outside.plane.drops.count(reason);
+            }
+        }
     }
 
     /// A few handshakes beside each batch of notes, so that no member keeps the others from connecting.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::assemble::Member;
 use crate::api::{
-    self, BulkView, CarriedView, MannerView, PeerView, PortView, Snapshot, TableView, TransferView,
-    WayView,
+    self, BulkView, CarriedView, MannerView, PeerView, PortView, SecrecyView, Snapshot, TableView,
+    TransferView, WayView,
 };
 use crate::mesh::peer::{Kind, Peer};
 use crate::place::Place;
@@ -191,9 +191,12 @@ impl Member {
             state: state.into(),
             endpoint: endpoint.map(|e| self.carriers.name(e.remote)),
             known: peer.places.known.iter().map(ToString::to_string).collect(),
-            suite: session.map(|s| s.suite.name().into()),
+            secrecy: SecrecyView {
+                suite: session.map(|s| s.suite.name().into()),
+                post_quantum: session.is_some_and(|s| s.is_post_quantum),
+                handshake_s: session.map(|s| s.age(now).as_secs()),
+            },
             up_s: peer.up_since.map(|at| now.since(at).as_secs()),
-            handshake_s: session.map(|s| s.age(now).as_secs()),
             heard_s: (heard != Instant::ZERO).then(|| now.since(heard).as_secs()),
             mtu: peer.path.mtu(),
             bulk: self.bulk(peer),

@@ -1,10 +1,15 @@
 //! One attempt to get a session: an initiation that is repeated until it is answered.
 
+use std::net::SocketAddr;
+
 use crate::mesh::path::Endpoint;
 use crate::noise::handshake::AwaitingResponse;
 use crate::noise::schedule::{GIVE_UP_AFTER, is_fresh_attempt, ladder};
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MAC_LEN;
+
+/// Copies of an initiation that is longer than every path takes, in the first 400 ms: then comes a smaller one.
+const LARGE_COPIES: u32 = 4;
 
 /// An initiation that was made and not sent.
 pub struct Draft {
@@ -16,6 +21,8 @@ pub struct Draft {
     pub datagram: Vec<u8>,
     /// Which edition of our announcement it holds.
     pub told: u32,
+    /// Whether it is longer than every path takes.
+    pub is_large: bool,
 }
 
 /// An initiation on its way.
@@ -30,6 +37,8 @@ pub struct Attempt {
     pub told: u32,
     /// Whether an initiation of the peer came in meanwhile.
     pub crossed: bool,
+    is_large: bool,
+    is_refused: bool,
     began: Instant,
     sent: u32,
     sent_at: Instant,
@@ -70,6 +79,8 @@ impl Attempt {
             state: Some(draft.state),
             datagram: draft.datagram,
             told: draft.told,
+            is_large: draft.is_large,
+            is_refused: false,
             crossed: false,
             began: now,
             sent: 0,
@@ -88,6 +99,7 @@ impl Attempt {
         self.state = Some(draft.state);
         self.datagram = draft.datagram;
         self.told = draft.told;
+        self.is_large = draft.is_large;
         self.hurried = false;
     }
 
@@ -97,11 +109,31 @@ impl Attempt {
             Step::Wait
         } else if now.since(self.began) >= GIVE_UP_AFTER {
             Step::GiveUp
-        } else if is_fresh_attempt(self.sent) && !self.urgent {
+        } else if (is_fresh_attempt(self.sent) || self.is_too_large()) && !self.urgent {
             Step::Renew
         } else {
             Step::Repeat
         }
+    }
+
+    /// Whether it has not been answered for so long that it may be longer than the path takes.
+    pub fn is_too_large(&self) -> bool {
+        self.is_large && self.has_to_be_small()
+    }
+
+    /// Whether what comes next is to be one that every path takes.
+    pub fn has_to_be_small(&self) -> bool {
+        self.is_refused || self.sent >= LARGE_COPIES
+    }
+
+    /// The system takes nothing so long on the way to there: gives whether that was a copy of this, which a smaller one replaces now.
+    pub fn refuse(&mut self, there: SocketAddr, now: Instant) -> bool {
+        let is_it = self.is_large && self.sent_to.is_some_and(|to| to.remote == there);
+        if is_it {
+            self.is_refused = true;
+            self.next_at = now;
+        }
+        is_it
     }
 
     /// Notes that a copy was sent.

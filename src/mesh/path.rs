@@ -71,13 +71,15 @@ impl Endpoint {
         let lead = self.channel.map_or(0, |_| RELAYED_HEADER_LEN);
         lead + match self.remote {
             SocketAddr::V4(_) => 28,
-            SocketAddr::V6(_) => 48,
+            SocketAddr::V6(_) => IPV6_HEADERS,
         }
     }
 }
 
 /// The MTU until the route's is known, and the smallest of an IPv6 path (RFC 8200 section 5).
 pub const MIN_MTU: u16 = 1280;
+/// Bytes of the headers of UDP and IPv6.
+const IPV6_HEADERS: usize = 48;
 /// The smallest MTU that is believed of an IPv4 path (RFC 791 section 3.1).
 const MIN_MTU_V4: u16 = 576;
 /// What every way through a relay carries of UDP payload behind the channel's header: the other half may be IPv6.
@@ -202,6 +204,12 @@ impl Path {
     /// The bytes of one datagram's payload on the way.
     pub fn room(&self, endpoint: &Endpoint) -> usize {
         usize::from(self.mtu()).saturating_sub(endpoint.headers_len())
+    }
+
+    /// The bytes of one datagram's payload on any way, by IPv6, when the configuration says how large packets may be.
+    pub fn told_room(&self) -> Option<usize> {
+        let mtu = self.fixed_mtu?;
+        Some(usize::from(mtu).saturating_sub(IPV6_HEADERS))
     }
 
     /// When [`Path::step_mtu`] is due.

@@ -1,16 +1,19 @@
 //! Handshake messages: what arrives, in the order in which it is checked, and what we begin ourselves.
 
 use blake2::{Blake2s256, Digest};
+use zeroize::Zeroizing;
 
+use super::Node;
 use super::plane::Inlet;
-use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::mesh::attempt::{Attempt, Draft};
+use crate::keys::Psk;
+use crate::mesh::attempt::Attempt;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Answered, Kind};
+use crate::mesh::peer::Answered;
 use crate::noise::aead::Suite;
 use crate::noise::dialect::handshake_psk;
-use crate::noise::handshake::{Answering, HandshakeError, Secret};
+use crate::noise::handshake::{Answering, Secret};
+use crate::noise::kem::Shared;
 use crate::noise::keyring::Session;
 use crate::noise::limiter::Class;
 use crate::noise::schedule::{ANSWER_CACHED, REST_AFTER_GIVING_UP};
@@ -20,17 +23,14 @@ use crate::time::Instant;
 use crate::wire::datagram::{
     Cookie, Datagram, INITIATION_HEADER, Initiation, RESPONSE_HEADER, Response,
 };
-use crate::wire::offer::{self, Offer, STAMP_LEN, Stamp};
-
-/// Bytes of the initiation's payload. It is padded to this, so that no response is ever longer than its initiation.
-const FIRST_PAYLOAD_LEN: usize = 512;
-/// Type of the element that pads.
-const PADDING: u8 = 0;
+use crate::wire::kem::PostQuantum;
+use crate::wire::offer::{self, Offer, Stamp};
 
 /// What a session is made of when a handshake has ended.
 pub(super) struct Agreed {
     pub(super) secret: Secret,
     pub(super) suite: Suite,
+    pub(super) is_post_quantum: bool,
     pub(super) role: Role,
     pub(super) local: u32,
     pub(super) remote: u32,
@@ -102,10 +102,9 @@ impl Node {
             Suite::agree(self.settings.suites, offer.suites).ok_or(DropReason::NoCommonSuite)?;
         let boot = offer.boot;
         let agreement = (suite, offer);
-        let response = self.answer(id, answering, (message.sender, agreement), now)?;
-        if response.len() > len {
-            return Err(DropReason::HandshakeFailed);
-        }
+        let named = (message.sender, len);
+        let response = self.answer(id, answering, (named, agreement), now)?;
+        debug_assert!(response.len() <= len, "amplified");
         self.outgoing.push(from, &response);
         let answered = Answered {
             digest,
@@ -187,22 +186,30 @@ impl Node {
     fn answer(
         &mut self,
         id: PeerId,
-        answering: Answering,
-        (remote, (suite, offer)): (u32, (Suite, Offer)),
+        mut answering: Answering,
+        ((remote, room), (suite, mut offer)): ((u32, usize), (Suite, Offer)),
         now: Instant,
     ) -> Result<Vec<u8>, DropReason> {
         let failed = |_| DropReason::HandshakeFailed;
+        let shared = self.second_secret(&mut answering, &mut offer)?;
         let local = self.fresh_index();
         let mut ours = self.offer(id, suite.answer());
         let peer = self
             .peers
             .get_mut(id.0 as usize)
             .ok_or(DropReason::Stranger)?;
-        let psk = handshake_psk(peer.settings.psk.as_ref());
+        let psk = handshake_psk(peer.settings.psk.as_ref(), shared.as_ref());
         let crossed = peer.attempt.is_some();
         let told = self.life.edition;
         ours.crossing = crossed;
-        let payload = ours.write();
+        let mut payload = ours.write();
+        if answering.overhead() + payload.len() > room {
+            payload = ours.without_vlans().write();
+        }
+        if answering.overhead() + payload.len() > room {
+            // There is more room in a smaller initiation, which comes next.
+            return Err(DropReason::HandshakeFailed);
+        }
         if let Some(attempt) = &mut peer.attempt {
             attempt.crossed = true;
         }
@@ -218,6 +225,7 @@ impl Node {
         let agreed = Agreed {
             secret,
             suite,
+            is_post_quantum: shared.is_some(),
             role: Role::Responder,
             local,
             remote,
@@ -233,6 +241,23 @@ impl Node {
             self.plane.remove_inlets(&retired);
         }
         Ok(response)
+    }
+
+    /// Hides a second secret for the initiator, if both want one.
+    fn second_secret(
+        &self,
+        answering: &mut Answering,
+        offer: &mut Offer,
+    ) -> Result<Option<Shared>, DropReason> {
+        let key = offer.kem_key.take();
+        let shared = match self.settings.post_quantum {
+            PostQuantum::Off => None,
+            _ => key.and_then(|key| answering.encapsulate(&key)),
+        };
+        match (&shared, self.settings.post_quantum) {
+            (None, PostQuantum::Require) => Err(DropReason::NoPostQuantum),
+            _ => Ok(shared),
+        }
     }
 
     /// Derives both halves and puts the receiving one into the table.
@@ -258,6 +283,7 @@ impl Node {
             send: send.into(),
             role: agreed.role,
             suite: agreed.suite,
+            is_post_quantum: agreed.is_post_quantum,
             born: now,
             crossed: agreed.crossed,
             boot: agreed.offer.boot,
@@ -286,17 +312,9 @@ impl Node {
             .peers
             .get_mut(id.0 as usize)
             .ok_or(DropReason::UnknownIndex)?;
-        let psk = handshake_psk(peer.settings.psk.as_ref());
         let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
-        let state = attempt.state.take().ok_or(DropReason::UnknownIndex)?;
-        let (secret, payload) = match state.finish(message.noise, &psk) {
-            Ok(done) => done,
-            Err((state, _)) => {
-                // A forged response costs us nothing but this try; the genuine one still fits.
-                attempt.state = Some(state);
-                return Err(DropReason::HandshakeFailed);
-            }
-        };
+        let (secret, payload, is_post_quantum) =
+            read_response(attempt, message, peer.settings.psk.as_ref())?;
         let crossed = attempt.crossed;
         let asked = attempt.sent_to();
         let told = attempt.told;
@@ -310,9 +328,13 @@ impl Node {
         let (Some(offer), Some(suite)) = (offer, suite) else {
             return Err(DropReason::NoCommonSuite);
         };
+        if !is_post_quantum && self.settings.post_quantum == PostQuantum::Require {
+            return Err(DropReason::NoPostQuantum);
+        }
         let agreed = Agreed {
             secret,
             suite,
+            is_post_quantum,
             role: Role::Initiator,
             local: message.receiver,
             remote: message.sender,
@@ -356,98 +378,23 @@ impl Node {
         attempt.hurry();
         Ok(())
     }
+}
 
-    /// Begins to make a session, unless that is going on already or there is no address to try.
-    pub(super) fn start_attempt(&mut self, id: PeerId, now: Instant) {
-        let busy = self.peers.get(id.0 as usize).is_none_or(|p| {
-            p.attempt.is_some() || !p.is_reachable() || p.settings.kind == Kind::Client
-        });
-        if busy {
-            return;
-        }
-        let Some(draft) = self.make_initiation(id, now) else {
-            return;
-        };
-        let index = draft.index;
-        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
-            peer.retry_at = None;
-            peer.attempt = Some(Attempt::new(draft, now));
-            self.attempts.insert(index, id);
-            self.send_initiation(id, now);
-        }
-    }
-
-    /// Replaces the initiation of a running attempt by a new one.
-    pub(super) fn renew_attempt(&mut self, id: PeerId, now: Instant) {
-        let Some(draft) = self.make_initiation(id, now) else {
-            return;
-        };
-        if let Some(attempt) = self
-            .peers
-            .get_mut(id.0 as usize)
-            .and_then(|p| p.attempt.as_mut())
-        {
-            self.attempts.remove(&attempt.index);
-            self.attempts.insert(draft.index, id);
-            attempt.renew(draft);
-        }
-    }
-
-    fn make_initiation(&mut self, id: PeerId, now: Instant) -> Option<Draft> {
-        let remote = self.peers.get(id.0 as usize)?.settings.key;
-        let index = self.fresh_index();
-        let (stamp, mark) = self.settings.wall.stamp(now);
-        self.events.extend(mark.map(Event::Mark));
-        let payload = first_payload(stamp, &self.offer(id, self.settings.suites));
-        let mut dice = DiceOnce::draw(self.entropy.as_mut());
-        let made: Result<_, HandshakeError> =
-            self.local()
-                .initiate(&remote, INITIATION_HEADER, index, &payload, &mut dice);
-        match made {
-            Ok((state, datagram)) => Some(Draft {
-                index,
-                state,
-                datagram,
-                told: self.life.edition,
-            }),
-            Err(_) => {
-                // A key of low order in the configuration: no packet ever leaves for it.
-                self.drop_one(DropReason::HandshakeFailed);
-                None
-            }
-        }
-    }
-
-    /// Sends the next copy of an initiation.
-    pub(super) fn send_initiation(&mut self, id: PeerId, now: Instant) {
-        let jitter = self.entropy.next_u32();
-        let ways = self.ways(id);
-        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
-            return;
-        };
-        let Some(attempt) = &mut peer.attempt else {
-            return;
-        };
-        let to = attempt.target(peer.path.endpoint(), &ways);
-        attempt.mark_sent(to, jitter, now);
-        let Some(to) = to else { return };
-        let jar = &peer.jar;
-        let datagram = &attempt.datagram;
-        let _ = self.outgoing.push_with(to, datagram.len(), |copy| {
-            copy.copy_from_slice(datagram);
-            jar.stamp(copy, now);
-            Ok(())
-        });
-    }
-
-    /// Ends an attempt.
-    pub(super) fn drop_attempt(&mut self, id: PeerId) {
-        if let Some(attempt) = self
-            .peers
-            .get_mut(id.0 as usize)
-            .and_then(|p| p.attempt.take())
-        {
-            self.attempts.remove(&attempt.index);
+/// Ends the handshake of an attempt: gives the secret, the other end's payload, and whether ML-KEM is part of the secret. A forged
+/// response costs nothing but this try; the genuine one still fits.
+fn read_response(
+    attempt: &mut Attempt,
+    message: &Response<'_>,
+    psk: Option<&Psk>,
+) -> Result<(Secret, Zeroizing<Vec<u8>>, bool), DropReason> {
+    let state = attempt.state.take().ok_or(DropReason::UnknownIndex)?;
+    // One that hides nothing that we can open does not verify either.
+    let shared = message.ciphertext.and_then(|c| state.open(c));
+    match state.finish(message.noise, &handshake_psk(psk, shared.as_ref())) {
+        Ok((secret, payload)) => Ok((secret, payload, shared.is_some())),
+        Err((state, _)) => {
+            attempt.state = Some(state);
+            Err(DropReason::HandshakeFailed)
         }
     }
 }
@@ -460,23 +407,11 @@ fn class(proven: bool) -> Class {
     }
 }
 
-fn first_payload(stamp: Stamp, offer: &Offer) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(FIRST_PAYLOAD_LEN);
-    payload.extend_from_slice(&stamp);
-    payload.extend(offer.write());
-    let missing = FIRST_PAYLOAD_LEN.saturating_sub(payload.len() + 3);
-    payload.push(PADDING);
-    payload.extend_from_slice(&u16::try_from(missing).unwrap_or(0).to_le_bytes());
-    payload.resize(payload.len() + missing, 0);
-    debug_assert!(payload.len() >= FIRST_PAYLOAD_LEN && STAMP_LEN < FIRST_PAYLOAD_LEN);
-    payload
-}
-
 /// Randomness drawn ahead, so that the node's source is not borrowed while its keys are.
-struct DiceOnce([u8; 32]);
+pub(super) struct DiceOnce([u8; 32]);
 
 impl DiceOnce {
-    fn draw(entropy: &mut dyn crate::keys::Entropy) -> Self {
+    pub(super) fn draw(entropy: &mut dyn crate::keys::Entropy) -> Self {
         let mut bytes = [0u8; 32];
         entropy.fill(&mut bytes);
         DiceOnce(bytes)

@@ -8,6 +8,7 @@ use blake2::digest::consts::U16;
 use blake2::digest::{FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac, Digest};
 
+use super::kem::Shared;
 use crate::keys::{Psk, PublicKey};
 use crate::wire::datagram::MAC_LEN;
 
@@ -102,12 +103,16 @@ pub(super) fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; MAC_LEN] {
 
 /// The key for Noise's psk2 slot: everything that is secret between the two beside their static keys.
 ///
-/// Parts that do not exist count as zeros. The slots of the network key and of the post-quantum exchange are filled by
-/// later versions; they stand here so that the derivation does not change then.
-pub fn handshake_psk(pair: Option<&Psk>) -> Psk {
+/// Parts that do not exist count as zeros. The slot of the network key is filled by later versions; it stands here so that the
+/// derivation does not change then. Of ML-KEM it takes the secret, and the hashes of key and ciphertext: a handshake in which
+/// any of them was exchanged or left out does not verify.
+pub fn handshake_psk(pair: Option<&Psk>, kem: Option<&Shared>) -> Psk {
     let zero = [0u8; 32];
     let pair = pair.map_or(&zero, Psk::expose);
-    let (network, kem_secret, kem_public, kem_ciphertext) = (&zero, &zero, &zero, &zero);
+    let (network, kem_secret, kem_public, kem_ciphertext) = match kem {
+        Some(shared) => (&zero, &*shared.secret, &shared.public, &shared.ciphertext),
+        None => (&zero, &zero, &zero, &zero),
+    };
     Psk::from_bytes(hash(&[
         b"l2vpn psk v1",
         network,
@@ -140,12 +145,12 @@ mod tests {
 
     #[test]
     fn a_psk_changes_the_handshake_key() {
-        let zero = handshake_psk(None);
-        let same = handshake_psk(Some(&Psk::from_bytes([0; 32])));
+        let zero = handshake_psk(None, None);
+        let same = handshake_psk(Some(&Psk::from_bytes([0; 32])), None);
         assert_eq!(zero.expose(), same.expose());
         assert_ne!(
             zero.expose(),
-            handshake_psk(Some(&Psk::from_bytes([1; 32]))).expose()
+            handshake_psk(Some(&Psk::from_bytes([1; 32])), None).expose()
         );
     }
 

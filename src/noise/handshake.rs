@@ -13,10 +13,14 @@ use snow::HandshakeState;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::dialect::Dialect;
+use super::kem::{self, KemKey, Shared};
 use super::resolver::Primitives;
 use crate::keys::{Entropy, PrivateKey, Psk, PublicKey};
 use crate::wire::datagram::{MAC_LEN, MAX_HANDSHAKE_LEN, NOISE_1_LEN, NOISE_2_LEN};
+use crate::wire::kem::ParameterSet;
 
+/// Bytes of a response before the ciphertext: header and both indices.
+const RESPONSE_START: usize = 12;
 const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 
 /// Why a handshake step failed.
@@ -106,7 +110,7 @@ impl Local<'_> {
         datagram.extend_from_slice(&sender.to_le_bytes());
         append_noise(&mut state, payload, NOISE_1_LEN, &mut datagram)?;
         self.append_macs(remote, &mut datagram);
-        Ok((AwaitingResponse { state }, datagram))
+        Ok((AwaitingResponse { state, kem: None }, datagram))
     }
 
     /// Reads message 1.
@@ -129,6 +133,7 @@ impl Local<'_> {
             state,
             remote: PublicKey::from_bytes(remote),
             payload,
+            ciphertext: None,
         })
     }
 
@@ -176,9 +181,21 @@ fn read_noise(
 /// An initiator that waits for message 2.
 pub struct AwaitingResponse {
     state: Box<HandshakeState>,
+    kem: Option<KemKey>,
 }
 
 impl AwaitingResponse {
+    /// Keeps the key pair whose encapsulation key message 1 holds.
+    #[must_use]
+    pub fn with(self, kem: Option<KemKey>) -> Self {
+        AwaitingResponse { kem, ..self }
+    }
+
+    /// What a response's ciphertext hides; `None` when there is no key for it.
+    pub fn open(&self, (set, ciphertext): (ParameterSet, &[u8])) -> Option<Shared> {
+        self.kem.as_ref()?.open(set, ciphertext)
+    }
+
     /// Reads message 2 and ends the handshake; gives the secret and the responder's payload.
     ///
     /// # Errors
@@ -204,9 +221,24 @@ pub struct Answering {
     state: Box<HandshakeState>,
     remote: PublicKey,
     payload: Zeroizing<Vec<u8>>,
+    ciphertext: Option<(ParameterSet, Vec<u8>)>,
 }
 
 impl Answering {
+    /// Hides a second secret for the initiator, by the encapsulation key that it sent; `None` when that is none, or this build
+    /// cannot.
+    pub fn encapsulate(&mut self, key: &[u8]) -> Option<Shared> {
+        let (shared, set, ciphertext) = kem::encapsulate(key)?;
+        self.ciphertext = Some((set, ciphertext));
+        Some(shared)
+    }
+
+    /// Bytes that the response has beside its payload.
+    pub fn overhead(&self) -> usize {
+        let ciphertext = self.ciphertext.as_ref().map_or(0, |(_, text)| text.len());
+        RESPONSE_START + ciphertext + NOISE_2_LEN + 2 * MAC_LEN
+    }
+
     /// The initiator's public key, proven.
     pub fn remote(&self) -> PublicKey {
         self.remote
@@ -232,9 +264,14 @@ impl Answering {
         payload: &[u8],
     ) -> Result<(Secret, Vec<u8>), HandshakeError> {
         self.state.set_psk(2, psk.expose())?;
-        let mut datagram = header.to_vec();
+        let [kind, version, _, reserved] = header;
+        let flag = self.ciphertext.as_ref().map_or(0, |(set, _)| set.flag());
+        let mut datagram = vec![kind, version, flag, reserved];
         datagram.extend_from_slice(&sender.to_le_bytes());
         datagram.extend_from_slice(&receiver.to_le_bytes());
+        if let Some((_, ciphertext)) = &self.ciphertext {
+            datagram.extend_from_slice(ciphertext);
+        }
         append_noise(&mut self.state, payload, NOISE_2_LEN, &mut datagram)?;
         local.append_macs(&self.remote, &mut datagram);
         Ok((Secret::split(&mut self.state), datagram))

@@ -31,6 +31,8 @@ pub struct Session {
     pub role: Role,
     /// The cipher.
     pub suite: Suite,
+    /// Whether its secret is one of two kinds, of which ML-KEM's is one.
+    pub is_post_quantum: bool,
     /// When the handshake ended.
     pub born: Instant,
     /// Whether the peer's initiation and ours crossed.

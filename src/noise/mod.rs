@@ -6,6 +6,9 @@
 //! primitives that its resolver hands it; the data keys come from its raw split and live in halves of our own
 //! ([`session`]), because snow's transport copies every message and cannot authenticate our header.
 //!
+//! A handshake may have a second secret, by ML-KEM ([`kem`]): it goes into psk2 with everything else that is secret between
+//! two ([`dialect::handshake_psk`]), and costs no round trip.
+//!
 //! # The rules that the types enforce
 //! * A state that has been used up does not exist any more: [`handshake::AwaitingResponse::finish`] consumes itself and
 //!   gives itself back when a response was forged.
@@ -18,6 +21,7 @@ pub mod beacon;
 pub mod cookie;
 pub mod dialect;
 pub mod handshake;
+pub mod kem;
 pub mod keyring;
 pub mod limiter;
 pub mod replay;

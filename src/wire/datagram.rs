@@ -15,6 +15,7 @@
 //! check failure is ever answered.
 
 use super::cursor::Cursor;
+use super::kem::ParameterSet;
 use crate::drops::DropReason;
 
 /// The version of this format.
@@ -40,8 +41,10 @@ pub const COOKIE_LEN: usize = 64;
 pub const NOISE_1_LEN: usize = 96;
 /// Bytes of Noise IKpsk2 message 2 with an empty payload: ephemeral 32, tag 16.
 pub const NOISE_2_LEN: usize = 48;
-/// The longest handshake datagram, in bytes: it must cross an IPv6 path of 1280 unfragmented.
-pub const MAX_HANDSHAKE_LEN: usize = 1232;
+/// The longest handshake datagram, in bytes: with UDP and IPv6 headers it is a packet of 1500.
+pub const MAX_HANDSHAKE_LEN: usize = 1452;
+/// The longest that crosses an IPv6 path of 1280 unfragmented.
+pub const SMALL_HANDSHAKE_LEN: usize = 1232;
 /// The first four bytes of an initiation.
 pub const INITIATION_HEADER: [u8; 4] = [KIND_INITIATION, VERSION, 0, 0];
 /// The first four bytes of a response.
@@ -91,6 +94,8 @@ pub struct Response<'a> {
     pub sender: u32,
     /// The index that the initiation named.
     pub receiver: u32,
+    /// What hides the second secret, if the ends have one.
+    pub ciphertext: Option<(ParameterSet, &'a [u8])>,
     /// Noise message 2.
     pub noise: &'a [u8],
     /// mac1 and mac2.
@@ -209,15 +214,19 @@ impl<'a> Datagram<'a> {
 }
 
 /// Checks version and flags behind the kind byte of a handshake message.
-fn handshake_header(cursor: &mut Cursor<'_>) -> Result<(), DropReason> {
-    let [_, version, flags @ ..] = cursor.array::<4>().ok_or(DropReason::Truncated)?;
-    if flags != [0, 0] {
+/// Gives the first flag byte, of which only some are known.
+fn handshake_header(
+    cursor: &mut Cursor<'_>,
+    is_known: impl Fn(u8) -> bool,
+) -> Result<u8, DropReason> {
+    let [_, version, flags, reserved] = cursor.array::<4>().ok_or(DropReason::Truncated)?;
+    if reserved != 0 || !is_known(flags) {
         return Err(DropReason::ReservedBits);
     }
     if version != VERSION {
         return Err(DropReason::BadVersion);
     }
-    Ok(())
+    Ok(flags)
 }
 
 fn macs(bytes: &[u8]) -> Option<Macs<'_>> {
@@ -237,7 +246,7 @@ impl<'a> Initiation<'a> {
         }
         let macs = macs(bytes).ok_or(DropReason::Truncated)?;
         let mut cursor = Cursor(macs.body);
-        handshake_header(&mut cursor)?;
+        handshake_header(&mut cursor, |flags| flags == 0)?;
         let sender = cursor.u32().ok_or(DropReason::Truncated)?;
         Ok(Initiation {
             sender,
@@ -254,13 +263,26 @@ impl<'a> Response<'a> {
         }
         let macs = macs(bytes).ok_or(DropReason::Truncated)?;
         let mut cursor = Cursor(macs.body);
-        handshake_header(&mut cursor)?;
+        let is_known = |flags| flags == 0 || ParameterSet::of_flag(flags).is_some();
+        let flags = handshake_header(&mut cursor, is_known)?;
         let sender = cursor.u32().ok_or(DropReason::Truncated)?;
         let receiver = cursor.u32().ok_or(DropReason::Truncated)?;
+        let (ciphertext, noise) = match ParameterSet::of_flag(flags) {
+            None => (None, cursor.0),
+            Some(set) => {
+                let parts = cursor.0.split_at_checked(set.ciphertext_len());
+                let (text, noise) = parts.ok_or(DropReason::Truncated)?;
+                (Some((set, text)), noise)
+            }
+        };
+        if noise.len() < NOISE_2_LEN {
+            return Err(DropReason::Truncated);
+        }
         Ok(Response {
             sender,
             receiver,
-            noise: cursor.0,
+            ciphertext,
+            noise,
             macs,
         })
     }

@@ -16,6 +16,7 @@ pub mod datagram;
 pub mod ethernet;
 pub mod fragment;
 pub mod inner;
+pub mod kem;
 pub mod layers;
 pub mod membership;
 pub mod neighbor;

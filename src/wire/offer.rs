@@ -5,12 +5,13 @@
 //! 3 boot (eight random bytes since the member's start), 4 crossing (empty: the answering end has an initiation of its
 //! own on the way), 5 abilities (a bitmap of one byte), 6 VLANs (of the segments that do not carry all), 7 edition (four
 //! bytes, little endian: how often 2 and 6 have changed since the start; left out while they have not), 8 ticket (to a relay that
-//! does not list the member: 24 bytes). Elements 3 and 4 let both ends
+//! does not list the member: 24 bytes), 16 encapsulation key (of ML-KEM, 800 or 1184 bytes, in message 1). Elements 3 and 4 let both ends
 //! settle on one session after a crossing, without taking a restart for one; 7 says which of two announcements is newer.
-//! Types 16 to 31 are kept for post-quantum keys and member records. Unknown elements are skipped.
+//! Types 17 to 31 are kept for member records. Unknown elements are skipped.
 
 use super::control::{MAX_SEGMENTS, read_segments, tlv, write_segments};
 use super::cursor::Cursor;
+use super::kem::ParameterSet;
 use super::segment::SegmentId;
 use super::vlans::VlanSet;
 
@@ -25,6 +26,7 @@ const ABILITIES: u8 = 5;
 const VLANS: u8 = 6;
 const EDITION: u8 = 7;
 const TICKET: u8 = 8;
+const KEM_KEY: u8 = 16;
 /// Bytes of a ticket.
 pub const TICKET_LEN: usize = 24;
 
@@ -86,9 +88,20 @@ pub struct Offer {
     pub abilities: Abilities,
     /// A relay's word that this end may use it.
     pub ticket: Option<[u8; TICKET_LEN]>,
+    /// An encapsulation key of ML-KEM, for a second secret.
+    pub kem_key: Option<Vec<u8>>,
 }
 
 impl Offer {
+    /// The same without telling VLANs, which costs floods and loses none.
+    #[must_use]
+    pub fn without_vlans(mut self) -> Self {
+        for (_, vlans) in &mut self.segments {
+            *vlans = VlanSet::everything();
+        }
+        self
+    }
+
     /// The elements as they stand in a payload.
     pub fn write(&self) -> Vec<u8> {
         let mut out = vec![SUITES, 1, 0, self.suites, SEGMENTS];
@@ -113,6 +126,11 @@ impl Offer {
         if let Some(ticket) = &self.ticket {
             out.extend_from_slice(&[TICKET, TICKET_LEN as u8, 0]);
             out.extend_from_slice(ticket);
+        }
+        if let Some(key) = &self.kem_key {
+            out.push(KEM_KEY);
+            out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(key);
         }
         let vlans = self.write_vlans();
         if !vlans.is_empty() {
@@ -144,7 +162,7 @@ impl Offer {
         let (mut suites, mut segments, mut boot) = (None, None, None);
         let (mut crossing, mut abilities, mut vlans) = (false, None, None);
         let mut edition: Option<[u8; 4]> = None;
-        let mut ticket = None;
+        let (mut ticket, mut kem_key) = (None, None);
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
@@ -155,7 +173,11 @@ impl Offer {
                 (VLANS, value) if vlans.is_none() => vlans = Some(read_vlans(value)?),
                 (EDITION, value) if edition.is_none() => edition = Some(value.try_into().ok()?),
                 (TICKET, value) if ticket.is_none() => ticket = Some(value.try_into().ok()?),
-                (SUITES..=TICKET, _) => return None,
+                // One of a set that this version does not know is none.
+                (KEM_KEY, value) if kem_key.is_none() => {
+                    kem_key = Some(ParameterSet::of_key(value.len()).map(|_| value.to_vec()));
+                }
+                (SUITES..=TICKET | KEM_KEY, _) => return None,
                 _ => {}
             }
         }
@@ -177,6 +199,7 @@ impl Offer {
             crossing,
             abilities: abilities.unwrap_or_default(),
             ticket,
+            kem_key: kem_key.flatten(),
         })
     }
 }
@@ -223,6 +246,7 @@ mod tests {
             crossing: true,
             abilities: Abilities::ALL,
             ticket: Some([5; TICKET_LEN]),
+            kem_key: Some(vec![6; 800]),
         };
         assert_eq!(Offer::read(&offer.write()), Some(offer.clone()));
         let mut payload = [9u8; STAMP_LEN].to_vec();

@@ -66,6 +66,7 @@ impl Member {
             key,
             suites: Suite::offered(true),
             abilities: Abilities::NONE,
+            post_quantum: l2vpn::wire::kem::PostQuantum::Off,
             rekey_after: REKEY_AFTER,
             wall: WallClock::new(clock::wall(), now, 0),
         };

@@ -76,6 +76,7 @@ impl Half {
             key: key(n),
             suites: Suite::offered(true),
             abilities: Abilities::NONE,
+            post_quantum: l2vpn::wire::kem::PostQuantum::Off,
             rekey_after: REKEY_AFTER,
             wall: WallClock::new(Duration::from_secs(1_800_000_000), now, 0),
         };

@@ -30,6 +30,7 @@ use l2vpn::switch::table::{ForwardingTable, Home, Key, Learning, Limits};
 use l2vpn::time::{Duration, Instant};
 use l2vpn::wire::control::{Element, Received};
 use l2vpn::wire::ethernet::{Mac, Parts};
+use l2vpn::wire::kem::PostQuantum;
 use l2vpn::wire::offer::Abilities;
 use l2vpn::wire::offload::{Checksum, Offload, VirtioHeader};
 use l2vpn::wire::segment::SegmentId;
@@ -90,6 +91,7 @@ pub const CALM: Weather = Weather {
 pub struct Recipe {
     pub key: [u8; 32],
     pub suites: u8,
+    pub post_quantum: PostQuantum,
     pub abilities: Abilities,
     /// Whether its ports take super-frames and begun checksums.
     pub offload: bool,
@@ -137,6 +139,7 @@ impl Recipe {
         Recipe {
             key,
             suites: l2vpn::noise::aead::Suite::offered(true),
+            post_quantum: PostQuantum::default(),
             abilities: Abilities::ALL,
             offload: true,
             ports: vec![(segment(1), PortRule::TRANSPARENT)],
@@ -269,6 +272,7 @@ impl Member {
         let settings = NodeSettings {
             key: PrivateKey::from_bytes(recipe.key),
             suites: recipe.suites,
+            post_quantum: recipe.post_quantum,
             abilities: match recipe.limits.learning {
                 Learning::Data => recipe
                     .abilities

@@ -12,7 +12,7 @@ pub(super) fn draw(members: &[Snapshot]) -> String {
     let suite = members
         .iter()
         .flat_map(|m| &m.peers)
-        .find_map(|p| p.suite.clone())
+        .find_map(|p| p.secrecy.suite.clone())
         .unwrap_or_default();
     let slash = if link(0, "c") == "====" { "//" } else { "  " };
     let backslash = if link(1, "c") == "====" { "\\\\" } else { "  " };
