@@ -221,9 +221,9 @@ pub struct MannerView {
 pub struct SecrecyView {
     /// The session's cipher.
     pub suite: Option<String>,
-    /// Whether its secret holds against quantum computers, too.
+    /// What of its secret holds against quantum computers, too.
     #[serde(default)]
-    pub post_quantum: bool,
+    pub post_quantum: Option<String>,
     /// How long ago the session began, in seconds.
     pub handshake_s: Option<u64>,
 }

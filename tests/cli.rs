@@ -42,6 +42,7 @@ fn help_is_as_it_was() {
         &["key", "psk"],
         &["key", "check"],
         &["key", "encrypt"],
+        &["key", "passphrase"],
         &["key", "decrypt"],
         &["up"],
         &["down"],

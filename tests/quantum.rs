@@ -8,6 +8,7 @@ mod simulator;
 use l2vpn::drops::DropReason;
 use l2vpn::time::Duration;
 use l2vpn::wire::datagram::{KIND_INITIATION, KIND_RESPONSE};
+use l2vpn::wire::kem::ParameterSet;
 use l2vpn::wire::kem::PostQuantum::{self, Off, Prefer, Require};
 use simulator::*;
 
@@ -25,7 +26,7 @@ fn pair(choices: [PostQuantum; 2], seed: u64) -> Network {
 fn secrecy(net: &Network, n: usize) -> Option<bool> {
     let member = net.members[n].as_ref().unwrap();
     let session = member.node.peers()[0].keyring.current();
-    session.map(|s| s.is_post_quantum)
+    session.map(|s| s.kem.is_some())
 }
 
 #[test]
@@ -154,7 +155,6 @@ fn members_with_many_segments_have_it_a_moment_later() {
 #[test]
 fn another_implementation_opens_what_we_hide_and_hides_what_we_open() {
     use l2vpn::noise::kem::{KemKey, encapsulate};
-    use l2vpn::wire::kem::ParameterSet;
     use ml_kem::{Decapsulate, DecapsulationKey, KeyExport, MlKem512, MlKem768};
 
     let seed: ml_kem::Seed = std::array::from_fn::<u8, 64, _>(|n| n as u8).into();
@@ -188,4 +188,56 @@ fn another_implementation_opens_what_we_hide_and_hides_what_we_open() {
     }
     // Coefficients beyond the modulus (FIPS 203 section 7.2).
     assert!(encapsulate(&[0xff; 1184]).is_none());
+}
+
+#[test]
+fn on_a_long_way_the_answer_to_the_larger_key_counts() {
+    let mut net = pair([Prefer; 2], 4);
+    net.weather.delay = MS(300);
+    net.introduce(0, 1);
+    let up = net.run_until(net.now + MS(3000), |net| net.is_up(0, 1) && net.is_up(1, 0));
+    assert!(up);
+    let first = net
+        .recording
+        .iter()
+        .position(|p| p.bytes[0] == KIND_RESPONSE);
+    let asked = net
+        .recording
+        .iter()
+        .filter(|p| p.bytes[0] == KIND_INITIATION);
+    assert!(
+        first.is_some() && asked.count() <= 7,
+        "two initiations, repeated"
+    );
+    let session = net.member(0).node.peers()[0]
+        .keyring
+        .current()
+        .map(|s| s.kem);
+    assert_eq!(session, Some(Some(ParameterSet::MlKem768)));
+    // Nothing is left of the other.
+    net.run_for(Duration::from_secs(200));
+    assert!(net.member(0).node.indices_in_use() <= 3);
+}
+
+#[test]
+fn who_may_send_little_at_once_goes_without_if_that_is_allowed() {
+    for choice in [Prefer, Require] {
+        let mut net = pair([choice; 2], 5);
+        net.weather.delay = MS(20);
+        net.introduce(0, 1);
+        // The system takes neither the first nor the second.
+        for times in 0..5 {
+            let now = net.now;
+            let taken = net.member(0).node.refuse_large(address(1), now);
+            assert_eq!(taken, times < 2, "{choice:?}");
+            net.member(0).node.handle_timeout(now);
+            net.recording.clear();
+            net.collect(0);
+        }
+        let lens: Vec<_> = net.recording.iter().map(|p| p.bytes.len()).collect();
+        assert!(
+            choice == Require || lens.iter().all(|len| *len < 700),
+            "{lens:?}"
+        );
+    }
 }

@@ -72,6 +72,11 @@ fn encrypted() -> Result<(), String> {
         format!("{exe} key encrypt {key} --passphrase-fd 3 3< {words} && grep -q argon2id {key}"),
         format!("! {exe} up {config} --check < /dev/null 2> /dev/null"),
         format!("{exe} up {config} --check --passphrase-fd 3 3< {words}"),
+        // Another passphrase and back, each from its own descriptor.
+        format!(
+            "echo other | {exe} key passphrase {key} --passphrase-fd 3 3< {words} --new-passphrase-fd 0 && \
+             echo other | {exe} key passphrase {key} --passphrase-fd 0 --new-passphrase-fd 3 3< {words}"
+        ),
     ];
     for step in steps {
         let command = ["sh", "-c", &step].map(String::from).to_vec();
@@ -89,6 +94,15 @@ fn encrypted() -> Result<(), String> {
     world.hosts[0].port = "mode = \"access\"\nvlan = 10\n".into();
     let changes = reload(&mut world, 0)?;
     expect(changes.contains("changed"), || changes.clone())?;
+    // Its lock would go with the file.
+    let step = format!(
+        "{exe} key decrypt {key} --passphrase-fd 3 3< {words} 2>&1 | grep -q 'runs with this key'"
+    );
+    let command = ["sh", "-c", &step].map(String::from).to_vec();
+    let ended = world.ask(0, &Order::Execute(command))?;
+    expect(matches!(ended, Report::Ended { code: Some(0), .. }), || {
+        format!("{ended:?}")
+    })?;
     // By its configuration, not by its socket.
     let show = ["show", &config.to_string()].map(str::to_string);
     let args: Vec<&str> = show.iter().map(String::as_str).collect();

@@ -80,6 +80,13 @@ fn a_key_is_encrypted_in_place_and_decrypted_again() {
         "{stderr}"
     );
     let decrypt = [&["key", "decrypt", "a.key"][..], &FD].concat();
+    let change = [
+        &["key", "passphrase", "a.key", "--new-passphrase-fd", "0"][..],
+        &FD,
+    ]
+    .concat();
+    // Both come from one descriptor here: the first is read to its end, and there is no second.
+    assert_eq!(told(&l2vpn(dir, &change, "correct horse")).0, 1);
     assert_eq!(told(&l2vpn(dir, &decrypt, "battery staple")).0, 3);
     assert_eq!(fs::read_to_string(&file).unwrap(), sealed, "as it was");
     let beside = [&decrypt[..], &["-o", "b.key"]].concat();
@@ -105,6 +112,13 @@ fn a_key_may_be_made_encrypted_and_links_are_followed() {
     let there = fs::read_to_string(dir.join("a.key")).unwrap();
     assert!(there.starts_with("l2vpn-key"), "no plain copy is left");
     assert!(fs::symlink_metadata(dir.join("link")).unwrap().is_symlink());
+    // Under another name it would stay as it is.
+    fs::hard_link(dir.join("a.key"), dir.join("twin")).unwrap();
+    let decrypt = [&["key", "decrypt", "a.key"][..], &FD].concat();
+    let (code, _, stderr) = told(&l2vpn(dir, &decrypt, "x y\nanother line"));
+    assert!(code == 1 && stderr.contains("hard link"), "{stderr}");
+    fs::remove_file(dir.join("twin")).unwrap();
+    assert_eq!(told(&l2vpn(dir, &decrypt, "x y\nanother line")).0, 0);
 }
 
 #[test]
@@ -122,6 +136,16 @@ fn a_configuration_takes_encrypted_keys_commands_and_credentials() {
     assert_eq!(check(&[], "").0, 0);
     let (_, plan, _) = told(&l2vpn(dir, &["up", "a.toml", "--dry-run"], ""));
     assert!(plan.contains(&public), "{plan}");
+    // A check does not run what it checks.
+    config(dir, "key_command = [\"touch\", \"ran\"]");
+    for verb in [&["check", "a.toml"][..], &["up", "a.toml", "--check"]] {
+        let (code, _, stderr) = told(&l2vpn(dir, verb, ""));
+        assert!(
+            code == 0 && stderr.contains("not run by a check"),
+            "{stderr}"
+        );
+        assert!(!dir.join("ran").exists());
+    }
     for (command, why) in [
         (
             "[\"cat\", \"a.key\", \"nothing\"]",
@@ -135,7 +159,7 @@ fn a_configuration_takes_encrypted_keys_commands_and_credentials() {
         ("\"cat a.key\"", "expected a list"),
     ] {
         config(dir, &format!("key_command = {command}"));
-        let (code, _, stderr) = check(&[], "");
+        let (code, _, stderr) = told(&l2vpn(dir, &["up", "a.toml", "--dry-run"], ""));
         assert!(code == 3 && stderr.contains(why), "{command}: {stderr}");
         assert!(stderr.contains("a.toml:2:"), "{stderr}");
         assert!(

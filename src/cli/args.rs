@@ -164,6 +164,17 @@ pub enum KeyVerb {
         #[command(flatten)]
         words: Words,
     },
+    /// Give an encrypted private key another passphrase
+    Passphrase {
+        /// The file, which is replaced in one step
+        file: PathBuf,
+        /// Where its passphrase comes from.
+        #[command(flatten)]
+        words: Words,
+        /// Where the new one comes from.
+        #[command(flatten)]
+        new: NewWords,
+    },
     /// Decrypt a private key's file
     Decrypt {
         /// The file, which is replaced in one step
@@ -175,6 +186,14 @@ pub enum KeyVerb {
         #[command(flatten)]
         words: Words,
     },
+}
+
+/// The new passphrase of a key.
+#[derive(Clone, Copy, Debug, Group)]
+pub struct NewWords {
+    /// Read the new passphrase from this descriptor instead of asking for it
+    #[arg(long, value_name = "N")]
+    pub new_passphrase_fd: Option<u32>,
 }
 
 /// Where a passphrase comes from.
@@ -190,6 +209,15 @@ impl Words {
     pub(super) fn opener(self) -> Asking {
         Asking {
             descriptor: self.passphrase_fd,
+            only_looks: false,
+        }
+    }
+
+    /// The same, and no command is run.
+    pub(super) fn looking(self) -> Asking {
+        Asking {
+            only_looks: true,
+            ..self.opener()
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let (config, report) = load_with(
         &path,
         demo_keys(args.allow_demo_keys),
-        &mut args.words.opener(),
+        &mut args.words.looking(),
     );
     if args.json {
         json(&report)?;

@@ -34,7 +34,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
                 Stored::Plain(key) => key,
                 Stored::Sealed(_) => {
                     let message = format!("{} is encrypted already", file.display());
-                    let hint = "l2vpn key decrypt it first for another passphrase";
+                    let hint = "`l2vpn key passphrase` gives it another passphrase";
                     return Err(Failure::with(Exit::Failed, message, hint));
                 }
             };
@@ -50,17 +50,29 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
             )?;
             print(&format!("{}: encrypted\n", file.display()))?;
         }
+        KeyVerb::Passphrase { file, words, new } => {
+            let key = unsealed(file, *words)?;
+            let words = Words {
+                passphrase_fd: new.new_passphrase_fd,
+            };
+            let passphrase = words
+                .opener()
+                .new_passphrase(file)
+                .map_err(Failure::failed)?;
+            keys::replace(
+                file,
+                &key,
+                Some((&passphrase, Cost::DEFAULT)),
+                &mut OsEntropy,
+            )?;
+            print(&format!("{}: has the new passphrase\n", file.display()))?;
+        }
         KeyVerb::Decrypt {
             file,
             output,
             words,
         } => {
-            let Stored::Sealed(envelope) = keys::read_stored(file)? else {
-                let message = format!("{} is not encrypted", file.display());
-                return Err(Failure::failed(message));
-            };
-            let passphrase = words.opener().passphrase(file).map_err(Failure::failed)?;
-            let key = keys::opened(&envelope, &passphrase, file)?;
+            let key = unsealed(file, *words)?;
             match output {
                 Some(output) => keys::write_private(output, &key)?,
                 None => keys::replace(file, &key, None, &mut OsEntropy)?,
@@ -70,6 +82,16 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The key in an encrypted file.
+fn unsealed(file: &Path, words: Words) -> Result<PrivateKey, Failure> {
+    let Stored::Sealed(envelope) = keys::read_stored(file)? else {
+        let message = format!("{} is not encrypted", file.display());
+        return Err(Failure::failed(message));
+    };
+    let passphrase = words.opener().passphrase(file).map_err(Failure::failed)?;
+    Ok(keys::opened(&envelope, &passphrase, file)?)
 }
 
 fn new(output: Option<&Path>, encrypted: Option<Words>) -> Result<(), Failure> {

@@ -152,15 +152,13 @@ fn peer(out: &mut String, peer: &PeerView) {
         }
     }
     if let (Some(age), Some(suite)) = (peer.secrecy.handshake_s, &peer.secrecy.suite) {
+        let kem = peer.secrecy.post_quantum.as_ref();
+        let with_kem = kem.map(|set| format!(" + {set}")).unwrap_or_default();
         let _ = writeln!(
             out,
             "  latest handshake: {} ago  {suite}{}{}",
             render::span(age),
-            if peer.secrecy.post_quantum {
-                "  post-quantum"
-            } else {
-                ""
-            },
+            with_kem,
             framing(peer)
         );
     }
@@ -286,7 +284,7 @@ mod tests {
                     },
                     secrecy: SecrecyView {
                         suite: Some("aes-256-gcm".into()),
-                        post_quantum: true,
+                        post_quantum: Some("ml-kem-768".into()),
                         handshake_s: Some(41),
                     },
                     mtu: 1500,

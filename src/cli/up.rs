@@ -9,11 +9,11 @@ use crate::daemon::{self, Plan};
 
 pub(super) fn run(args: &UpArgs) -> Result<Exit, Failure> {
     let path = config_path(args.config.as_ref());
-    let (config, report) = load_with(
-        &path,
-        demo_keys(args.allow_demo_keys),
-        &mut args.words.opener(),
-    );
+    let mut opener = match args.check {
+        true => args.words.looking(),
+        false => args.words.opener(),
+    };
+    let (config, report) = load_with(&path, demo_keys(args.allow_demo_keys), &mut opener);
     let Some(config) = config else {
         return Err(Failure::config(&report));
     };

@@ -49,9 +49,14 @@ impl Checker<'_> {
         let key = match &source {
             KeySource::File(path) => self.key_in_file(path),
             KeySource::Credential(name) => self.handed_over(&source, |c| c.opener.credential(name)),
-            KeySource::Command(command) => {
-                self.handed_over(&source, |c| c.opener.output_of(command))
-            }
+            KeySource::Command(command) => match self.opener.instead_of_running() {
+                Some(key) => {
+                    self.findings
+                        .warning(&at, "the key_command is not run by a check");
+                    Ok(key)
+                }
+                None => self.handed_over(&source, |c| c.opener.output_of(command)),
+            },
         };
         match key {
             Ok(key) => {

@@ -193,7 +193,7 @@ impl Member {
             known: peer.places.known.iter().map(ToString::to_string).collect(),
             secrecy: SecrecyView {
                 suite: session.map(|s| s.suite.name().into()),
-                post_quantum: session.is_some_and(|s| s.is_post_quantum),
+                post_quantum: session.and_then(|s| s.kem).map(|set| set.name().into()),
                 handshake_s: session.map(|s| s.age(now).as_secs()),
             },
             up_s: peer.up_since.map(|at| now.since(at).as_secs()),

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
-use crate::keys::{MAX_FILE_LEN, MAX_PASSPHRASE, Opener, Passphrase};
+use super::clock::OsEntropy;
+use crate::keys::{MAX_FILE_LEN, MAX_PASSPHRASE, Opener, Passphrase, PrivateKey};
 
 /// What the service manager names the directory of what it hands over (systemd.exec(5)).
 const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -19,6 +21,8 @@ const PASSPHRASE: &str = "l2vpn-passphrase";
 pub struct Asking {
     /// The descriptor that the passphrase is read from, if one was named.
     pub descriptor: Option<u32>,
+    /// Whether nothing is run: another key stands for what a command would print.
+    pub only_looks: bool,
 }
 
 impl Asking {
@@ -44,9 +48,8 @@ impl Asking {
     /// When it is there and cannot be read.
     pub fn given(&self) -> Result<Option<Passphrase>, String> {
         if let Some(descriptor) = self.descriptor {
-            // Opened anew by its name, so that nobody's descriptor is closed here.
-            let path = PathBuf::from(format!("/dev/fd/{descriptor}"));
-            let file = File::open(path).map_err(|e| format!("descriptor {descriptor}: {e}"))?;
+            let file =
+                inherited(descriptor).map_err(|e| format!("descriptor {descriptor}: {e}"))?;
             return passphrase(&all_of(file, MAX_PASSPHRASE)?).map(Some);
         }
         match credential_path(PASSPHRASE) {
@@ -85,6 +88,11 @@ impl Opener for Asking {
         }
     }
 
+    fn instead_of_running(&self) -> Option<PrivateKey> {
+        self.only_looks
+            .then(|| PrivateKey::generate(&mut OsEntropy))
+    }
+
     fn credential(&mut self, name: &str) -> Result<Zeroizing<String>, String> {
         let path = credential_path(name)
             .ok_or_else(|| format!("there are none: {DIRECTORY} is not set"))?;
@@ -92,6 +100,15 @@ impl Opener for Asking {
         let file = File::open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         all_of(file, MAX_FILE_LEN as usize)
     }
+}
+
+/// A descriptor that this process was started with; not opened by its name, which who made it may forbid.
+fn inherited(descriptor: u32) -> std::io::Result<File> {
+    let number = i32::try_from(descriptor).map_err(std::io::Error::other)?;
+    // SAFETY: the descriptor is only borrowed for the call, which fails when it is not open; nothing of ours closes it meanwhile, as
+    // passphrases are asked for before anything else is opened.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(File::from(borrowed.try_clone_to_owned()?))
 }
 
 fn credential_path(name: &str) -> Option<PathBuf> {

@@ -88,6 +88,9 @@ pub enum EnvelopeError {
     /// A line is missing, or not as it is written.
     #[error("line {0} of the encrypted key is damaged")]
     Line(usize),
+    /// It says what an envelope says in other characters.
+    #[error("the encrypted key is not as it is written: zeros, or lines after its end")]
+    Form,
     /// Another program's, or a later one's.
     #[error("the encrypted key is of another version or kind")]
     Unknown,
@@ -227,7 +230,7 @@ impl Envelope {
         match whole.to_text() == text.strip_suffix('\n').unwrap_or(text) {
             true => Ok(whole),
             // Numbers with zeros before them, and whatever comes after the end.
-            false => Err(EnvelopeError::Line(7)),
+            false => Err(EnvelopeError::Form),
         }
     }
 

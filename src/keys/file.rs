@@ -1,6 +1,6 @@
 //! Key files: one line of text, readable by their owner only, made whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::{Cost, Entropy, Envelope, EnvelopeError, Holds};
-use super::{KeyTextError, Passphrase, PrivateKey, Psk};
+use super::{KeyTextError, Passphrase, PrivateKey, Psk, PublicKey};
 
 /// The longest file that is read as a key, in bytes.
 pub const MAX_FILE_LEN: u64 = 4096;
@@ -43,6 +43,15 @@ pub enum KeyFileError {
         /// The owner's user id.
         owner: u32,
     },
+    /// A member runs with the key.
+    #[error("{0}: a member runs with this key")]
+    InUse(PathBuf),
+    /// Something else is there than what was read before.
+    #[error("{0} was changed meanwhile; it is left as it is")]
+    Changed(PathBuf),
+    /// The file has another name, too.
+    #[error("{0} has another name, a hard link, by which it would stay as it is")]
+    Linked(PathBuf),
     /// The key is encrypted, and was wanted plain.
     #[error("{0}: the key is encrypted")]
     Sealed(PathBuf),
@@ -83,6 +92,9 @@ impl KeyFileError {
                 "the disk is full: make room, or choose another place".into()
             }
             KeyFileError::Io { .. } => "check that the path is right and the file readable".into(),
+            KeyFileError::InUse(_) => "end it first: `l2vpn down`".into(),
+            KeyFileError::Changed(_) => "look at it, and try again".into(),
+            KeyFileError::Linked(_) => "remove the other name".into(),
             KeyFileError::Sealed(path) => {
                 format!("l2vpn key decrypt {}", path.display())
             }
@@ -183,6 +195,29 @@ pub fn write_encrypted(
     write_secret(path, &envelope.to_text(), false)
 }
 
+/// Locks a file that is about to be replaced, as a running member does, if it still holds the key and has one name.
+fn lock_unchanged(path: &Path, key: &PrivateKey) -> Result<File, KeyFileError> {
+    let fail = |source| KeyFileError::Io {
+        path: path.into(),
+        source,
+    };
+    let file = File::open(path).map_err(fail)?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return Err(KeyFileError::InUse(path.into()));
+    }
+    let public = match read_stored(path)? {
+        Stored::Plain(key) => key.public(),
+        Stored::Sealed(envelope) => PublicKey::from_bytes(*envelope.public()),
+    };
+    if public != key.public() {
+        return Err(KeyFileError::Changed(path.into()));
+    }
+    match file.metadata().map_err(fail)?.nlink() {
+        1 => Ok(file),
+        _ => Err(KeyFileError::Linked(path.into())),
+    }
+}
+
 fn sealed_key(
     path: &Path,
     key: &PrivateKey,
@@ -213,6 +248,8 @@ pub fn replace(
         path: path.into(),
         source,
     })?;
+    // The lock of a running member goes with the old file.
+    let _lock = lock_unchanged(path, key)?;
     match sealed {
         None => write_secret(path, &key.to_text(), true),
         Some(sealed) => {

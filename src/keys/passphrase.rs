@@ -13,9 +13,10 @@ pub const MAX_PASSPHRASE: usize = 1024;
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
-    /// A passphrase as it was typed or read: one line end at its end is none of it. `None` when nothing is left, or too much.
+    /// A passphrase as it was typed or read: the first line, so that it can be typed as well as read. `None` when nothing is left, or
+    /// too much.
     pub fn new(text: &str) -> Option<Self> {
-        let words = text.strip_suffix('\n').unwrap_or(text);
+        let words = text.split('\n').next().unwrap_or_default();
         let words = words.strip_suffix('\r').unwrap_or(words);
         let fits = !words.is_empty() && words.len() <= MAX_PASSPHRASE;
         fits.then(|| Passphrase(Zeroizing::new(words.as_bytes().to_vec())))
@@ -45,6 +46,11 @@ pub trait Opener {
     /// # Errors
     /// When it hands over nothing.
     fn credential(&mut self, name: &str) -> Result<Zeroizing<String>, String>;
+
+    /// A key that stands for what a command would print, where none is run.
+    fn instead_of_running(&self) -> Option<PrivateKey> {
+        None
+    }
 
     /// A key that is at hand already, so that nobody is asked again: that with this public key, or with any.
     fn known(&self, _public: Option<&PublicKey>) -> Option<PrivateKey> {
@@ -78,8 +84,8 @@ pub struct AtHand {
 }
 
 impl Opener for AtHand {
-    fn passphrase(&mut self, file: &Path) -> Result<Passphrase, String> {
-        Nobody.passphrase(file)
+    fn passphrase(&mut self, _: &Path) -> Result<Passphrase, String> {
+        Err("it is another one than that in use, which needs a restart".into())
     }
 
     fn output_of(&mut self, command: &[String]) -> Result<Zeroizing<String>, String> {
@@ -106,7 +112,8 @@ mod tests {
             ("a b", "a b"),
             ("a b\n", "a b"),
             ("a\r\n", "a"),
-            (" a\n\n", " a\n"),
+            (" a\n\n", " a"),
+            ("a\nb\n", "a"),
         ] {
             let passphrase = Passphrase::new(text).unwrap();
             assert_eq!(passphrase.expose(), words.as_bytes());

@@ -10,6 +10,8 @@ use crate::wire::datagram::MAC_LEN;
 
 /// Copies of an initiation that is longer than every path takes, in the first 400 ms: then comes a smaller one.
 const LARGE_COPIES: u32 = 4;
+/// Bytes of an initiation that cannot be made shorter.
+const LEAST: usize = 700;
 
 /// An initiation that was made and not sent.
 pub struct Draft {
@@ -38,7 +40,10 @@ pub struct Attempt {
     /// Whether an initiation of the peer came in meanwhile.
     pub crossed: bool,
     is_large: bool,
-    is_refused: bool,
+    /// How often the system took nothing so long.
+    refusals: u32,
+    /// The larger draft that this one is made instead of: it may have been answered, on a long way.
+    before: Option<Draft>,
     began: Instant,
     sent: u32,
     sent_at: Instant,
@@ -80,7 +85,8 @@ impl Attempt {
             datagram: draft.datagram,
             told: draft.told,
             is_large: draft.is_large,
-            is_refused: false,
+            refusals: 0,
+            before: None,
             crossed: false,
             began: now,
             sent: 0,
@@ -94,13 +100,53 @@ impl Attempt {
     }
 
     /// The same attempt with a new draft.
-    pub fn renew(&mut self, draft: Draft) {
-        self.index = draft.index;
-        self.state = Some(draft.state);
-        self.datagram = draft.datagram;
-        self.told = draft.told;
-        self.is_large = draft.is_large;
+    ///
+    /// Gives the index that is of no use any more.
+    pub fn renew(&mut self, draft: Draft) -> Option<u32> {
+        let is_kept = self.is_too_large() && self.refusals == 0;
+        let old = Draft {
+            index: std::mem::replace(&mut self.index, draft.index),
+            datagram: std::mem::replace(&mut self.datagram, draft.datagram),
+            told: std::mem::replace(&mut self.told, draft.told),
+            is_large: std::mem::replace(&mut self.is_large, draft.is_large),
+            state: self.state.replace(draft.state)?,
+        };
         self.hurried = false;
+        let useless = match is_kept {
+            true => self.before.replace(old),
+            false => Some(old),
+        };
+        useless.map(|d| d.index)
+    }
+
+    /// The indices that responses may name.
+    pub fn indices(&self) -> impl Iterator<Item = u32> {
+        let before = self.before.as_ref().map(|d| d.index);
+        std::iter::once(self.index).chain(before)
+    }
+
+    /// Takes the handshake that a response is for, with the edition that it told; [`Attempt::put_back`] if it does not verify.
+    pub fn take_state(&mut self, index: u32) -> Option<(AwaitingResponse, u32)> {
+        if index == self.index {
+            return Some((self.state.take()?, self.told));
+        }
+        let before = self.before.take_if(|d| d.index == index)?;
+        Some((before.state, before.told))
+    }
+
+    /// The response was forged: the genuine one still fits.
+    pub fn put_back(&mut self, index: u32, (state, told): (AwaitingResponse, u32)) {
+        if index == self.index {
+            self.state = Some(state);
+        } else {
+            self.before = Some(Draft {
+                index,
+                state,
+                datagram: Vec::new(),
+                told,
+                is_large: true,
+            });
+        }
     }
 
     /// What is due.
@@ -123,14 +169,21 @@ impl Attempt {
 
     /// Whether what comes next is to be one that every path takes.
     pub fn has_to_be_small(&self) -> bool {
-        self.is_refused || self.sent >= LARGE_COPIES
+        self.refusals > 0 || self.sent >= LARGE_COPIES
+    }
+
+    /// Whether what comes next is to be as short as can be.
+    pub fn has_to_be_least(&self) -> bool {
+        self.refusals > 1
     }
 
     /// The system takes nothing so long on the way to there: gives whether that was a copy of this, which a smaller one replaces now.
     pub fn refuse(&mut self, there: SocketAddr, now: Instant) -> bool {
-        let is_it = self.is_large && self.sent_to.is_some_and(|to| to.remote == there);
+        let was_it = self.sent_to.is_some_and(|to| to.remote == there);
+        let is_it = was_it && self.datagram.len() > LEAST && self.refusals < 2;
         if is_it {
-            self.is_refused = true;
+            self.refusals += 1;
+            self.is_large = true;
             self.next_at = now;
         }
         is_it

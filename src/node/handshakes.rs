@@ -13,7 +13,7 @@ use crate::mesh::peer::Answered;
 use crate::noise::aead::Suite;
 use crate::noise::dialect::handshake_psk;
 use crate::noise::handshake::{Answering, Secret};
-use crate::noise::kem::Shared;
+use crate::noise::kem::{self, Shared};
 use crate::noise::keyring::Session;
 use crate::noise::limiter::Class;
 use crate::noise::schedule::{ANSWER_CACHED, REST_AFTER_GIVING_UP};
@@ -23,14 +23,14 @@ use crate::time::Instant;
 use crate::wire::datagram::{
     Cookie, Datagram, INITIATION_HEADER, Initiation, RESPONSE_HEADER, Response,
 };
-use crate::wire::kem::PostQuantum;
+use crate::wire::kem::{ParameterSet, PostQuantum};
 use crate::wire::offer::{self, Offer, Stamp};
 
 /// What a session is made of when a handshake has ended.
 pub(super) struct Agreed {
     pub(super) secret: Secret,
     pub(super) suite: Suite,
-    pub(super) is_post_quantum: bool,
+    pub(super) kem: Option<ParameterSet>,
     pub(super) role: Role,
     pub(super) local: u32,
     pub(super) remote: u32,
@@ -199,6 +199,7 @@ impl Node {
             .get_mut(id.0 as usize)
             .ok_or(DropReason::Stranger)?;
         let psk = handshake_psk(peer.settings.psk.as_ref(), shared.as_ref());
+        let answering_kem = answering.hidden_by();
         let crossed = peer.attempt.is_some();
         let told = self.life.edition;
         ours.crossing = crossed;
@@ -225,7 +226,7 @@ impl Node {
         let agreed = Agreed {
             secret,
             suite,
-            is_post_quantum: shared.is_some(),
+            kem: answering_kem,
             role: Role::Responder,
             local,
             remote,
@@ -250,13 +251,15 @@ impl Node {
         offer: &mut Offer,
     ) -> Result<Option<Shared>, DropReason> {
         let key = offer.kem_key.take();
-        let shared = match self.settings.post_quantum {
-            PostQuantum::Off => None,
-            _ => key.and_then(|key| answering.encapsulate(&key)),
-        };
-        match (&shared, self.settings.post_quantum) {
+        match (key, self.settings.post_quantum) {
             (None, PostQuantum::Require) => Err(DropReason::NoPostQuantum),
-            _ => Ok(shared),
+            (None, _) | (_, PostQuantum::Off) => Ok(None),
+            // What is no key is not answered as if there were none.
+            (Some(key), _) if kem::IS_AVAILABLE => {
+                let shared = answering.encapsulate(&key);
+                shared.map(Some).ok_or(DropReason::HandshakeFailed)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -283,7 +286,7 @@ impl Node {
             send: send.into(),
             role: agreed.role,
             suite: agreed.suite,
-            is_post_quantum: agreed.is_post_quantum,
+            kem: agreed.kem,
             born: now,
             crossed: agreed.crossed,
             boot: agreed.offer.boot,
@@ -313,11 +316,10 @@ impl Node {
             .get_mut(id.0 as usize)
             .ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
-        let (secret, payload, is_post_quantum) =
+        let (secret, payload, kem, told) =
             read_response(attempt, message, peer.settings.psk.as_ref())?;
         let crossed = attempt.crossed;
         let asked = attempt.sent_to();
-        let told = attempt.told;
         let offer = Offer::read(&payload);
         let suite = offer.as_ref().and_then(|o| Suite::answered(ours, o.suites));
         self.drop_attempt(id);
@@ -328,13 +330,13 @@ impl Node {
         let (Some(offer), Some(suite)) = (offer, suite) else {
             return Err(DropReason::NoCommonSuite);
         };
-        if !is_post_quantum && self.settings.post_quantum == PostQuantum::Require {
+        if kem.is_none() && self.settings.post_quantum == PostQuantum::Require {
             return Err(DropReason::NoPostQuantum);
         }
         let agreed = Agreed {
             secret,
             suite,
-            is_post_quantum,
+            kem,
             role: Role::Initiator,
             local: message.receiver,
             remote: message.sender,
@@ -380,20 +382,25 @@ impl Node {
     }
 }
 
-/// Ends the handshake of an attempt: gives the secret, the other end's payload, and whether ML-KEM is part of the secret. A forged
-/// response costs nothing but this try; the genuine one still fits.
+/// Ends the handshake of an attempt: gives the secret, the other end's payload, what ML-KEM's part of the secret is of, and the
+/// edition that was told. A forged response costs nothing but this try; the genuine one still fits.
+#[allow(clippy::type_complexity)]
 fn read_response(
     attempt: &mut Attempt,
     message: &Response<'_>,
     psk: Option<&Psk>,
-) -> Result<(Secret, Zeroizing<Vec<u8>>, bool), DropReason> {
-    let state = attempt.state.take().ok_or(DropReason::UnknownIndex)?;
+) -> Result<(Secret, Zeroizing<Vec<u8>>, Option<ParameterSet>, u32), DropReason> {
+    let index = message.receiver;
+    let (state, told) = attempt.take_state(index).ok_or(DropReason::UnknownIndex)?;
     // One that hides nothing that we can open does not verify either.
     let shared = message.ciphertext.and_then(|c| state.open(c));
     match state.finish(message.noise, &handshake_psk(psk, shared.as_ref())) {
-        Ok((secret, payload)) => Ok((secret, payload, shared.is_some())),
+        Ok((secret, payload)) => {
+            let kem = shared.and(message.ciphertext).map(|(set, _)| set);
+            Ok((secret, payload, kem, told))
+        }
         Err((state, _)) => {
-            attempt.state = Some(state);
+            attempt.put_back(index, (state, told));
             Err(DropReason::HandshakeFailed)
         }
     }

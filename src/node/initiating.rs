@@ -55,9 +55,10 @@ impl Node {
             .get_mut(id.0 as usize)
             .and_then(|p| p.attempt.as_mut())
         {
-            self.attempts.remove(&attempt.index);
             self.attempts.insert(draft.index, id);
-            attempt.renew(draft);
+            if let Some(useless) = attempt.renew(draft) {
+                self.attempts.remove(&useless);
+            }
         }
     }
 
@@ -76,7 +77,8 @@ impl Node {
             Ok((state, datagram)) => Some(Draft {
                 index,
                 state: state.with(kem),
-                is_large: datagram.len() > SMALL_HANDSHAKE_LEN,
+                is_large: datagram.len() > SMALL_HANDSHAKE_LEN
+                    && !self.is_carried(id, datagram.len()),
                 datagram,
                 told: self.life.edition,
             }),
@@ -126,19 +128,30 @@ impl Node {
         let Some(peer) = self.peers.get(id.0 as usize) else {
             return SMALL_HANDSHAKE_LEN;
         };
-        let is_cautious = peer.attempt.as_ref().is_some_and(Attempt::has_to_be_small);
-        let carried = peer.path.endpoint().filter(|_| peer.up_since.is_some());
-        match carried {
-            _ if is_cautious => SMALL_HANDSHAKE_LEN,
-            Some(way) => peer
-                .path
-                .room(&way)
-                .clamp(SMALL_HANDSHAKE_LEN, MAX_HANDSHAKE_LEN),
-            None => {
-                let told = peer.path.told_room();
-                told.map_or(MAX_HANDSHAKE_LEN, |room| room.max(SMALL_HANDSHAKE_LEN))
-            }
+        let attempt = peer.attempt.as_ref();
+        if attempt.is_some_and(Attempt::has_to_be_least) {
+            return 0;
         }
+        let carried = peer.path.endpoint().filter(|_| peer.up_since.is_some());
+        let most = match carried {
+            Some(way) => peer.path.room(&way),
+            None => peer.path.told_room().unwrap_or(MAX_HANDSHAKE_LEN),
+        };
+        match attempt.is_some_and(Attempt::has_to_be_small) {
+            true => most.min(SMALL_HANDSHAKE_LEN),
+            false => most.min(MAX_HANDSHAKE_LEN),
+        }
+    }
+
+    /// Whether the way in use is known to carry so many bytes.
+    fn is_carried(&self, id: PeerId, len: usize) -> bool {
+        let peer = self.peers.get(id.0 as usize);
+        let up = peer.filter(|p| p.up_since.is_some());
+        up.is_some_and(|p| {
+            p.path
+                .endpoint()
+                .is_some_and(|way| p.path.room(&way) >= len)
+        })
     }
 
     /// Sends the next copy of an initiation.
@@ -177,7 +190,9 @@ impl Node {
             .get_mut(id.0 as usize)
             .and_then(|p| p.attempt.take())
         {
-            self.attempts.remove(&attempt.index);
+            for index in attempt.indices() {
+                self.attempts.remove(&index);
+            }
         }
     }
 }

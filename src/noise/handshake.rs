@@ -233,6 +233,11 @@ impl Answering {
         Some(shared)
     }
 
+    /// What the second secret is hidden by, if there is one.
+    pub fn hidden_by(&self) -> Option<ParameterSet> {
+        self.ciphertext.as_ref().map(|(set, _)| *set)
+    }
+
     /// Bytes that the response has beside its payload.
     pub fn overhead(&self) -> usize {
         let ciphertext = self.ciphertext.as_ref().map_or(0, |(_, text)| text.len());

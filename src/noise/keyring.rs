@@ -13,6 +13,7 @@ use super::aead::Suite;
 use super::schedule::{REJECT_AFTER, UNCONFIRMED_KEPT};
 use super::session::{Role, SendHalf};
 use crate::time::{Duration, Instant};
+use crate::wire::kem::ParameterSet;
 use crate::wire::offer::Abilities;
 use crate::wire::segment::SegmentId;
 use crate::wire::vlans::VlanSet;
@@ -31,8 +32,8 @@ pub struct Session {
     pub role: Role,
     /// The cipher.
     pub suite: Suite,
-    /// Whether its secret is one of two kinds, of which ML-KEM's is one.
-    pub is_post_quantum: bool,
+    /// What ML-KEM's part of its secret is of, if it has one.
+    pub kem: Option<ParameterSet>,
     /// When the handshake ended.
     pub born: Instant,
     /// Whether the peer's initiation and ours crossed.

@@ -13,6 +13,14 @@ impl ParameterSet {
     /// Both, the stronger first.
     pub const ALL: [ParameterSet; 2] = [ParameterSet::MlKem768, ParameterSet::MlKem512];
 
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ParameterSet::MlKem512 => "ml-kem-512",
+            ParameterSet::MlKem768 => "ml-kem-768",
+        }
+    }
+
     /// Bytes of an encapsulation key (FIPS 203 section 8).
     pub const fn key_len(self) -> usize {
         match self {
