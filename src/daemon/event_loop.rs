@@ -218,7 +218,8 @@ impl EventLoop {
                 hops: mark.is_short.then_some(SHORT_HOPS),
             };
             if let Err(error) = socket.send(&sending) {
-                refused.push((to.remote, crate::io::process::send_failure(&error)));
+                let there = (to.remote, bytes.len());
+                refused.push((there, crate::io::process::send_failure(&error)));
             }
         }
         outgoing.clear();

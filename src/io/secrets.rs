@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -31,8 +31,9 @@ impl Asking {
     /// # Errors
     /// When there is nobody to ask, or the two differ.
     pub fn new_passphrase(&mut self, file: &Path) -> Result<Passphrase, String> {
-        if let Some(given) = self.given()? {
-            return Ok(given);
+        // What the service manager hands over opens keys; it is not chosen anew.
+        if let Some(descriptor) = self.descriptor {
+            return from_descriptor(descriptor);
         }
         let first = asked(&format!("new passphrase for {}: ", file.display()))?;
         let again = asked("the same again: ")?;
@@ -48,9 +49,7 @@ impl Asking {
     /// When it is there and cannot be read.
     pub fn given(&self) -> Result<Option<Passphrase>, String> {
         if let Some(descriptor) = self.descriptor {
-            let file =
-                inherited(descriptor).map_err(|e| format!("descriptor {descriptor}: {e}"))?;
-            return passphrase(&all_of(file, MAX_PASSPHRASE)?).map(Some);
+            return from_descriptor(descriptor).map(Some);
         }
         match credential_path(PASSPHRASE) {
             Some(path) if path.exists() => {
@@ -102,13 +101,32 @@ impl Opener for Asking {
     }
 }
 
+/// The next line of a descriptor that this process was started with.
+fn from_descriptor(descriptor: u32) -> Result<Passphrase, String> {
+    let failed = |e: std::io::Error| format!("descriptor {descriptor}: {e}");
+    let mut file = inherited(descriptor).map_err(failed)?;
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE + 2));
+    let mut byte = Zeroizing::new([0]);
+    // Byte by byte: what comes after the line is for others, or for the next.
+    while line.len() <= MAX_PASSPHRASE && file.read(byte.as_mut()).map_err(failed)? == 1 {
+        if byte[0] == b'\n' {
+            break;
+        }
+        line.extend_from_slice(byte.as_ref());
+    }
+    passphrase(std::str::from_utf8(&line).map_err(|e| e.to_string())?)
+}
+
 /// A descriptor that this process was started with; not opened by its name, which who made it may forbid.
 fn inherited(descriptor: u32) -> std::io::Result<File> {
     let number = i32::try_from(descriptor).map_err(std::io::Error::other)?;
-    // SAFETY: the descriptor is only borrowed for the call, which fails when it is not open; nothing of ours closes it meanwhile, as
-    // passphrases are asked for before anything else is opened.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    Ok(File::from(borrowed.try_clone_to_owned()?))
+    // SAFETY: no memory is handed over; a number that is no open descriptor makes the call fail.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the call above has just made it, and nobody else knows of it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(copy) }))
 }
 
 fn credential_path(name: &str) -> Option<PathBuf> {

@@ -214,6 +214,7 @@ fn lock_unchanged(path: &Path, key: &PrivateKey) -> Result<File, KeyFileError> {
     }
     match file.metadata().map_err(fail)?.nlink() {
         1 => Ok(file),
+        0 => Err(KeyFileError::Changed(path.into())),
         _ => Err(KeyFileError::Linked(path.into())),
     }
 }

@@ -7,6 +7,7 @@ use crate::noise::handshake::AwaitingResponse;
 use crate::noise::schedule::{GIVE_UP_AFTER, is_fresh_attempt, ladder};
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MAC_LEN;
+use crate::wire::relayed::RELAYED_HEADER_LEN;
 
 /// Copies of an initiation that is longer than every path takes, in the first 400 ms: then comes a smaller one.
 const LARGE_COPIES: u32 = 4;
@@ -42,7 +43,7 @@ pub struct Attempt {
     is_large: bool,
     /// How often the system took nothing so long.
     refusals: u32,
-    /// The larger draft that this one is made instead of: it may have been answered, on a long way.
+    /// The draft that this one is made instead of: it may have been answered, on a long way. A responder keeps two as well.
     before: Option<Draft>,
     began: Instant,
     sent: u32,
@@ -99,11 +100,10 @@ impl Attempt {
         }
     }
 
-    /// The same attempt with a new draft.
+    /// The same attempt with a new draft; the last one may still be answered.
     ///
     /// Gives the index that is of no use any more.
     pub fn renew(&mut self, draft: Draft) -> Option<u32> {
-        let is_kept = self.is_too_large() && self.refusals == 0;
         let old = Draft {
             index: std::mem::replace(&mut self.index, draft.index),
             datagram: std::mem::replace(&mut self.datagram, draft.datagram),
@@ -112,11 +112,7 @@ impl Attempt {
             state: self.state.replace(draft.state)?,
         };
         self.hurried = false;
-        let useless = match is_kept {
-            true => self.before.replace(old),
-            false => Some(old),
-        };
-        useless.map(|d| d.index)
+        self.before.replace(old).map(|d| d.index)
     }
 
     /// The indices that responses may name.
@@ -178,8 +174,11 @@ impl Attempt {
     }
 
     /// The system takes nothing so long on the way to there: gives whether that was a copy of this, which a smaller one replaces now.
-    pub fn refuse(&mut self, there: SocketAddr, now: Instant) -> bool {
-        let was_it = self.sent_to.is_some_and(|to| to.remote == there);
+    pub fn refuse(&mut self, (there, len): (SocketAddr, usize), now: Instant) -> bool {
+        let lead = |to: Endpoint| to.channel.map_or(0, |_| RELAYED_HEADER_LEN);
+        let was_it = self
+            .sent_to
+            .is_some_and(|to| to.remote == there && self.datagram.len() + lead(to) == len);
         let is_it = was_it && self.datagram.len() > LEAST && self.refusals < 2;
         if is_it {
             self.refusals += 1;

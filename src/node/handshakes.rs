@@ -259,6 +259,7 @@ impl Node {
                 let shared = answering.encapsulate(&key);
                 shared.map(Some).ok_or(DropReason::HandshakeFailed)
             }
+            (_, PostQuantum::Require) => Err(DropReason::NoPostQuantum),
             _ => Ok(None),
         }
     }
@@ -322,6 +323,7 @@ impl Node {
         let asked = attempt.sent_to();
         let offer = Offer::read(&payload);
         let suite = offer.as_ref().and_then(|o| Suite::answered(ours, o.suites));
+        self.attempts.remove(&message.receiver);
         self.drop_attempt(id);
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             // Should this answer be of no use, the peer's next version may give a better one.

@@ -19,6 +19,8 @@ use crate::wire::offer::{Offer, STAMP_LEN, Stamp};
 
 /// Bytes of the initiation's payload. It is padded to this, so that no response is ever longer than its initiation.
 const FIRST_PAYLOAD_LEN: usize = 512;
+/// Bytes of a datagram that crosses an IPv6 path of 1280.
+const IPV6_LEAST: usize = 1232;
 /// Bytes of an initiation beside its payload.
 const INITIATION_OVERHEAD: usize = 8 + NOISE_1_LEN + 2 * MAC_LEN;
 /// Type of the element that pads.
@@ -77,8 +79,7 @@ impl Node {
             Ok((state, datagram)) => Some(Draft {
                 index,
                 state: state.with(kem),
-                is_large: datagram.len() > SMALL_HANDSHAKE_LEN
-                    && !self.is_carried(id, datagram.len()),
+                is_large: datagram.len() > SMALL_HANDSHAKE_LEN,
                 datagram,
                 told: self.life.edition,
             }),
@@ -98,17 +99,22 @@ impl Node {
         mut offer: Offer,
     ) -> Option<(Option<KemKey>, Vec<u8>)> {
         let most = self.most_of_initiation(id);
-        let sets: &[ParameterSet] = match self.settings.post_quantum {
-            PostQuantum::Off => &[],
-            _ => &ParameterSet::ALL,
-        };
-        for set in sets {
-            let Some(kem) = KemKey::generate(*set) else {
+        let [large, small] = ParameterSet::ALL;
+        // Who has very many segments takes a little more than every way carries, before going without.
+        let last = if most == 0 { 0 } else { IPV6_LEAST.max(most) };
+        let tries = [(large, most), (small, most), (small, last)];
+        for (set, most) in tries {
+            if self.settings.post_quantum == PostQuantum::Off
+                || set.key_len() + INITIATION_OVERHEAD > most
+            {
+                continue;
+            }
+            let Some(kem) = KemKey::generate(set) else {
                 break;
             };
             offer.kem_key = Some(kem.public().to_vec());
             for offer in [offer.clone(), offer.clone().without_vlans()] {
-                let payload = first_payload(stamp, &offer, least_payload(Some(*set)));
+                let payload = first_payload(stamp, &offer, least_payload(Some(set)));
                 if payload.len() + INITIATION_OVERHEAD <= most {
                     return Some((Some(kem), payload));
                 }
@@ -143,17 +149,6 @@ impl Node {
         }
     }
 
-    /// Whether the way in use is known to carry so many bytes.
-    fn is_carried(&self, id: PeerId, len: usize) -> bool {
-        let peer = self.peers.get(id.0 as usize);
-        let up = peer.filter(|p| p.up_since.is_some());
-        up.is_some_and(|p| {
-            p.path
-                .endpoint()
-                .is_some_and(|way| p.path.room(&way) >= len)
-        })
-    }
-
     /// Sends the next copy of an initiation.
     pub(super) fn send_initiation(&mut self, id: PeerId, now: Instant) {
         let jitter = self.entropy.next_u32();
@@ -177,9 +172,9 @@ impl Node {
     }
 
     /// The system takes nothing so long on the way to there; gives whether it was an initiation, which is made smaller.
-    pub fn refuse_large(&mut self, there: SocketAddr, now: Instant) -> bool {
+    pub fn refuse_large(&mut self, refused: (SocketAddr, usize), now: Instant) -> bool {
         let attempts = self.peers.iter_mut().filter_map(|p| p.attempt.as_mut());
-        let refused = attempts.map(|attempt| attempt.refuse(there, now));
+        let refused = attempts.map(|attempt| attempt.refuse(refused, now));
         refused.fold(false, |any, one| any | one)
     }
 
