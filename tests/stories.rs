@@ -1258,6 +1258,32 @@ fn a_keepalive_notices_that_the_passive_side_restarted() {
     assert!(net.run_until(end, Network::all_up));
 }
 
+/// Both begin at once, and one answer is lost: who has the other's answer counts as connected, and what it sends at once arrives.
+#[test]
+fn where_handshakes_cross_and_an_answer_is_lost_nothing_that_is_sent_is_lost() {
+    for loser in [0, 1] {
+        let mut net = Network::new(2, 300 + loser as u64);
+        net.weather.delay = millis(20);
+        net.introduce_all();
+        net.run_for(millis(19));
+        assert!(net.recording.iter().filter(|p| p.bytes[0] == 8).count() >= 2);
+        net.blocked.push((loser, 1 - loser));
+        net.run_for(millis(2));
+        net.blocked.clear();
+        let end = net.now + millis(25);
+        assert!(net.run_until(end, |net| net.is_up(loser, 1 - loser)));
+        assert!(!net.is_up(1 - loser, loser), "it has no answer");
+        net.send(loser, 0, &greeting(loser, 1 - loser));
+        net.run_for(millis(25));
+        assert_eq!(net.member(1 - loser).frames(), [greeting(loser, 1 - loser)]);
+        net.run_for(millis(500));
+        assert!(net.all_up());
+        net.send(1 - loser, 0, &greeting(1 - loser, loser));
+        net.run_for(millis(25));
+        assert_eq!(net.member(loser).frames(), [greeting(1 - loser, loser)]);
+    }
+}
+
 #[test]
 fn forged_cookies_do_not_hold_a_handshake_up() {
     let mut net = Network::new(2, 47);
