@@ -38,16 +38,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
                     return Err(Failure::with(Exit::Failed, message, hint));
                 }
             };
-            let passphrase = words
-                .opener()
-                .new_passphrase(file)
-                .map_err(Failure::failed)?;
-            keys::replace(
-                file,
-                &key,
-                Some((&passphrase, Cost::DEFAULT)),
-                &mut OsEntropy,
-            )?;
+            seal_again(file, &key, *words)?;
             print(&format!("{}: encrypted\n", file.display()))?;
         }
         KeyVerb::Passphrase { file, words, new } => {
@@ -55,16 +46,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
             let words = Words {
                 passphrase_fd: new.new_passphrase_fd,
             };
-            let passphrase = words
-                .opener()
-                .new_passphrase(file)
-                .map_err(Failure::failed)?;
-            keys::replace(
-                file,
-                &key,
-                Some((&passphrase, Cost::DEFAULT)),
-                &mut OsEntropy,
-            )?;
+            seal_again(file, &key, words)?;
             print(&format!("{}: has the new passphrase\n", file.display()))?;
         }
         KeyVerb::Decrypt {
@@ -82,6 +64,16 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Encrypts a key in its file, with a new passphrase.
+fn seal_again(file: &Path, key: &PrivateKey, words: Words) -> Result<(), Failure> {
+    let passphrase = words
+        .opener()
+        .new_passphrase(file)
+        .map_err(Failure::failed)?;
+    let sealed = Some((&passphrase, Cost::DEFAULT));
+    Ok(keys::replace(file, key, sealed, &mut OsEntropy)?)
 }
 
 /// The key in an encrypted file.
