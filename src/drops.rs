@@ -111,6 +111,8 @@ reasons! {
     NoCommonSuite => "no-common-suite",
     /// A handshake without a post-quantum secret, where one end requires it.
     NoPostQuantum => "no-post-quantum",
+    /// The other end has other pre-shared keys, or one where we have none.
+    PskMismatch => "psk-mismatch",
     /// A receiver index of no session of ours.
     UnknownIndex => "unknown-index",
     /// A counter already seen, or older than the window.

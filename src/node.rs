@@ -23,6 +23,7 @@ mod initiating;
 pub mod legs;
 mod load;
 pub mod loops;
+mod peers;
 pub mod plane;
 mod ports;
 mod probing;
@@ -39,8 +40,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::drops::DropReason;
-use crate::keys::{Entropy, PrivateKey, PublicKey};
-use crate::mesh::link::{Link, Route, Second};
+use crate::keys::{Entropy, Names, OwnKeys, Psks, PublicKey, Which};
+use crate::mesh::link::{Route, Second};
 use crate::mesh::outgoing::Outgoing;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
@@ -48,6 +49,7 @@ use crate::noise::cookie::CookieKeeper;
 use crate::noise::dialect::{Dialect, STATIC_NETWORK};
 use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
+use crate::noise::psks::PskChoice;
 use crate::place::{PeerId, PortId};
 use crate::switch::layout::{Layout, Limit, Member};
 use crate::switch::neighbors::Quarrel;
@@ -55,15 +57,16 @@ use crate::switch::offences::Offence;
 use crate::switch::table::{Frozen, Moved};
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
-use crate::wire::inner::{TYPE_CLOSE, TYPE_CONTROL};
+use crate::wire::inner::TYPE_CONTROL;
 use crate::wire::kem::PostQuantum;
-use crate::wire::offer::{Abilities, Offer};
+use crate::wire::offer::{Abilities, Offer, PskTags};
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
 use adverts::Adverts;
 use load::Load;
 use loops::{Loop, LoopGuard};
+use peers::Directory;
 use plane::Plane;
 use rendezvous::Relays;
 pub use stamp::WallClock;
@@ -71,7 +74,9 @@ pub use stamp::WallClock;
 /// What a node is made of.
 pub struct NodeSettings {
     /// Who we are.
-    pub key: PrivateKey,
+    pub keys: OwnKeys,
+    /// What all members of the network know besides.
+    pub network: Psks,
     /// The suites that we offer, see [`crate::noise::aead::Suite::offered`].
     pub suites: u8,
     /// What we can take beside whole frames.
@@ -137,6 +142,8 @@ pub enum Gone {
     Silent,
     /// Its session ended and no new one came.
     Expired,
+    /// It is no peer of ours any more, or not by the key that it has shown.
+    Removed,
 }
 
 /// Who may have a handshake answered.
@@ -157,10 +164,10 @@ struct Lan {
 pub struct Node {
     settings: NodeSettings,
     dialect: Dialect,
-    public: PublicKey,
+    own: Names,
     plane: Arc<Plane>,
     peers: Vec<Peer>,
-    by_key: HashMap<PublicKey, PeerId>,
+    directory: Directory,
     /// Receiver indices of initiations on their way.
     attempts: HashMap<u32, PeerId>,
     /// Digests of the initiations whose answers are cached, one for each peer at most.
@@ -192,8 +199,8 @@ impl Node {
         now: Instant,
     ) -> Self {
         let dialect = Dialect::of_network(&STATIC_NETWORK);
-        let public = settings.key.public();
-        let keeper = CookieKeeper::new(&dialect, &public, entropy.as_mut(), now);
+        let own = settings.keys.names();
+        let keeper = CookieKeeper::new(&dialect, &own, entropy.as_mut(), now);
         Node {
             life: Life {
                 boot: entropy.next_u64().to_le_bytes(),
@@ -212,10 +219,10 @@ impl Node {
             },
             settings,
             dialect,
-            public,
+            own,
             plane,
             peers: Vec::new(),
-            by_key: HashMap::new(),
+            directory: Directory::default(),
             attempts: HashMap::new(),
             answered: HashMap::new(),
             entropy,
@@ -223,21 +230,6 @@ impl Node {
             events: VecDeque::new(),
             heartbeat_at: now,
         }
-    }
-
-    /// Adds a peer. Its number is the count of those before it; a key that is known already changes nothing.
-    pub fn add_peer(&mut self, settings: PeerSettings) -> PeerId {
-        if let Some(id) = self.by_key.get(&settings.key) {
-            return *id;
-        }
-        let id = PeerId(u32::try_from(self.peers.len()).unwrap_or(u32::MAX));
-        let link = Arc::new(Link::new(id));
-        self.by_key.insert(settings.key, id);
-        self.peers.push(Peer::new(id, settings, link));
-        let links = self.peers.iter().map(|p| p.link.clone()).collect();
-        self.plane.publish_links(links);
-        self.publish_layout();
-        id
     }
 
     /// Tells where a peer may be found, and begins to connect when it is not connected.
@@ -306,18 +298,9 @@ impl Node {
     /// Says goodbye to all peers and forgets all sessions; send what is outgoing afterwards.
     pub fn close(&mut self, now: Instant) {
         for index in 0..self.peers.len() {
-            if let Some(peer) = self.peers.get(index) {
-                // Three copies: the packet is small, and its loss would cost the peer seconds.
-                for _ in 0..3 {
-                    let sent =
-                        peer.link
-                            .send_message(TYPE_CLOSE, &[], None, &mut self.outgoing, now);
-                    if sent.is_err() {
-                        break;
-                    }
-                }
-            }
-            self.end_sessions(PeerId(u32::try_from(index).unwrap_or(u32::MAX)), now);
+            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            self.say_goodbye(id, now);
+            self.end_sessions(id, now);
         }
     }
 
@@ -338,12 +321,12 @@ impl Node {
 
     /// The peer with this key.
     pub fn find(&self, key: &PublicKey) -> Option<PeerId> {
-        self.by_key.get(key).copied()
+        self.directory.by_key.get(key).copied()
     }
 
     /// Our public key.
     pub fn public(&self) -> PublicKey {
-        self.public
+        self.own.current
     }
 
     /// How many receiver indices are in use; for tests of the memory bound.
@@ -351,11 +334,28 @@ impl Node {
         self.attempts.len() + self.plane.sessions()
     }
 
-    fn local(&self) -> Local<'_> {
+    fn local(&self, which: Which) -> Local<'_> {
         Local {
             dialect: &self.dialect,
-            key: &self.settings.key,
+            key: self.settings.keys.get(which),
         }
+    }
+
+    /// The key that a peer knows us by, as its session says.
+    fn known_as(&self, id: PeerId) -> PublicKey {
+        let peer = self.peers.get(id.0 as usize);
+        let session = peer.and_then(|p| p.keyring.current());
+        session.map_or(self.own.current, |s| s.between.ours)
+    }
+
+    /// The pre-shared keys that a handshake with a peer may be made with: those of the network are for its members alone.
+    fn psks(&self, id: PeerId) -> PskChoice<'_> {
+        let peer = self.peers.get(id.0 as usize);
+        let choice = peer.map(|p| choose(&self.settings.network, &p.settings));
+        choice.unwrap_or(PskChoice {
+            network: NO_PSKS,
+            pair: NO_PSKS,
+        })
     }
 
     fn offer(&self, id: PeerId, suites: u8) -> Offer {
@@ -379,6 +379,7 @@ impl Node {
                 Some(Pass::Ticket(ticket)) => Some(ticket.to_bytes()),
                 _ => None,
             },
+            psk_tags: PskTags::default(),
             kem_key: None,
         }
     }
@@ -434,6 +435,21 @@ impl Node {
         }
         self.plane.switch.publish(layout);
         counts
+    }
+}
+
+const NO_PSKS: &Psks = &Psks {
+    current: None,
+    former: None,
+};
+
+fn choose<'a>(network: &'a Psks, peer: &'a PeerSettings) -> PskChoice<'a> {
+    PskChoice {
+        network: match peer.kind {
+            Kind::Member => network,
+            _ => NO_PSKS,
+        },
+        pair: &peer.psks,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::io::lanes::Lane;
 use crate::io::links::{LinkError, Links};
 use crate::io::process;
 use crate::io::tap::TapError;
-use crate::keys::Entropy;
+use crate::keys::{Entropy, Psks};
 use crate::mesh::meter::Rate;
 use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use crate::node::plane::{Note, Plane, RelayLimits};
@@ -241,7 +241,8 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
     let now = clock::now();
     let offered = Suite::offered(process::has_hardware_aes());
     let settings = NodeSettings {
-        key: config.key.clone(),
+        keys: config.key.clone().into(),
+        network: Psks::default(),
         suites: match config.tuning.cipher {
             CipherChoice::Auto => offered,
             CipherChoice::Aes256Gcm => Suite::Aes256Gcm.answer(),
@@ -271,8 +272,8 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
                 PeerKind::Client => Kind::Client,
             },
             name: peer.name.clone(),
-            key: peer.key,
-            psk: peer.psk.clone(),
+            key: peer.key.into(),
+            psks: Psks::of(peer.psk.clone()),
             relay: match peer.relay {
                 RelayPolicy::Allow => RelayUse::Allow,
                 RelayPolicy::ControlOnly => RelayUse::ControlOnly,

@@ -54,6 +54,7 @@ impl Member {
                 let why = match why {
                     Gone::Closed => "it said goodbye",
                     Gone::Silent => "it does not answer",
+                    Gone::Removed => "it is no peer any more, or not by the key that it had",
                     Gone::Expired => "its session ended and no new one came",
                 };
                 let name = self.peer_name(*peer);

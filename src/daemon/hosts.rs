@@ -3,6 +3,7 @@
 use super::assemble::Member;
 use crate::api::{Answer, MacFilter, MacView, NeighborView, VlanView};
 use crate::config::pins::parse_class;
+use crate::mesh::peer::Peer;
 use crate::place::{PeerId, Place, PortId};
 use crate::switch::counters::Passed;
 use crate::switch::groups::Subject;
@@ -208,7 +209,8 @@ impl Member {
 
     fn named_peer(&self, name: &str) -> Result<PeerId, String> {
         let peers = self.node.peers();
-        let by_name = peers.iter().find(|p| p.settings.name == name).map(|p| p.id);
+        let is_it = |p: &&Peer| p.settings.name == name && !p.is_vacant();
+        let by_name = peers.iter().find(is_it).map(|p| p.id);
         let by_key = || name.parse().ok().and_then(|key| self.node.find(&key));
         by_name
             .or_else(by_key)

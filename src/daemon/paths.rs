@@ -15,7 +15,8 @@ impl Member {
     /// All ways to all peers, and the places where they are looked for.
     pub(super) fn path_views(&self, now: Instant) -> Vec<PathView> {
         let peers = self.node.peers().iter();
-        let others = peers.filter(|p| p.settings.kind != Kind::Client);
+        let is_looked_for = |p: &&Peer| matches!(p.settings.kind, Kind::Member | Kind::Relay);
+        let others = peers.filter(is_looked_for);
         others.flat_map(|peer| self.paths_of(peer, now)).collect()
     }
 

@@ -126,6 +126,7 @@ impl Member {
             Kind::Member => "member",
             Kind::Relay => "relay",
             Kind::Client => "client",
+            Kind::Vacant => "gone",
         };
         WayView {
             kind: kind.into(),
@@ -186,7 +187,7 @@ impl Member {
             .collect();
         PeerView {
             name: peer.settings.name.clone(),
-            public_key: peer.settings.key.to_string(),
+            public_key: peer.settings.key.current.to_string(),
             way: self.way(peer, now),
             state: state.into(),
             endpoint: endpoint.map(|e| self.carriers.name(e.remote)),

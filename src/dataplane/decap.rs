@@ -135,7 +135,7 @@ impl Decap {
             let Datagram::Initiation(message) = Datagram::parse(inner)? else {
                 return Err(DropReason::UnknownKind);
             };
-            if !mac1_holds(&end.mac1_key, &message.macs) {
+            if !end.mac1_keys.iter().any(|k| mac1_holds(k, &message.macs)) {
                 return Err(DropReason::BadMac1);
             }
             if !crossing

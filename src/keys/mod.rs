@@ -11,6 +11,7 @@ mod demo;
 mod entropy;
 mod envelope;
 mod file;
+mod former;
 mod key;
 mod passphrase;
 mod ticket;
@@ -22,6 +23,7 @@ pub use file::{
     KeyFileError, MAX_FILE_LEN, Stored, opened, read_private, read_psk, read_stored, replace,
     stored_in, write_encrypted, write_private, write_psk,
 };
+pub use former::{Names, OwnKeys, Psks, Which};
 pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};
 pub use passphrase::{AtHand, MAX_PASSPHRASE, Nobody, Opener, Passphrase};
 pub use ticket::{NotATicket, TICKET_LEN, Ticket};

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use crate::keys::Which;
 use crate::mesh::path::Endpoint;
 use crate::noise::handshake::AwaitingResponse;
+use crate::noise::keyring::Between;
 use crate::noise::schedule::{GIVE_UP_AFTER, is_fresh_attempt, ladder};
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MAC_LEN;
@@ -11,15 +13,22 @@ use crate::wire::relayed::RELAYED_HEADER_LEN;
 
 /// Copies of an initiation that is longer than every path takes, in the first 400 ms: then comes a smaller one.
 const LARGE_COPIES: u32 = 4;
+/// Copies of an initiation before others are made, while an end may have two keys: 200 ms.
+const COPIES_OF_A_PAIR: u32 = 3;
 /// Bytes of an initiation that cannot be made shorter.
 const LEAST: usize = 700;
 
-/// An initiation that was made and not sent.
+/// Between which of our keys and which of the peer's.
+pub type Pair = (Which, Which);
+
+/// An initiation that was made.
 pub struct Draft {
     /// The index that the response will name.
     pub index: u32,
-    /// The handshake.
-    pub state: AwaitingResponse,
+    /// The handshake, taken while a response is read.
+    pub state: Option<AwaitingResponse>,
+    /// Its keys.
+    pub between: Between,
     /// All of it, with mac2 zero.
     pub datagram: Vec<u8>,
     /// Which edition of our announcement it holds.
@@ -30,17 +39,15 @@ pub struct Draft {
 
 /// An initiation on its way.
 pub struct Attempt {
-    /// The index that the response will name.
-    pub index: u32,
-    /// The handshake, taken while a response is read.
-    pub state: Option<AwaitingResponse>,
-    /// The initiation with mac2 zero.
-    pub datagram: Vec<u8>,
-    /// Which edition of our announcement it holds.
-    pub told: u32,
+    /// What is sent.
+    pub draft: Draft,
     /// Whether an initiation of the peer came in meanwhile.
     pub crossed: bool,
-    is_large: bool,
+    /// Between which keys it may be, in the order in which they are tried.
+    pairs: Vec<Pair>,
+    /// How many drafts there were, and how often the newest was sent.
+    drafts: usize,
+    copies: u32,
     /// How often the system took nothing so long.
     refusals: u32,
     /// The draft that this one is made instead of: it may have been answered, on a long way. A responder keeps two as well.
@@ -78,14 +85,13 @@ impl Attempt {
         now.since(self.began)
     }
 
-    /// A new attempt, to be sent now.
-    pub fn new(draft: Draft, now: Instant) -> Self {
+    /// A new attempt, to be sent now; `pairs` are the keys that it may be between, the most likely first.
+    pub fn new(draft: Draft, pairs: Vec<Pair>, now: Instant) -> Self {
         Attempt {
-            index: draft.index,
-            state: Some(draft.state),
-            datagram: draft.datagram,
-            told: draft.told,
-            is_large: draft.is_large,
+            draft,
+            pairs,
+            drafts: 1,
+            copies: 0,
             refusals: 0,
             before: None,
             crossed: false,
@@ -104,13 +110,9 @@ impl Attempt {
     ///
     /// Gives the index that is of no use any more.
     pub fn renew(&mut self, draft: Draft) -> Option<u32> {
-        let old = Draft {
-            index: std::mem::replace(&mut self.index, draft.index),
-            datagram: std::mem::replace(&mut self.datagram, draft.datagram),
-            told: std::mem::replace(&mut self.told, draft.told),
-            is_large: std::mem::replace(&mut self.is_large, draft.is_large),
-            state: self.state.replace(draft.state)?,
-        };
+        let old = std::mem::replace(&mut self.draft, draft);
+        self.drafts += 1;
+        self.copies = 0;
         self.hurried = false;
         self.before.replace(old).map(|d| d.index)
     }
@@ -118,31 +120,24 @@ impl Attempt {
     /// The indices that responses may name.
     pub fn indices(&self) -> impl Iterator<Item = u32> {
         let before = self.before.as_ref().map(|d| d.index);
-        std::iter::once(self.index).chain(before)
+        std::iter::once(self.draft.index).chain(before)
     }
 
-    /// Takes the handshake that a response is for, with the edition that it told; [`Attempt::put_back`] if it does not verify.
-    pub fn take_state(&mut self, index: u32) -> Option<(AwaitingResponse, u32)> {
-        if index == self.index {
-            return Some((self.state.take()?, self.told));
-        }
-        let before = self.before.take_if(|d| d.index == index)?;
-        Some((before.state, before.told))
+    /// The draft that a response is for.
+    pub fn draft_of(&mut self, index: u32) -> Option<&mut Draft> {
+        let both = std::iter::once(&mut self.draft).chain(&mut self.before);
+        both.into_iter().find(|draft| draft.index == index)
     }
 
-    /// The response was forged: the genuine one still fits.
-    pub fn put_back(&mut self, index: u32, (state, told): (AwaitingResponse, u32)) {
-        if index == self.index {
-            self.state = Some(state);
-        } else {
-            self.before = Some(Draft {
-                index,
-                state,
-                datagram: Vec::new(),
-                told,
-                is_large: true,
-            });
-        }
+    /// The keys that the next draft is to be between; `None` for the usual ones.
+    pub fn next_pair(&self) -> Option<Pair> {
+        let turn = self.drafts.checked_rem(self.pairs.len())?;
+        self.pairs.get(turn).copied()
+    }
+
+    /// Whether other keys come next: every pair has its turn soon, and after that with each new draft.
+    fn is_others_turn(&self) -> bool {
+        self.drafts < self.pairs.len() && self.copies >= COPIES_OF_A_PAIR
     }
 
     /// What is due.
@@ -151,16 +146,20 @@ impl Attempt {
             Step::Wait
         } else if now.since(self.began) >= GIVE_UP_AFTER {
             Step::GiveUp
-        } else if (is_fresh_attempt(self.sent) || self.is_too_large()) && !self.urgent {
+        } else if self.has_to_be_new() && !self.urgent {
             Step::Renew
         } else {
             Step::Repeat
         }
     }
 
+    fn has_to_be_new(&self) -> bool {
+        is_fresh_attempt(self.sent) || self.is_too_large() || self.is_others_turn()
+    }
+
     /// Whether it has not been answered for so long that it may be longer than the path takes.
     pub fn is_too_large(&self) -> bool {
-        self.is_large && self.has_to_be_small()
+        self.draft.is_large && self.has_to_be_small()
     }
 
     /// Whether what comes next is to be one that every path takes.
@@ -178,11 +177,11 @@ impl Attempt {
         let lead = |to: Endpoint| to.channel.map_or(0, |_| RELAYED_HEADER_LEN);
         let was_it = self
             .sent_to
-            .is_some_and(|to| to.remote == there && self.datagram.len() + lead(to) == len);
-        let is_it = was_it && self.datagram.len() > LEAST && self.refusals < 2;
+            .is_some_and(|to| to.remote == there && self.draft.datagram.len() + lead(to) == len);
+        let is_it = was_it && self.draft.datagram.len() > LEAST && self.refusals < 2;
         if is_it {
             self.refusals += 1;
-            self.is_large = true;
+            self.draft.is_large = true;
             self.next_at = now;
         }
         is_it
@@ -194,8 +193,13 @@ impl Attempt {
         self.aside = None;
         self.sent_to = to.or(self.sent_to);
         self.sent = self.sent.saturating_add(1);
+        self.copies = self.copies.saturating_add(1);
         self.sent_at = now;
-        self.next_at = now + ladder(self.sent, jitter);
+        let rung = match self.drafts < self.pairs.len() {
+            true => self.copies,
+            false => self.sent,
+        };
+        self.next_at = now + ladder(rung, jitter);
     }
 
     /// Brings the next copy of this datagram forward, because there is a cookie now.
@@ -253,7 +257,7 @@ impl Attempt {
 
     /// mac1 of the initiation, which a cookie reply is bound to.
     pub fn mac1(&self) -> Option<[u8; MAC_LEN]> {
-        let (rest, _) = self.datagram.split_last_chunk::<MAC_LEN>()?;
+        let (rest, _) = self.draft.datagram.split_last_chunk::<MAC_LEN>()?;
         rest.last_chunk::<MAC_LEN>().copied()
     }
 }

@@ -8,7 +8,7 @@ use super::loss::LossMeter;
 use super::path::Path;
 use super::places::Places;
 use super::staging::Staging;
-use crate::keys::{Psk, PublicKey, Ticket};
+use crate::keys::{Names, Psks, PublicKey, Ticket};
 use crate::noise::cookie::CookieJar;
 use crate::noise::keyring::Keyring;
 use crate::noise::schedule::{
@@ -33,6 +33,8 @@ pub enum Kind {
     Relay,
     /// A member that we carry datagrams for and that has no part in our segments.
     Client,
+    /// Nobody: the number is free.
+    Vacant,
 }
 
 /// What a relay may carry to a peer.
@@ -66,9 +68,9 @@ pub struct PeerSettings {
     /// Its name in logs and tables.
     pub name: String,
     /// Who it is.
-    pub key: PublicKey,
+    pub key: Names,
     /// What it and we know besides.
-    pub psk: Option<Psk>,
+    pub psks: Psks,
     /// Ask for an answer when nothing was sent for this long.
     pub keepalive: Option<Duration>,
     /// What a relay may carry to it.
@@ -205,6 +207,11 @@ pub struct Needs {
 }
 
 impl Peer {
+    /// Whether the number is nobody's.
+    pub fn is_vacant(&self) -> bool {
+        self.settings.kind == Kind::Vacant
+    }
+
     /// Whether it carries for us what goes to others.
     pub fn serves(&self) -> bool {
         self.settings.kind == Kind::Relay || self.settings.serves
@@ -231,6 +238,12 @@ impl Peer {
             debts: Debts::default(),
             up_since: None,
         }
+    }
+
+    /// The key that it has shown in the session in use; without one, the key that it should have.
+    pub fn known_as(&self) -> PublicKey {
+        let session = self.keyring.current();
+        session.map_or(self.settings.key.current, |s| s.between.theirs)
     }
 
     /// Whether there is any address to try.

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::link::Second;
 use super::path::Endpoint;
+use crate::keys::{Names, PublicKey};
 use crate::noise::beacon::BeaconKey;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -228,6 +229,7 @@ impl Patience {
 pub struct Wish {
     next_at: Option<Instant>,
     pause: Duration,
+    asked: usize,
 }
 
 impl Wish {
@@ -238,7 +240,14 @@ impl Wish {
         }
         self.pause = (self.pause * 2).clamp(ASK_FIRST, ASK_MOST);
         self.next_at = Some(now + self.pause);
+        self.asked += 1;
         true
+    }
+
+    /// By which of a member's names it is asked for: each has its turn, since a relay may know it by one of them.
+    pub fn name(&self, names: &Names) -> PublicKey {
+        let turn = self.asked % names.iter().count().max(1);
+        names.iter().nth(turn).unwrap_or(names.current)
     }
 
     /// Asks soon again: something has changed.

@@ -275,9 +275,9 @@ impl Node {
     /// Whether a peer's claim wins against one of the same number: the smaller key does.
     fn outranks(&self, id: PeerId, key: Key, now: Instant) -> bool {
         let known = self.plane.switch.table.look_up(key, now);
-        let key_of = |id: PeerId| self.peers.get(id.0 as usize).map(|p| p.settings.key);
+        let key_of = |id: PeerId| self.peers.get(id.0 as usize).map(|p| p.known_as());
         let holder = match known.map(|home| home.place()) {
-            Some(Place::Port(_)) => Some(self.public),
+            Some(Place::Port(_)) => Some(self.known_as(id)),
             Some(Place::Peer(other)) => key_of(other),
             None => None,
         };

@@ -13,6 +13,7 @@ use super::plane::PerSecond;
 use super::rendezvous::is_askable;
 use super::{Event, Node};
 use crate::drops::DropReason;
+use crate::keys::Which;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer};
 use crate::noise::beacon::BeaconKey;
@@ -91,7 +92,7 @@ impl Node {
         missed.truncate(MAX_TAGS);
         let mut nonce = [0; 16];
         self.entropy.fill(&mut nonce);
-        let us = self.public;
+        let us = self.own.oldest();
         let keys = missed.into_iter().filter_map(|id| self.beacon_key(id));
         let tags: Vec<_> = keys.map(|key| key.tag(&us, &nonce, port)).collect();
         if !tags.is_empty() {
@@ -117,8 +118,9 @@ impl Node {
         let Peer {
             settings, places, ..
         } = peer;
-        let own = &self.settings.key;
-        let make = || BeaconKey::between(&self.dialect, own, &settings.key, settings.psk.as_ref());
+        let own = self.settings.keys.get(Which::Former);
+        let (theirs, psk) = (settings.key.oldest(), settings.psks.oldest());
+        let make = || BeaconKey::between(&self.dialect, own, &theirs, psk);
         if places.beaconing.key.is_none() {
             places.beaconing.key = make();
         }
@@ -147,7 +149,11 @@ impl Node {
             if fresh > MOST_FRESH {
                 return;
             }
-            let Some(theirs) = self.peers.get(id.0 as usize).map(|p| p.settings.key) else {
+            let Some(theirs) = self
+                .peers
+                .get(id.0 as usize)
+                .map(|p| p.settings.key.oldest())
+            else {
                 continue;
             };
             let key = self.beacon_key(id);

@@ -84,9 +84,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        let smaller = self.public < peer.settings.key;
         let (index, boot) = (session.index, session.boot);
-        let retired = peer.keyring.install(session, smaller);
+        let retired = peer.keyring.install(session);
         self.plane.remove_inlets(&retired);
         let answered = peer.initiations.answered.as_ref();
         let is_crossed = |a: &Answered| now.since(a.at) < CROSSED && a.boot == boot;
@@ -118,8 +117,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        let smaller = self.public < peer.settings.key;
-        let Some(retired) = peer.keyring.confirm(index, smaller) else {
+        let Some(retired) = peer.keyring.confirm(index) else {
             return;
         };
         self.plane.remove_inlets(&retired);

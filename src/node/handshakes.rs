@@ -3,19 +3,20 @@
 use blake2::{Blake2s256, Digest};
 use zeroize::Zeroizing;
 
-use super::Node;
 use super::plane::Inlet;
+use super::{Node, choose};
 use crate::drops::DropReason;
-use crate::keys::Psk;
-use crate::mesh::attempt::Attempt;
+use crate::keys::Which;
+use crate::mesh::attempt::Draft;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::Answered;
 use crate::noise::aead::Suite;
 use crate::noise::dialect::handshake_psk;
 use crate::noise::handshake::{Answering, Secret};
 use crate::noise::kem::{self, Shared};
-use crate::noise::keyring::Session;
+use crate::noise::keyring::{Between, Session};
 use crate::noise::limiter::Class;
+use crate::noise::psks::PskChoice;
 use crate::noise::schedule::{ANSWER_CACHED, REST_AFTER_GIVING_UP};
 use crate::noise::session::{self, Role};
 use crate::place::PeerId;
@@ -32,6 +33,7 @@ pub(super) struct Agreed {
     pub(super) suite: Suite,
     pub(super) kem: Option<ParameterSet>,
     pub(super) role: Role,
+    pub(super) between: Between,
     pub(super) local: u32,
     pub(super) remote: u32,
     pub(super) crossed: bool,
@@ -67,9 +69,8 @@ impl Node {
         len: usize,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if !self.gate.keeper.mac1_holds(&message.macs) {
-            return Err(DropReason::BadMac1);
-        }
+        let meant = self.gate.keeper.mac1_holds(&message.macs);
+        let meant = meant.ok_or(DropReason::BadMac1)?;
         let busy = self.gate.load.count(now);
         let digest: [u8; 32] = Blake2s256::digest(message.macs.body).into();
         if self.answer_again(from, &digest, now) {
@@ -80,7 +81,7 @@ impl Node {
             .keeper
             .mac2_holds(&message.macs, from.origin(), now);
         if busy && !proven {
-            self.send_cookie(from, message, now);
+            self.send_cookie(from, (message, meant), now);
             return Err(DropReason::AddressUnproven);
         }
         if !self.gate.limiter.admit((from.origin(), class(proven)), now) {
@@ -88,7 +89,7 @@ impl Node {
         }
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
         let answering = self
-            .local()
+            .local(meant)
             .accept(INITIATION_HEADER, message.noise, &mut dice)
             .map_err(|_| DropReason::HandshakeFailed)?;
         // The remote key is true from here on: the whole message verified.
@@ -97,13 +98,13 @@ impl Node {
         let ticket = first.as_ref().and_then(|(_, offer)| offer.ticket);
         let id = self.admit(&remote, ticket, now)?;
         let (stamp, offer) = first.ok_or(DropReason::HandshakeFailed)?;
-        self.check_freshness(id, stamp, (proven, from, message), now)?;
+        self.check_freshness(id, stamp, (proven, from, (message, meant)), now)?;
         let suite =
             Suite::agree(self.settings.suites, offer.suites).ok_or(DropReason::NoCommonSuite)?;
         let boot = offer.boot;
-        let agreement = (suite, offer);
-        let named = (message.sender, len);
-        let response = self.answer(id, answering, (named, agreement), now)?;
+        let agreement = (suite, stamp, offer);
+        let asked = (message.sender, meant, len);
+        let response = self.answer(id, answering, (asked, agreement), now)?;
         debug_assert!(response.len() <= len, "amplified");
         self.outgoing.push(from, &response);
         let answered = Answered {
@@ -150,7 +151,7 @@ impl Node {
         &mut self,
         id: PeerId,
         stamp: Stamp,
-        (proven, from, message): (bool, Endpoint, &Initiation<'_>),
+        (proven, from, message): (bool, Endpoint, (&Initiation<'_>, Which)),
         now: Instant,
     ) -> Result<(), DropReason> {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
@@ -171,12 +172,18 @@ impl Node {
         Err(DropReason::Stale)
     }
 
-    fn send_cookie(&mut self, from: Endpoint, message: &Initiation<'_>, now: Instant) {
+    fn send_cookie(
+        &mut self,
+        from: Endpoint,
+        (message, meant): (&Initiation<'_>, Which),
+        now: Instant,
+    ) {
+        let asked = (message.sender, meant);
         let entropy: &mut dyn crate::keys::Entropy = self.entropy.as_mut();
-        let reply =
-            self.gate
-                .keeper
-                .reply(message.sender, &message.macs, from.origin(), (entropy, now));
+        let reply = self
+            .gate
+            .keeper
+            .reply(asked, &message.macs, from.origin(), (entropy, now));
         if let Some(reply) = reply {
             self.outgoing.push(from, &reply);
         }
@@ -187,18 +194,24 @@ impl Node {
         &mut self,
         id: PeerId,
         mut answering: Answering,
-        ((remote, room), (suite, mut offer)): ((u32, usize), (Suite, Offer)),
+        ((remote, meant, room), (suite, stamp, mut offer)): (
+            (u32, Which, usize),
+            (Suite, Stamp, Offer),
+        ),
         now: Instant,
     ) -> Result<Vec<u8>, DropReason> {
         let failed = |_| DropReason::HandshakeFailed;
+        let psks = self.psks(id).agree(&offer.psk_tags, &stamp);
+        // A copy: what is sealed with it is made below.
+        let psks = psks.ok_or(DropReason::PskMismatch)?;
         let shared = self.second_secret(&mut answering, &mut offer)?;
+        let psk = handshake_psk(&psks, shared.as_ref());
         let local = self.fresh_index();
         let mut ours = self.offer(id, suite.answer());
         let peer = self
             .peers
             .get_mut(id.0 as usize)
             .ok_or(DropReason::Stranger)?;
-        let psk = handshake_psk(peer.settings.psk.as_ref(), shared.as_ref());
         let answering_kem = answering.hidden_by();
         let crossed = peer.attempt.is_some();
         let told = self.life.edition;
@@ -214,9 +227,13 @@ impl Node {
         if let Some(attempt) = &mut peer.attempt {
             attempt.crossed = true;
         }
+        let between = Between {
+            ours: self.own.get(meant),
+            theirs: answering.remote(),
+        };
         let (secret, response) = answering
             .respond(
-                &self.local(),
+                &self.local(meant),
                 RESPONSE_HEADER,
                 (local, remote),
                 &psk,
@@ -228,6 +245,7 @@ impl Node {
             suite,
             kem: answering_kem,
             role: Role::Responder,
+            between,
             local,
             remote,
             crossed,
@@ -286,6 +304,7 @@ impl Node {
             index: agreed.local,
             send: send.into(),
             role: agreed.role,
+            between: agreed.between,
             suite: agreed.suite,
             kem: agreed.kem,
             born: now,
@@ -304,7 +323,7 @@ impl Node {
         message: &Response<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if !self.gate.keeper.mac1_holds(&message.macs) {
+        if self.gate.keeper.mac1_holds(&message.macs).is_none() {
             return Err(DropReason::BadMac1);
         }
         let id = *self
@@ -316,9 +335,12 @@ impl Node {
             .peers
             .get_mut(id.0 as usize)
             .ok_or(DropReason::UnknownIndex)?;
+        let psks = choose(&self.settings.network, &peer.settings);
         let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
-        let (secret, payload, kem, told) =
-            read_response(attempt, message, peer.settings.psk.as_ref())?;
+        let draft = attempt.draft_of(message.receiver);
+        let draft = draft.ok_or(DropReason::UnknownIndex)?;
+        let (secret, payload, kem) = read_response(draft, message, psks)?;
+        let (told, between) = (draft.told, draft.between);
         let crossed = attempt.crossed;
         let asked = attempt.sent_to();
         let offer = Offer::read(&payload);
@@ -340,6 +362,7 @@ impl Node {
             suite,
             kem,
             role: Role::Initiator,
+            between,
             local: message.receiver,
             remote: message.sender,
             crossed: crossed || offer.crossing,
@@ -375,7 +398,7 @@ impl Node {
             .ok_or(DropReason::UnknownIndex)?;
         let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
         let mac1 = attempt.mac1().ok_or(DropReason::UnknownIndex)?;
-        let key = peer.settings.key;
+        let key = attempt.draft.between.theirs;
         if !peer.jar.receive(&self.dialect, &key, (message, &mac1), now) {
             return Err(DropReason::HandshakeFailed);
         }
@@ -384,28 +407,26 @@ impl Node {
     }
 }
 
-/// Ends the handshake of an attempt: gives the secret, the other end's payload, what ML-KEM's part of the secret is of, and the
-/// edition that was told. A forged response costs nothing but this try; the genuine one still fits.
+/// Ends the handshake of a draft: gives the secret, the other end's payload, and what ML-KEM's part of the secret is of. A forged
+/// response costs nothing but this try; the genuine one still fits.
 #[allow(clippy::type_complexity)]
 fn read_response(
-    attempt: &mut Attempt,
+    draft: &mut Draft,
     message: &Response<'_>,
-    psk: Option<&Psk>,
-) -> Result<(Secret, Zeroizing<Vec<u8>>, Option<ParameterSet>, u32), DropReason> {
-    let index = message.receiver;
-    let (state, told) = attempt.take_state(index).ok_or(DropReason::UnknownIndex)?;
+    psks: PskChoice<'_>,
+) -> Result<(Secret, Zeroizing<Vec<u8>>, Option<ParameterSet>), DropReason> {
+    let mut state = draft.state.take().ok_or(DropReason::UnknownIndex)?;
     // One that hides nothing that we can open does not verify either.
     let shared = message.ciphertext.and_then(|c| state.open(c));
-    match state.finish(message.noise, &handshake_psk(psk, shared.as_ref())) {
-        Ok((secret, payload)) => {
-            let kem = shared.and(message.ciphertext).map(|(set, _)| set);
-            Ok((secret, payload, kem, told))
-        }
-        Err((state, _)) => {
-            attempt.put_back(index, (state, told));
-            Err(DropReason::HandshakeFailed)
+    let kem = shared.as_ref().and(message.ciphertext).map(|(set, _)| set);
+    for chosen in psks.all() {
+        match state.finish(message.noise, &handshake_psk(&chosen, shared.as_ref())) {
+            Ok((secret, payload)) => return Ok((secret, payload, kem)),
+            Err((again, _)) => state = again,
         }
     }
+    draft.state = Some(state);
+    Err(DropReason::HandshakeFailed)
 }
 
 /// What a handshake is counted as: junk with a borrowed source address must not use up its owner's share.

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use super::handshakes::DiceOnce;
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::mesh::attempt::{Attempt, Draft};
+use crate::keys::Which;
+use crate::mesh::attempt::{Attempt, Draft, Pair};
 use crate::mesh::peer::Kind;
 use crate::noise::handshake::HandshakeError;
 use crate::noise::kem::KemKey;
+use crate::noise::keyring::Between;
 use crate::place::PeerId;
 use crate::time::Instant;
 use crate::wire::datagram::{
@@ -30,18 +32,21 @@ impl Node {
     /// Begins to make a session, unless that is going on already or there is no address to try.
     pub(super) fn start_attempt(&mut self, id: PeerId, now: Instant) {
         let busy = self.peers.get(id.0 as usize).is_none_or(|p| {
-            p.attempt.is_some() || !p.is_reachable() || p.settings.kind == Kind::Client
+            let has_none = matches!(p.settings.kind, Kind::Client | Kind::Vacant);
+            p.attempt.is_some() || !p.is_reachable() || has_none
         });
         if busy {
             return;
         }
-        let Some(draft) = self.make_initiation(id, now) else {
+        let pairs = self.pairs(id);
+        let first = pairs.first().copied();
+        let Some(draft) = self.make_initiation(id, first, now) else {
             return;
         };
         let index = draft.index;
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             peer.retry_at = None;
-            peer.attempt = Some(Attempt::new(draft, now));
+            peer.attempt = Some(Attempt::new(draft, pairs, now));
             self.attempts.insert(index, id);
             self.send_initiation(id, now);
         }
@@ -49,7 +54,9 @@ impl Node {
 
     /// Replaces the initiation of a running attempt by a new one.
     pub(super) fn renew_attempt(&mut self, id: PeerId, now: Instant) {
-        let Some(draft) = self.make_initiation(id, now) else {
+        let peer = self.peers.get(id.0 as usize);
+        let pair = peer.and_then(|p| p.attempt.as_ref()?.next_pair());
+        let Some(draft) = self.make_initiation(id, pair, now) else {
             return;
         };
         if let Some(attempt) = self
@@ -64,21 +71,52 @@ impl Node {
         }
     }
 
-    fn make_initiation(&mut self, id: PeerId, now: Instant) -> Option<Draft> {
-        let remote = self.peers.get(id.0 as usize)?.settings.key;
+    /// Between which keys a handshake with a peer may be, in the order in which they are tried: first those that will stay. A
+    /// relay comes last to know our new key, and brings us together with others who do not know it yet.
+    fn pairs(&self, id: PeerId) -> Vec<Pair> {
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return Vec::new();
+        };
+        let both = |has_two| match has_two {
+            true => vec![Which::Current, Which::Former],
+            false => vec![Which::Current],
+        };
+        let mut ours = both(self.settings.keys.former.is_some());
+        if peer.settings.kind == Kind::Relay {
+            ours.reverse();
+        }
+        let theirs = both(peer.settings.key.former.is_some());
+        let pairs = theirs
+            .into_iter()
+            .flat_map(|t| ours.iter().map(move |o| (*o, t)));
+        pairs.collect()
+    }
+
+    fn make_initiation(&mut self, id: PeerId, pair: Option<Pair>, now: Instant) -> Option<Draft> {
+        let (own, theirs) = pair.unwrap_or((Which::Current, Which::Current));
+        let between = Between {
+            ours: self.own.get(own),
+            theirs: self.peers.get(id.0 as usize)?.settings.key.get(theirs),
+        };
         let index = self.fresh_index();
         let (stamp, mark) = self.settings.wall.stamp(now);
         self.events.extend(mark.map(Event::Mark));
-        let offer = self.offer(id, self.settings.suites);
+        let mut offer = self.offer(id, self.settings.suites);
+        offer.psk_tags = self.psks(id).tags(&stamp);
         let (kem, payload) = self.first_payload(id, stamp, offer)?;
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
-        let made: Result<_, HandshakeError> =
-            self.local()
-                .initiate(&remote, INITIATION_HEADER, index, &payload, &mut dice);
+        let made: Result<_, HandshakeError> = self.local(own).initiate(
+            &between.theirs,
+            INITIATION_HEADER,
+            index,
+            &payload,
+            &mut dice,
+        );
         match made {
             Ok((state, datagram)) => Some(Draft {
                 index,
-                state: state.with(kem),
+                between,
+                state: Some(state.with(kem)),
                 is_large: datagram.len() > SMALL_HANDSHAKE_LEN,
                 datagram,
                 told: self.life.edition,
@@ -163,7 +201,7 @@ impl Node {
         attempt.mark_sent(to, jitter, now);
         let Some(to) = to else { return };
         let jar = &peer.jar;
-        let datagram = &attempt.datagram;
+        let datagram = &attempt.draft.datagram;
         let _ = self.outgoing.push_with(to, datagram.len(), |copy| {
             copy.copy_from_slice(datagram);
             jar.stamp(copy, now);

@@ -16,6 +16,7 @@ use blake2::digest::{FixedOutput, KeyInit, Update};
 
 use super::{Event, Node};
 use crate::drops::DropReason;
+use crate::keys::PublicKey;
 use crate::mesh::peer::Peer;
 use crate::place::{PeerId, Place, PortId};
 use crate::switch::layout::{Layout, Port};
@@ -111,8 +112,9 @@ fn round(now: Instant) -> u64 {
 }
 
 impl Node {
+    /// What our probes are signed with. Peers that have not heard of our new key know the old one.
     fn initials(&self) -> [u8; 8] {
-        let [a, b, c, d, e, f, g, h, ..] = *self.public.as_bytes();
+        let [a, b, c, d, e, f, g, h, ..] = *self.own.oldest().as_bytes();
         [a, b, c, d, e, f, g, h]
     }
 
@@ -248,8 +250,9 @@ impl Node {
     }
 
     fn is_larger(&self, peer: PeerId) -> bool {
+        let ours = self.known_as(peer);
         let peer = self.peers.get(peer.0 as usize);
-        peer.is_none_or(|p| self.public > p.settings.key)
+        peer.is_none_or(|p| ours > p.known_as())
     }
 
     fn close_port(&mut self, port: PortId, through: Place, is_blocked: bool) {
@@ -288,7 +291,8 @@ impl Node {
         let mut scratch = Vec::new();
         for member in domain.peers.iter().filter(|m| m.vlans.contains(class)) {
             let peer = self.peers.get(member.peer.0 as usize);
-            let is_meant = |p: &&Peer| p.settings.key.as_bytes().starts_with(&probe.member);
+            let is_name = |key: PublicKey| key.as_bytes().starts_with(&probe.member);
+            let is_meant = |p: &&Peer| p.settings.key.iter().any(is_name);
             let Some(peer) = peer.filter(is_meant) else {
                 continue;
             };

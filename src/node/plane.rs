@@ -161,8 +161,8 @@ pub struct RelayLimits {
 pub struct CrossingEnd {
     /// Who is there, and where.
     pub link: Arc<Link>,
-    /// The key of mac1 in messages to it: junk goes no further than here.
-    pub mac1_key: [u8; 32],
+    /// The keys of mac1 in messages to it, one for each of its names: junk goes no further than here.
+    pub mac1_keys: Vec<[u8; 32]>,
 }
 
 /// A channel that we relay.

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::plane::{Crossing, CrossingEnd, PerSecond, RelayLimits};
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::keys::{Psk, PublicKey, Ticket};
+use crate::keys::{Names, Psk, Psks, PublicKey, Ticket};
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -100,8 +100,8 @@ impl Node {
         self.add_peer(PeerSettings {
             kind: Kind::Client,
             name: key.short(),
-            key: *key,
-            psk: None,
+            key: Names::from(*key),
+            psks: Psks::default(),
             relay: RelayUse::default(),
             pass: Pass::Guest,
             keepalive: None,
@@ -177,8 +177,8 @@ impl Node {
             return self.drop_one(DropReason::UnknownControl);
         }
         let wanted = PublicKey::from_bytes(key);
-        let own = self.peers.get(id.0 as usize).map(|p| p.settings.key);
-        if own == Some(wanted) {
+        let own = self.peers.get(id.0 as usize);
+        if own.is_some_and(|p| p.known_as() == wanted || p.settings.key.has(&wanted)) {
             // It asks how it looks from here: what it was told was lost.
             return self.greet_client(id, now);
         }
@@ -200,7 +200,7 @@ impl Node {
         }
         let had_one = self.relays.serving.channels.contains_key(&pair(id, other));
         let channel = self.channel_between(id, other)?;
-        let ours = self.peers.get(id.0 as usize).map(|p| p.settings.key);
+        let ours = self.peers.get(id.0 as usize).map(Peer::known_as);
         if let Some(ours) = ours.filter(|_| !had_one) {
             self.tell_channel(other, ours, Some(channel), now);
         }
@@ -228,7 +228,12 @@ impl Node {
         }
         let ends = [one, other].map(|peer| CrossingEnd {
             link: peer.link.clone(),
-            mac1_key: self.dialect.mac1_key(&peer.settings.key),
+            mac1_keys: peer
+                .settings
+                .key
+                .iter()
+                .map(|key| self.dialect.mac1_key(&key))
+                .collect(),
         });
         let channel = self.fresh_channel();
         let crossing = Crossing {
@@ -270,13 +275,20 @@ impl Node {
         }
     }
 
+    /// Nobody wants channels to who had this number.
+    pub(super) fn forget_wishes(&mut self, id: PeerId) {
+        for wishes in self.relays.serving.wishes.values_mut() {
+            wishes.remove(&id);
+        }
+    }
+
     /// A member is gone, and with it its channels.
     pub(super) fn close_channels(&mut self, id: PeerId, now: Instant) {
         self.forget_look(id);
         let serving = &mut self.relays.serving;
         serving.wishes.remove(&id);
         let others = serving.others.remove(&id).unwrap_or_default();
-        let Some(key) = self.peers.get(id.0 as usize).map(|p| p.settings.key) else {
+        let Some(key) = self.peers.get(id.0 as usize).map(Peer::known_as) else {
             return;
         };
         for other in others {

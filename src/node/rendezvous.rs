@@ -173,11 +173,11 @@ impl Node {
                 && asked.len() < MOST_WISHES
                 && peer.places.wish.is_due(now)
             {
-                asked.push(peer.settings.key);
+                asked.push(peer.places.wish.name(&peer.settings.key));
             }
         }
         let is_seen = self.relays.observed.iter().any(|(r, _)| *r == relay);
-        let us = self.public;
+        let us = self.known_as(relay);
         let relay_peer = self.peers.get_mut(relay.0 as usize);
         let is_due = relay_peer.is_some_and(|p| !is_seen && p.places.wish.is_due(now));
         asked.extend(is_due.then_some(us));

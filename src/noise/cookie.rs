@@ -13,30 +13,43 @@ use zeroize::Zeroizing;
 
 use super::dialect::{Dialect, mac};
 use super::schedule::{COOKIE_SECRET_AFTER, COOKIE_SECRET_KEPT};
-use crate::keys::{Entropy, PublicKey};
+use crate::keys::{Entropy, Names, PublicKey, Which};
 use crate::time::Instant;
 use crate::wire::datagram::{Cookie, MAC_LEN, Macs};
 
 /// A responder's side: checks MACs and makes cookies.
 pub struct CookieKeeper {
-    mac1_key: [u8; 32],
-    cookie_key: [u8; 32],
+    /// For each of our keys.
+    faces: Vec<Face>,
     secret: Zeroizing<[u8; 32]>,
     previous: Zeroizing<[u8; 32]>,
     born: Instant,
 }
 
+/// What those use who write to one of our keys.
+struct Face {
+    which: Which,
+    mac1_key: [u8; 32],
+    cookie_key: [u8; 32],
+}
+
+impl Face {
+    fn of(dialect: &Dialect, own: &Names) -> Vec<Self> {
+        let faces = own.iter().zip([Which::Current, Which::Former]);
+        let faces = faces.map(|(key, which)| Face {
+            which,
+            mac1_key: dialect.mac1_key(&key),
+            cookie_key: dialect.cookie_key(&key),
+        });
+        faces.collect()
+    }
+}
+
 impl CookieKeeper {
     /// A keeper for messages to the holder of `own`.
-    pub fn new(
-        dialect: &Dialect,
-        own: &PublicKey,
-        entropy: &mut dyn Entropy,
-        now: Instant,
-    ) -> Self {
+    pub fn new(dialect: &Dialect, own: &Names, entropy: &mut dyn Entropy, now: Instant) -> Self {
         let mut keeper = CookieKeeper {
-            mac1_key: dialect.mac1_key(own),
-            cookie_key: dialect.cookie_key(own),
+            faces: Face::of(dialect, own),
             secret: Zeroizing::new([0; 32]),
             previous: Zeroizing::new([0; 32]),
             born: now,
@@ -46,9 +59,15 @@ impl CookieKeeper {
         keeper
     }
 
-    /// Whether the sender knows our public key.
-    pub fn mac1_holds(&self, macs: &Macs<'_>) -> bool {
-        mac1_holds(&self.mac1_key, macs)
+    /// We have other keys now. Cookies stay good: they are about addresses.
+    pub fn set_own(&mut self, dialect: &Dialect, own: &Names) {
+        self.faces = Face::of(dialect, own);
+    }
+
+    /// Which of our public keys the sender knows and means; `None` when it is none.
+    pub fn mac1_holds(&self, macs: &Macs<'_>) -> Option<Which> {
+        let meant = self.faces.iter().find(|f| mac1_holds(&f.mac1_key, macs));
+        meant.map(|face| face.which)
     }
 
     /// Whether the sender has received a cookie of ours at this address.
@@ -65,10 +84,10 @@ impl CookieKeeper {
             || (age < COOKIE_SECRET_KEPT && proves(&self.previous))
     }
 
-    /// The cookie reply for a message: 64 bytes, shorter than any message that it answers.
+    /// The cookie reply for a message to one of our keys: 64 bytes, shorter than any message that it answers.
     pub fn reply(
         &mut self,
-        sender: u32,
+        (sender, meant): (u32, Which),
         macs: &Macs<'_>,
         from: SocketAddr,
         (entropy, now): (&mut dyn Entropy, Instant),
@@ -81,7 +100,8 @@ impl CookieKeeper {
         let mut nonce = [0u8; 24];
         entropy.fill(&mut nonce);
         let mut sealed = cookie_for(&self.secret, from).to_vec();
-        let cipher = XChaCha20Poly1305::new((&self.cookie_key).into());
+        let face = self.faces.iter().find(|f| f.which == meant)?;
+        let cipher = XChaCha20Poly1305::new((&face.cookie_key).into());
         let tag = cipher
             .encrypt_inout_detached(&nonce.into(), &macs.mac1, sealed.as_mut_slice().into())
             .ok()?;

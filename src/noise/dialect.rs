@@ -9,6 +9,7 @@ use blake2::digest::{FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac, Digest};
 
 use super::kem::Shared;
+use super::psks::Chosen;
 use crate::keys::{Psk, PublicKey};
 use crate::wire::datagram::MAC_LEN;
 
@@ -103,15 +104,15 @@ pub(super) fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; MAC_LEN] {
 
 /// The key for Noise's psk2 slot: everything that is secret between the two beside their static keys.
 ///
-/// Parts that do not exist count as zeros. The slot of the network key is filled by later versions; it stands here so that the
-/// derivation does not change then. Of ML-KEM it takes the secret, and the hashes of key and ciphertext: a handshake in which
+/// Parts that do not exist count as zeros. Of ML-KEM it takes the secret, and the hashes of key and ciphertext: a handshake in which
 /// any of them was exchanged or left out does not verify.
-pub fn handshake_psk(pair: Option<&Psk>, kem: Option<&Shared>) -> Psk {
+pub fn handshake_psk(psks: &Chosen<'_>, kem: Option<&Shared>) -> Psk {
     let zero = [0u8; 32];
-    let pair = pair.map_or(&zero, Psk::expose);
-    let (network, kem_secret, kem_public, kem_ciphertext) = match kem {
-        Some(shared) => (&zero, &*shared.secret, &shared.public, &shared.ciphertext),
-        None => (&zero, &zero, &zero, &zero),
+    let network = psks.network.map_or(&zero, Psk::expose);
+    let pair = psks.pair.map_or(&zero, Psk::expose);
+    let (kem_secret, kem_public, kem_ciphertext) = match kem {
+        Some(shared) => (&*shared.secret, &shared.public, &shared.ciphertext),
+        None => (&zero, &zero, &zero),
     };
     Psk::from_bytes(hash(&[
         b"l2vpn psk v1",
@@ -145,13 +146,20 @@ mod tests {
 
     #[test]
     fn a_psk_changes_the_handshake_key() {
-        let zero = handshake_psk(None, None);
-        let same = handshake_psk(Some(&Psk::from_bytes([0; 32])), None);
-        assert_eq!(zero.expose(), same.expose());
-        assert_ne!(
-            zero.expose(),
-            handshake_psk(Some(&Psk::from_bytes([1; 32])), None).expose()
-        );
+        let [zero, one] = [0, 1].map(|n| Psk::from_bytes([n; 32]));
+        let none = Chosen::default();
+        let pair = |psk| Chosen {
+            pair: Some(psk),
+            ..none
+        };
+        let network = Chosen {
+            network: Some(&one),
+            ..none
+        };
+        let made =
+            [none, pair(&zero), pair(&one), network].map(|p| *handshake_psk(&p, None).expose());
+        assert_eq!(made[0], made[1]);
+        assert!(made[1] != made[2] && made[2] != made[3] && made[1] != made[3]);
     }
 
     /// RFC 7693 appendix B gives BLAKE2s-256("abc").

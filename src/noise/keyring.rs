@@ -4,7 +4,8 @@
 //! A responder cannot know whether its response arrived, so a session of its making is *pending* until the first packet
 //! sealed with it proves it. The previous session stays for packets in flight. When both ends begin at the same moment
 //! two sessions arise; both work, and both ends settle on the one that the member with the smaller key began, so that
-//! only one is rekeyed later.
+//! only one is rekeyed later. The keys are those of the handshakes themselves: a member may have two for a while, and each end
+//! knows the other by what it has heard of that.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use super::aead::Suite;
 use super::schedule::{REJECT_AFTER, UNCONFIRMED_KEPT};
 use super::session::{Role, SendHalf};
+use crate::keys::PublicKey;
 use crate::time::{Duration, Instant};
 use crate::wire::kem::ParameterSet;
 use crate::wire::offer::Abilities;
@@ -22,6 +24,15 @@ const MAX_PENDING: usize = 2;
 /// Two sessions that began within this time of each other may be one crossing.
 const CROSSING: Duration = Duration::from_secs(1);
 
+/// The keys of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// The one of ours.
+    pub ours: PublicKey,
+    /// The one of the peer's.
+    pub theirs: PublicKey,
+}
+
 /// One session as the control side sees it; the receiving half lives in the table of receiver indices.
 pub struct Session {
     /// The index that packets to us name.
@@ -30,6 +41,8 @@ pub struct Session {
     pub send: Arc<SendHalf>,
     /// Which end we were.
     pub role: Role,
+    /// Between which keys the handshake was.
+    pub between: Between,
     /// The cipher.
     pub suite: Suite,
     /// What ML-KEM's part of its secret is of, if it has one.
@@ -54,6 +67,14 @@ impl Session {
     /// How much is announced in it; the same number at both ends.
     fn news(&self) -> u64 {
         u64::from(self.told) + u64::from(self.edition)
+    }
+
+    /// The key of the member that began.
+    fn initiator(&self) -> &PublicKey {
+        match self.role {
+            Role::Initiator => &self.between.ours,
+            Role::Responder => &self.between.theirs,
+        }
     }
 
     /// Its age.
@@ -100,14 +121,12 @@ impl Keyring {
     }
 
     /// Adds a session whose response we received: the peer has it for certain.
-    ///
-    /// `our_key_is_smaller` decides a crossing.
-    pub fn install(&mut self, session: Session, our_key_is_smaller: bool) -> Retired {
+    pub fn install(&mut self, session: Session) -> Retired {
         let mut retired = Retired::new();
         let stays = self
             .current
             .as_ref()
-            .is_some_and(|current| loses_to(&session, current, our_key_is_smaller));
+            .is_some_and(|current| loses_to(&session, current));
         let old = if stays {
             Some(session)
         } else {
@@ -122,7 +141,7 @@ impl Keyring {
     /// Moves a pending session up after a packet sealed with it was opened. Older pending ones end.
     ///
     /// `None` when the index is not pending.
-    pub fn confirm(&mut self, index: u32, our_key_is_smaller: bool) -> Option<Retired> {
+    pub fn confirm(&mut self, index: u32) -> Option<Retired> {
         let at = self.pending.iter().position(|s| s.index == index)?;
         let mut retired: Retired = self.pending.drain(..at).map(|s| s.index).collect();
         let session = self.pending.remove(0);
@@ -134,7 +153,7 @@ impl Keyring {
             // Its first packet was held up; both ends send on the newest.
             retired.extend(self.previous.replace(session).map(|s| s.index));
         } else {
-            retired.extend(self.install(session, our_key_is_smaller));
+            retired.extend(self.install(session));
         }
         Some(retired)
     }
@@ -166,6 +185,15 @@ impl Keyring {
             true => Some(current.boot),
             false => self.previous.as_ref().filter(is_previous).map(|p| p.boot),
         }
+    }
+
+    /// Ends the pending sessions with other keys of the peer than these.
+    pub fn end_pending_of_others(&mut self, names: &[PublicKey]) -> Retired {
+        let (own, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|s| names.contains(&s.between.theirs));
+        self.pending = own;
+        others.into_iter().map(|s| s.index).collect()
     }
 
     /// Takes out the pending sessions of other lives than this one.
@@ -215,20 +243,15 @@ impl Keyring {
 
 /// Whether `new` is the half of a crossing that both ends let go: the one in which less is announced, else the one that the
 /// member with the greater key began.
-fn loses_to(new: &Session, current: &Session, our_key_is_smaller: bool) -> bool {
+fn loses_to(new: &Session, current: &Session) -> bool {
     let crossing = (new.crossed || current.crossed)
         && new.role != current.role
         && new.boot == current.boot
         && new.born.since(current.born) < CROSSING;
-    let winner = if our_key_is_smaller {
-        Role::Initiator
-    } else {
-        Role::Responder
-    };
     crossing
         && match new.news().cmp(&current.news()) {
             Ordering::Less => true,
-            Ordering::Equal => current.role == winner,
+            Ordering::Equal => current.initiator() < new.initiator(),
             Ordering::Greater => false,
         }
 }

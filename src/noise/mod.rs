@@ -24,6 +24,7 @@ pub mod handshake;
 pub mod kem;
 pub mod keyring;
 pub mod limiter;
+pub mod psks;
 pub mod replay;
 mod resolver;
 pub mod schedule;

@@ -5,7 +5,8 @@
 //! 3 boot (eight random bytes since the member's start), 4 crossing (empty: the answering end has an initiation of its
 //! own on the way), 5 abilities (a bitmap of one byte), 6 VLANs (of the segments that do not carry all), 7 edition (four
 //! bytes, little endian: how often 2 and 6 have changed since the start; left out while they have not), 8 ticket (to a relay that
-//! does not list the member: 24 bytes), 16 encapsulation key (of ML-KEM, 800 or 1184 bytes, in message 1). Elements 3 and 4 let both ends
+//! does not list the member: 24 bytes), 9 tags of pre-shared keys (in message 1: how many are of the pair, one byte, then 8 bytes for each of
+//! those and for each of the network's; two of each at most), 16 encapsulation key (of ML-KEM, 800 or 1184 bytes, in message 1). Elements 3 and 4 let both ends
 //! settle on one session after a crossing, without taking a restart for one; 7 says which of two announcements is newer.
 //! Types 17 to 31 are kept for member records. Unknown elements are skipped.
 
@@ -27,6 +28,11 @@ const VLANS: u8 = 6;
 const EDITION: u8 = 7;
 const TICKET: u8 = 8;
 const KEM_KEY: u8 = 16;
+const PSK_TAGS: u8 = 9;
+/// Bytes of what tells that an end has a pre-shared key.
+pub const PSK_TAG_LEN: usize = 8;
+/// The most keys of one kind that an end has at a time.
+const MOST_PSKS: usize = 2;
 /// Bytes of a ticket.
 pub const TICKET_LEN: usize = 24;
 
@@ -71,6 +77,41 @@ impl Abilities {
 /// When an initiation was made, comparable with others of the same sender.
 pub type Stamp = [u8; STAMP_LEN];
 
+/// Which pre-shared keys the initiator has, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PskTags {
+    /// Those of the two members.
+    pub pair: Vec<[u8; PSK_TAG_LEN]>,
+    /// Those of the network.
+    pub network: Vec<[u8; PSK_TAG_LEN]>,
+}
+
+impl PskTags {
+    /// Bytes of the element.
+    fn write(&self, out: &mut Vec<u8>) {
+        let all = || self.pair.iter().chain(&self.network);
+        let len = 1 + all().count() * PSK_TAG_LEN;
+        let (Ok(len @ 2..), Ok(pairs)) = (u8::try_from(len), u8::try_from(self.pair.len())) else {
+            return;
+        };
+        out.extend_from_slice(&[PSK_TAGS, len, 0, pairs]);
+        all().for_each(|tag| out.extend_from_slice(tag));
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let (pairs, tags) = value.split_first()?;
+        let (tags, []) = tags.as_chunks::<PSK_TAG_LEN>() else {
+            return None;
+        };
+        let (pair, network) = tags.split_at_checked(usize::from(*pairs))?;
+        let fits = pair.len() <= MOST_PSKS && network.len() <= MOST_PSKS;
+        fits.then(|| PskTags {
+            pair: pair.to_vec(),
+            network: network.to_vec(),
+        })
+    }
+}
+
 /// What one end offers, or the answer to an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -88,6 +129,8 @@ pub struct Offer {
     pub abilities: Abilities,
     /// A relay's word that this end may use it.
     pub ticket: Option<[u8; TICKET_LEN]>,
+    /// Which pre-shared keys this end has, when it is the one that begins.
+    pub psk_tags: PskTags,
     /// An encapsulation key of ML-KEM, for a second secret.
     pub kem_key: Option<Vec<u8>>,
 }
@@ -127,6 +170,7 @@ impl Offer {
             out.extend_from_slice(&[TICKET, TICKET_LEN as u8, 0]);
             out.extend_from_slice(ticket);
         }
+        self.psk_tags.write(&mut out);
         if let Some(key) = &self.kem_key {
             out.push(KEM_KEY);
             out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(0).to_le_bytes());
@@ -162,7 +206,7 @@ impl Offer {
         let (mut suites, mut segments, mut boot) = (None, None, None);
         let (mut crossing, mut abilities, mut vlans) = (false, None, None);
         let mut edition: Option<[u8; 4]> = None;
-        let (mut ticket, mut kem_key) = (None, None);
+        let (mut ticket, mut psk_tags, mut kem_key) = (None, None, None);
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
@@ -173,11 +217,12 @@ impl Offer {
                 (VLANS, value) if vlans.is_none() => vlans = Some(read_vlans(value)?),
                 (EDITION, value) if edition.is_none() => edition = Some(value.try_into().ok()?),
                 (TICKET, value) if ticket.is_none() => ticket = Some(value.try_into().ok()?),
+                (PSK_TAGS, value) if psk_tags.is_none() => psk_tags = Some(PskTags::read(value)?),
                 // One of a set that this version does not know is none.
                 (KEM_KEY, value) if kem_key.is_none() => {
                     kem_key = Some(ParameterSet::of_key(value.len()).map(|_| value.to_vec()));
                 }
-                (SUITES..=TICKET | KEM_KEY, _) => return None,
+                (SUITES..=PSK_TAGS | KEM_KEY, _) => return None,
                 _ => {}
             }
         }
@@ -199,6 +244,7 @@ impl Offer {
             crossing,
             abilities: abilities.unwrap_or_default(),
             ticket,
+            psk_tags: psk_tags.unwrap_or_default(),
             kem_key: kem_key.flatten(),
         })
     }
@@ -246,6 +292,10 @@ mod tests {
             crossing: true,
             abilities: Abilities::ALL,
             ticket: Some([5; TICKET_LEN]),
+            psk_tags: PskTags {
+                pair: vec![[1; 8]],
+                network: vec![[2; 8], [3; 8]],
+            },
             kem_key: Some(vec![6; 800]),
         };
         assert_eq!(Offer::read(&offer.write()), Some(offer.clone()));
@@ -263,5 +313,13 @@ mod tests {
         assert!(Offer::read(&[1, 1, 0, 2, 2, 2, 0, 1, 1]).is_none(), "odd");
         let twice = [1, 1, 0, 2, 2, 6, 0, 1, 0, 0, 1, 0, 0];
         assert!(Offer::read(&twice).is_none(), "a segment twice");
+        let tags = |pairs: u8, bytes: usize| {
+            let len = u8::try_from(1 + bytes).unwrap();
+            let mut payload = vec![1, 1, 0, 2, PSK_TAGS, len, 0, pairs];
+            payload.resize(payload.len() + bytes, 7);
+            Offer::read(&payload).is_some()
+        };
+        assert!(tags(2, 32) && tags(0, 16) && tags(0, 0));
+        assert!(!tags(1, 0) && !tags(0, 7) && !tags(3, 24) && !tags(0, 24));
     }
 }

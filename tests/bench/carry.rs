@@ -63,7 +63,8 @@ impl Member {
         let plane = Arc::new(Plane::new(switch));
         let now = clock::now();
         let settings = NodeSettings {
-            key,
+            keys: key.into(),
+            network: l2vpn::keys::Psks::default(),
             suites: Suite::offered(true),
             abilities: Abilities::NONE,
             post_quantum: l2vpn::wire::kem::PostQuantum::Off,
@@ -75,8 +76,8 @@ impl Member {
             node.add_peer(PeerSettings {
                 kind,
                 name: "another".into(),
-                key,
-                psk: None,
+                key: PublicKey::into(key),
+                psks: l2vpn::keys::Psks::default(),
                 relay: RelayUse::Allow,
                 pass: Pass::Listed,
                 keepalive: None,

@@ -73,7 +73,8 @@ impl Half {
         let switch = Switch::new(table, StormLimits::default(), Layout::new(Vec::new()));
         let plane = Arc::new(Plane::new(switch));
         let settings = NodeSettings {
-            key: key(n),
+            keys: key(n).into(),
+            network: l2vpn::keys::Psks::default(),
             suites: Suite::offered(true),
             abilities: Abilities::NONE,
             post_quantum: l2vpn::wire::kem::PostQuantum::Off,
@@ -94,8 +95,8 @@ impl Half {
         self.node.add_peer(PeerSettings {
             kind,
             name: format!("m{n}"),
-            key: key(n).public(),
-            psk: None,
+            key: key(n).public().into(),
+            psks: l2vpn::keys::Psks::default(),
             relay: RelayUse::Allow,
             pass: Pass::Listed,
             keepalive: None,

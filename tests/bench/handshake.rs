@@ -11,6 +11,7 @@ use l2vpn::keys::PrivateKey;
 use l2vpn::noise::dialect::{Dialect, STATIC_NETWORK, handshake_psk};
 use l2vpn::noise::handshake::Local;
 use l2vpn::noise::kem::KemKey;
+use l2vpn::noise::psks::Chosen;
 use l2vpn::wire::datagram::{Datagram, INITIATION_HEADER, RESPONSE_HEADER};
 use l2vpn::wire::kem::ParameterSet;
 
@@ -107,7 +108,7 @@ fn one(a: &Local<'_>, b: &Local<'_>, set: Option<ParameterSet>, spent: &mut Spen
     let key = answering.payload()[52..].to_vec();
     let shared = answering.encapsulate(&key);
     assert_eq!(shared.is_some(), set.is_some());
-    let psk = handshake_psk(None, shared.as_ref());
+    let psk = handshake_psk(&Chosen::default(), shared.as_ref());
     let answered = answering.respond(b, RESPONSE_HEADER, (2, 1), &psk, &[0; 40]);
     let (secret, response) = answered.expect("an answer");
     black_box(secret);
@@ -118,7 +119,7 @@ fn one(a: &Local<'_>, b: &Local<'_>, set: Option<ParameterSet>, spent: &mut Spen
         panic!("no response");
     };
     let shared = message.ciphertext.and_then(|c| state.open(c));
-    let psk = handshake_psk(None, shared.as_ref());
+    let psk = handshake_psk(&Chosen::default(), shared.as_ref());
     let (secret, _) = state.finish(message.noise, &psk).ok().expect("it verifies");
     black_box(secret);
     spent.steps[2] += began.elapsed();

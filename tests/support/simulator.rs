@@ -14,7 +14,7 @@ use l2vpn::dataplane::Exits;
 use l2vpn::dataplane::decap::Decap;
 use l2vpn::dataplane::encap::Encap;
 use l2vpn::drops::DropReason;
-use l2vpn::keys::{Entropy, PrivateKey, Psk, PublicKey, Ticket};
+use l2vpn::keys::{Entropy, OwnKeys, PrivateKey, Psk, Psks, PublicKey, Ticket};
 use l2vpn::mesh::outgoing::Outgoing;
 use l2vpn::mesh::path::Endpoint;
 use l2vpn::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
@@ -270,7 +270,8 @@ impl Member {
         let table = ForwardingTable::new(recipe.limits, seed, &recipe.pinned);
         let plane = Arc::new(Plane::new(Switch::new(table, recipe.storms, layout)));
         let settings = NodeSettings {
-            key: PrivateKey::from_bytes(recipe.key),
+            keys: PrivateKey::from_bytes(recipe.key).into(),
+            network: Psks::default(),
             suites: recipe.suites,
             post_quantum: recipe.post_quantum,
             abilities: match recipe.limits.learning {
@@ -455,31 +456,52 @@ impl Network {
             member.node.start_looking(SECOND_PORT);
         }
         let lists_none = self.recipes[n].relay_secret.is_some();
-        let others = self.recipes.iter().enumerate().filter(|(o, _)| *o != n);
-        for (other, recipe) in others.filter(|_| !lists_none) {
-            let psk = self.psks.iter().find(|(pair, _)| *pair == (n, other));
-            member.node.add_peer(PeerSettings {
-                kind: self.kind_of(n, other),
-                name: format!("m{other}"),
-                key: recipe.public(),
-                psk: psk.map(|(_, psk)| psk.clone()),
-                keepalive: match recipe.relays {
-                    true => Some(Duration::from_secs(25)),
-                    false => self.recipes[n].keepalive,
-                },
-                relay: self.recipes[n].relay,
-                pass: match (recipe.relays, self.recipes[n].ticket) {
-                    (true, Some(ticket)) => Pass::Ticket(ticket),
-                    _ => Pass::Listed,
-                },
-                mtu: self.carries.is_none().then_some(self.mtu),
-                segments: None,
-                vlans: self.recipes[n].peer_vlans.clone(),
-                roles: self.recipes[n].peer_roles,
-                serves: recipe.relays && recipe.is_member,
-            });
+        let others = (0..self.recipes.len()).filter(|o| *o != n && !lists_none);
+        for other in others {
+            let settings = self.settings_of(n, other);
+            member.node.add_peer(settings);
         }
         member
+    }
+
+    /// What `n`'s configuration says of `other`.
+    pub fn settings_of(&self, n: usize, other: usize) -> PeerSettings {
+        let recipe = &self.recipes[other];
+        let psk = self.psks.iter().find(|(pair, _)| *pair == (n, other));
+        PeerSettings {
+            kind: self.kind_of(n, other),
+            name: format!("m{other}"),
+            key: recipe.public().into(),
+            psks: Psks::of(psk.map(|(_, psk)| psk.clone())),
+            keepalive: match recipe.relays {
+                true => Some(Duration::from_secs(25)),
+                false => self.recipes[n].keepalive,
+            },
+            relay: self.recipes[n].relay,
+            pass: match (recipe.relays, self.recipes[n].ticket) {
+                (true, Some(ticket)) => Pass::Ticket(ticket),
+                _ => Pass::Listed,
+            },
+            mtu: self.carries.is_none().then_some(self.mtu),
+            segments: None,
+            vlans: self.recipes[n].peer_vlans.clone(),
+            roles: self.recipes[n].peer_roles,
+            serves: recipe.relays && recipe.is_member,
+        }
+    }
+
+    /// `n` reads in its configuration that `other` is this now.
+    pub fn change_peer(&mut self, n: usize, other: usize, settings: PeerSettings) {
+        let (now, id) = (self.now, PeerId(Network::peer_of(n, other)));
+        self.member(n).node.change_peer(id, settings, now);
+        self.collect(n);
+    }
+
+    /// `n` has these keys now, and its network these.
+    pub fn set_keys(&mut self, n: usize, keys: OwnKeys, network: Psks) {
+        let now = self.now;
+        self.member(n).node.set_keys(keys, network, now);
+        self.collect(n);
     }
 
     /// What `other` is to `n`.

@@ -1,0 +1,193 @@
+//! Who the peers are, and by which keys they and we know each other: all of it can change while they are connected.
+//!
+//! # Why
+//! A number that a peer had is used again, or the tables that are indexed by it would grow for ever where members come and go; but
+//! only after a while, since a worker may still hold a frame that came from the one before. Who stays is disturbed as little as can
+//! be: other pre-shared keys and rights count from now on and the session lives on, while one that was made with a key that is
+//! not the peer's any more ends at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Gone, Node};
+use crate::keys::{OwnKeys, Psks, PublicKey};
+use crate::mesh::link::Link;
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
+use crate::place::PeerId;
+use crate::time::{Duration, Instant};
+use crate::wire::inner::TYPE_CLOSE;
+use crate::wire::service::Services;
+
+/// A number is given to another peer so long after it was free.
+const REUSED_AFTER: Duration = Duration::from_secs(10);
+
+/// Which peer is which.
+#[derive(Default)]
+pub(super) struct Directory {
+    /// The names of all, and the former ones.
+    pub(super) by_key: HashMap<PublicKey, PeerId>,
+    /// Numbers that nobody has, and since when.
+    vacant: Vec<(PeerId, Instant)>,
+}
+
+impl Node {
+    /// Adds a peer, and gives its number; one that is known by one of its keys changes nothing.
+    pub fn add_peer(&mut self, settings: PeerSettings) -> PeerId {
+        if let Some(id) = settings.key.iter().find_map(|key| self.find(&key)) {
+            return id;
+        }
+        let id = PeerId(u32::try_from(self.peers.len()).unwrap_or(u32::MAX));
+        self.settle_in(id, settings);
+        id
+    }
+
+    /// The same while others come and go: takes a number that has been free for long, if there is one.
+    pub fn welcome(&mut self, settings: PeerSettings, now: Instant) -> PeerId {
+        if let Some(id) = settings.key.iter().find_map(|key| self.find(&key)) {
+            return id;
+        }
+        let vacant = &mut self.directory.vacant;
+        let is_free = |(_, since): &(PeerId, Instant)| now.since(*since) >= REUSED_AFTER;
+        match vacant.iter().position(is_free) {
+            Some(at) => {
+                let (id, _) = vacant.swap_remove(at);
+                self.settle_in(id, settings);
+                id
+            }
+            None => self.add_peer(settings),
+        }
+    }
+
+    fn settle_in(&mut self, id: PeerId, settings: PeerSettings) {
+        let names = settings.key.iter().map(|key| (key, id));
+        self.directory.by_key.extend(names);
+        let peer = Peer::new(id, settings, Arc::new(Link::new(id)));
+        match self.peers.get_mut(id.0 as usize) {
+            Some(place) => *place = peer,
+            None => self.peers.push(peer),
+        }
+        let links = self.peers.iter().map(|p| p.link.clone()).collect();
+        self.plane.publish_links(links);
+        self.publish_layout();
+    }
+
+    /// A peer is another now, as the configuration says: its session lives on if it was made with a key that is still the peer's.
+    ///
+    /// What it is to us and how it is let in does not change by this: such a peer is removed and added.
+    pub fn change_peer(&mut self, id: PeerId, settings: PeerSettings, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let has_other_keys = peer.settings.key != settings.key;
+        let needs_handshake = has_other_keys || peer.settings.psks != settings.psks;
+        let shown = peer.keyring.current().map(|s| s.between.theirs);
+        let is_stranger = shown.is_some_and(|key| !settings.key.has(&key));
+        let names = settings.key;
+        peer.settings = settings;
+        let by_key = &mut self.directory.by_key;
+        by_key.retain(|key, owner| *owner != id || names.has(key));
+        by_key.extend(names.iter().map(|key| (key, id)));
+        if needs_handshake {
+            peer.places.beaconing.key = None;
+            self.forget_answer(id);
+            self.drop_attempt(id);
+        }
+        if is_stranger {
+            self.say_goodbye(id, now);
+            self.take_down(id, Gone::Removed, now);
+        } else if has_other_keys {
+            // A relay lets through what is for one of its names.
+            self.close_channels(id, now);
+        }
+        if needs_handshake {
+            self.end_pending(id, &names.iter().collect::<Vec<_>>());
+            self.start_attempt(id, now);
+        }
+        self.publish_layout();
+    }
+
+    /// Somebody is no peer of ours any more.
+    pub fn remove_peer(&mut self, id: PeerId, now: Instant) {
+        if self.peers.get(id.0 as usize).is_none_or(Peer::is_vacant) {
+            return;
+        }
+        self.say_goodbye(id, now);
+        self.take_down(id, Gone::Removed, now);
+        self.directory.by_key.retain(|_, owner| *owner != id);
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            // What is told of its end names it.
+            let name = std::mem::take(&mut peer.settings.name);
+            *peer = Peer::new(id, nobody(name), peer.link.clone());
+        }
+        self.forget_wishes(id);
+        self.directory.vacant.push((id, now));
+        self.publish_layout();
+    }
+
+    /// We have other keys, and the network has: all peers get new sessions, made with the newest that they know. The sessions in use
+    /// stay until then.
+    pub fn set_keys(&mut self, keys: OwnKeys, network: Psks, now: Instant) {
+        self.own = keys.names();
+        self.settings.keys = keys;
+        self.settings.network = network;
+        self.gate.keeper.set_own(&self.dialect, &self.own);
+        for index in 0..self.peers.len() {
+            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            self.forget_answer(id);
+            self.drop_attempt(id);
+            if let Some(peer) = self.peers.get_mut(index) {
+                peer.places.beaconing.key = None;
+            }
+            self.start_attempt(id, now);
+        }
+    }
+
+    /// Tells a peer that the session ends.
+    pub(super) fn say_goodbye(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return;
+        };
+        // Three copies: the packet is small, and its loss would cost the peer seconds.
+        for _ in 0..3 {
+            let link = &peer.link;
+            let sent = link.send_message(TYPE_CLOSE, &[], None, &mut self.outgoing, now);
+            if sent.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// What was answered with other keys is not answered again.
+    fn forget_answer(&mut self, id: PeerId) {
+        let peer = self.peers.get_mut(id.0 as usize);
+        if let Some(answered) = peer.and_then(|p| p.initiations.answered.take()) {
+            self.answered.remove(&answered.digest);
+        }
+    }
+
+    /// Sessions that were made with other keys than these and wait for their first packet wait in vain.
+    fn end_pending(&mut self, id: PeerId, names: &[PublicKey]) {
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            let retired = peer.keyring.end_pending_of_others(names);
+            self.plane.remove_inlets(&retired);
+        }
+    }
+}
+
+/// What stands in the place of a peer that was removed.
+fn nobody(name: String) -> PeerSettings {
+    PeerSettings {
+        kind: Kind::Vacant,
+        name,
+        key: PublicKey::from_bytes([0; 32]).into(),
+        psks: Psks::default(),
+        keepalive: None,
+        relay: RelayUse::Never,
+        pass: Pass::Listed,
+        mtu: None,
+        segments: Some(Vec::new()),
+        vlans: None,
+        roles: Services::NONE,
+        serves: false,
+    }
+}
