@@ -3,10 +3,15 @@
 //! Objects only grow: a field is never removed or given another meaning within a version. `l2vpn show --json` prints a
 //! [`Snapshot`] as it stands here.
 
+mod changes;
+mod secret;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use changes::{Changes, PeersChanged};
+pub use secret::Secret;
 
 /// The version of these objects.
 pub const VERSION: u32 = 1;
@@ -59,6 +64,8 @@ pub enum Verb {
     },
     /// Read the configuration again and take up what has changed.
     Reload,
+    /// The same, with the passphrase of the key that is in the file now.
+    ReloadWith(Secret),
     /// Say goodbye and end.
     Down,
 }
@@ -119,6 +126,9 @@ pub struct Snapshot {
     pub name: String,
     /// Its public key.
     pub public_key: String,
+    /// The one before, while both are good.
+    #[serde(default)]
+    pub old_key: Option<OldKeyView>,
     /// Its process id.
     pub pid: u32,
     /// For how long it has run, in seconds.
@@ -226,6 +236,18 @@ pub struct SecrecyView {
     pub post_quantum: Option<String>,
     /// How long ago the session began, in seconds.
     pub handshake_s: Option<u64>,
+    /// Whose key before the last rotation it was made with, if any: `ours`, `its` or `both`.
+    #[serde(default)]
+    pub old_key: Option<String>,
+}
+
+/// A key that was rotated and is still good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldKeyView {
+    /// Its public half.
+    pub public_key: String,
+    /// For how long it is, in seconds.
+    pub left_s: u64,
 }
 
 /// A peer.
@@ -266,52 +288,6 @@ pub struct PeerView {
     /// What passed.
     #[serde(flatten)]
     pub transfer: TransferView,
-}
-
-/// What a reload has changed: the TAPs of ports.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    /// Ports that came.
-    pub added: Vec<String>,
-    /// Ports that follow other rules now.
-    pub changed: Vec<String>,
-    /// Ports that went.
-    pub removed: Vec<String>,
-    /// Whether segments came, went, or follow other rules now.
-    pub segments: bool,
-    /// What the configuration's checker warns of.
-    #[serde(default)]
-    pub warnings: String,
-}
-
-impl Changes {
-    /// Whether nothing has changed.
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty()
-            && self.changed.is_empty()
-            && self.removed.is_empty()
-            && !self.segments
-    }
-}
-
-/// In a line, for people.
-impl fmt::Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [
-            ("added", &self.added),
-            ("changed", &self.changed),
-            ("removed", &self.removed),
-        ];
-        let some = parts.into_iter().filter(|(_, taps)| !taps.is_empty());
-        let mut text: Vec<String> = some
-            .map(|(what, taps)| format!("{what} {}", taps.join(", ")))
-            .collect();
-        text.extend(self.segments.then(|| "segments changed".into()));
-        match text.is_empty() {
-            true => f.write_str("nothing has changed"),
-            false => f.write_str(&text.join("; ")),
-        }
-    }
 }
 
 /// What a peer is, and how it is reached.

@@ -95,7 +95,7 @@ fn a_full_config_says_what_it_says() {
         (peer.endpoints.len(), peer.keepalive, peer.mtu),
         (3, None, Some(1400))
     );
-    assert!(peer.psk.is_some());
+    assert!(peer.psks.current.is_some());
     assert_eq!(config.table.per_place, 500);
     assert!(config.socket.is_absolute() && config.socket.ends_with("run/a.sock"));
 }

@@ -38,7 +38,7 @@ pub enum Verb {
     /// Say goodbye to all peers and end the running member
     Down(MemberArgs),
     /// Have the running member take up what has changed in its configuration: ports and segments
-    Reload(MemberArgs),
+    Reload(ReloadArgs),
     /// Check a configuration and tell everything that is wrong with it
     Check(CheckArgs),
     /// Show the running member: ports, peers, drops
@@ -121,6 +121,15 @@ pub struct KeyArgs {
     pub verb: KeyVerb,
 }
 
+/// How a rotation goes on.
+const ROTATE_HELP: &str = "\
+How a rotation goes on, without a frame lost:
+  1. `l2vpn reload` here. The member answers to both keys for 24 hours ([node] key_overlap).
+  2. On each peer, at any time of these: public_key = \"NEW\" and accept_old = \"OLD\", then
+     `l2vpn reload` there. At a relay: NEW beside OLD in members, or a new ticket.
+  3. When the time is over, the member erases the old key. Take accept_old out of the peers then.
+If the old key has been stolen: do not wait, and leave accept_old out. Erase FILE.old and reload.";
+
 /// The verbs of `key`.
 #[derive(Debug, Subcommand)]
 pub enum KeyVerb {
@@ -147,6 +156,15 @@ pub enum KeyVerb {
         /// The file to make, readable by its owner only; an existing one is never touched
         #[arg(short, long)]
         output: Option<PathBuf>,
+    },
+    /// Put a new private key in the place of another, and print its public key; both are good for a while
+    #[command(after_help = ROTATE_HELP)]
+    Rotate {
+        /// The file; the old key is put aside beside it, as FILE.old
+        file: PathBuf,
+        /// Where its passphrase comes from.
+        #[command(flatten)]
+        words: Words,
     },
     /// Check a private key's file: content, mode, owner; and the passphrase, when one is given
     Check {
@@ -311,6 +329,17 @@ pub struct MemberArgs {
     /// Its control socket
     #[arg(long, env = "L2VPN_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
+}
+
+/// `reload`
+#[derive(Debug, Group)]
+pub struct ReloadArgs {
+    /// Which.
+    #[command(flatten)]
+    pub which: MemberArgs,
+    /// Where the passphrase of an encrypted key comes from that has changed.
+    #[command(flatten)]
+    pub words: Words,
 }
 
 /// `macs`

@@ -4,13 +4,14 @@ use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use zeroize::Zeroizing;
 
 use super::args::{KeyArgs, KeyVerb, Words};
 use super::exit::{Exit, Failure};
 use super::render::{print, print_all, say};
-use crate::io::clock::OsEntropy;
+use crate::io::clock::{self, OsEntropy};
 use crate::keys::{self, Cost, MAX_FILE_LEN, Opener, PrivateKey, Psk, PublicKey, Stored, is_demo};
 
 pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
@@ -49,6 +50,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
             seal_again(file, &key, words)?;
             print(&format!("{}: has the new passphrase\n", file.display()))?;
         }
+        KeyVerb::Rotate { file, words } => rotate(file, *words)?,
         KeyVerb::Decrypt {
             file,
             output,
@@ -64,6 +66,30 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Puts a new key in the place of another.
+fn rotate(file: &Path, words: Words) -> Result<(), Failure> {
+    let (old, passphrase) = match keys::read_stored(file)? {
+        Stored::Plain(key) => (key, None),
+        Stored::Sealed(envelope) => {
+            let passphrase = words.opener().passphrase(file).map_err(Failure::failed)?;
+            let key = keys::opened(&envelope, &passphrase, file)?;
+            (key, Some(passphrase))
+        }
+    };
+    let new = PrivateKey::generate(&mut OsEntropy);
+    let now = UNIX_EPOCH + clock::wall();
+    let sealed = passphrase.as_ref().map(|p| (p, Cost::DEFAULT));
+    let aside = keys::rotate(file, (&old, &new), (now, sealed), &mut OsEntropy)?;
+    say(&format!(
+        "l2vpn: the key before is in {} and stays good for a while; now `l2vpn reload`, then on the peers\n  \
+         public_key = \"{}\"\n  accept_old = \"{}\"\n",
+        aside.display(),
+        new.public(),
+        old.public()
+    ));
+    print(&format!("{}\n", new.public()))
 }
 
 /// Encrypts a key in its file, with a new passphrase.

@@ -24,7 +24,8 @@ pub(super) fn socket(args: &MemberArgs) -> Result<PathBuf, Failure> {
         Some(member) if member.contains('/') || member.ends_with(".toml") => {
             // Only the socket is wanted: no key has to be opened for that.
             let mut opener = AtHand {
-                key: PrivateKey::generate(&mut OsEntropy),
+                keys: PrivateKey::generate(&mut OsEntropy).into(),
+                passphrase: None,
                 stands_in: true,
             };
             let (config, report) = load_with(Path::new(member), DemoKeys::Allow, &mut opener);

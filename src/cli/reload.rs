@@ -1,12 +1,16 @@
 //! `reload`: has the running member read its configuration again.
 
-use super::args::MemberArgs;
+use super::args::ReloadArgs;
 use super::exit::{Exit, Failure};
 use super::{member, render};
-use crate::api::{Answer, Verb};
+use crate::api::{Answer, Secret, Verb};
 
-pub(super) fn run(args: &MemberArgs) -> Result<Exit, Failure> {
-    match member::ask(args, Verb::Reload)? {
+pub(super) fn run(args: &ReloadArgs) -> Result<Exit, Failure> {
+    let verb = match args.words.opener().given().map_err(Failure::failed)? {
+        Some(passphrase) => Verb::ReloadWith(Secret::new(passphrase.words())),
+        None => Verb::Reload,
+    };
+    match member::ask(&args.which, verb)? {
         Answer::Reloaded(changes) => {
             render::say(&changes.warnings);
             render::print(&format!("{changes}\n"))?;

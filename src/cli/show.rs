@@ -31,6 +31,10 @@ fn text(snapshot: &Snapshot) -> String {
         snapshot.workers,
         render::span(snapshot.uptime_s)
     );
+    if let Some(old) = &snapshot.old_key {
+        let left = render::span(old.left_s);
+        let _ = writeln!(out, "  old key: {}, good for {left} more", old.public_key);
+    }
     let table = &snapshot.table;
     let _ = writeln!(out, "  macs: {} of at most {}", table.entries, table.limit);
     snapshot.ports.iter().for_each(|p| port(&mut out, p));
@@ -161,6 +165,14 @@ fn peer(out: &mut String, peer: &PeerView) {
             with_kem,
             framing(peer)
         );
+        if let Some(whose) = &peer.secrecy.old_key {
+            let whose = match whose.as_str() {
+                "ours" => "ours: it does not know our new one yet",
+                "its" => "its own: it does not use its new one yet",
+                _ => "both ends'",
+            };
+            let _ = writeln!(out, "  made with an old key: {whose}");
+        }
     }
     if !peer.segments.is_empty() {
         let with_vlans = |name: &String| match peer.vlans.get(name) {
@@ -236,7 +248,7 @@ pub(super) fn version(args: &VersionArgs) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{BulkView, SecrecyView, TransferView, WayView};
+    use crate::api::{BulkView, OldKeyView, SecrecyView, TransferView, WayView};
 
     /// The text is what people copy into bug reports: it changes on purpose only.
     #[test]
@@ -244,6 +256,10 @@ mod tests {
         let snapshot = Snapshot {
             name: "a".into(),
             public_key: "AAAA=".into(),
+            old_key: Some(OldKeyView {
+                public_key: "aaaa=".into(),
+                left_s: 86_000,
+            }),
             listen: "[::]:7656".into(),
             workers: 2,
             trains: "both ways".into(),
@@ -286,6 +302,7 @@ mod tests {
                         suite: Some("aes-256-gcm".into()),
                         post_quantum: Some("ml-kem-768".into()),
                         handshake_s: Some(41),
+                        old_key: Some("ours".into()),
                     },
                     mtu: 1500,
                     bulk: BulkView {

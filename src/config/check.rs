@@ -75,13 +75,13 @@ impl Checker<'_> {
         let (listen, reach) = listening::check(self, &mut node);
         let name = self.member_name(node.name.take());
         // Without a [node] that was said already.
-        let key = key_at.and_then(|at| self.own_key(&mut node, &at));
+        let own = key_at.and_then(|at| self.identity(&mut node, &at));
         let segments = self.segments(raw.segment);
         let is_relay = raw.admission.is_some();
         let ports = ports::check(self, raw.port, (&segments, is_relay));
-        let own = key.as_ref().map(|(key, _)| key.public());
-        let mut peers = peers::check(self, raw.peer, (own, is_relay));
-        let relaying = relays::check(self, (raw.relay, raw.admission), own, &mut peers);
+        let names = own.as_ref().map(|own| own.keys.names());
+        let mut peers = peers::check(self, raw.peer, (names, is_relay));
+        let relaying = relays::check(self, (raw.relay, raw.admission), names, &mut peers);
         let isolates = ports.iter().any(|p| p.is_isolated);
         let (table, storms) = self.switch(raw.switch, isolates && !peers.is_empty());
         let (control, _) = self.section(raw.control).unwrap_or_default();
@@ -89,14 +89,12 @@ impl Checker<'_> {
         let state = self
             .take(control.state_dir)
             .map(|s| resolve(self.path, &s.0));
-        let (key, key_source) = key?;
         Some(Config {
             path: self.path.into(),
             socket: socket.unwrap_or_else(|| places.socket(&name)),
             state_dir: state.unwrap_or(places.state),
             name,
-            key,
-            key_source,
+            own: own?,
             listen: listen?,
             reach,
             segments,

@@ -10,6 +10,7 @@ pub mod check;
 mod checker;
 mod endpoint;
 pub mod finding;
+mod identity;
 mod listening;
 pub mod paths;
 mod peers;
@@ -27,7 +28,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::carrier::Carrier;
-use crate::keys::{Nobody, Opener, PrivateKey, Psk, PublicKey, Ticket};
+use crate::keys::{Names, Nobody, Opener, Psk, Psks, Ticket};
 use crate::switch::layout::{LinkLocal, SegmentRules};
 use crate::switch::port::PortRule;
 use crate::switch::storm::StormLimits;
@@ -40,6 +41,7 @@ use crate::wire::vlans::VlanSet;
 pub use checker::is_name;
 pub use endpoint::EndpointName;
 use finding::Report;
+pub use identity::{Identity, Retiring};
 pub use secrets::KeySource;
 use tuning::{Offloading, Tuning};
 
@@ -53,9 +55,7 @@ pub struct Config {
     /// What this member is called, by default after the file.
     pub name: String,
     /// Who we are.
-    pub key: PrivateKey,
-    /// Where the key comes from.
-    pub key_source: KeySource,
+    pub own: Identity,
     /// Where peers reach us.
     pub listen: SocketAddr,
     /// How else they find us.
@@ -179,15 +179,16 @@ pub enum RelayPolicy {
 }
 
 /// A peer.
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// What it is to this member.
     pub kind: PeerKind,
     /// Its name here.
     pub name: String,
     /// Who it is.
-    pub key: PublicKey,
-    /// The pre-shared key.
-    pub psk: Option<Psk>,
+    pub key: Names,
+    /// What the two know besides.
+    pub psks: Psks,
     /// Where it may be found.
     pub endpoints: Vec<EndpointName>,
     /// Where it may be found by other carriers.

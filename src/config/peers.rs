@@ -10,7 +10,7 @@ use super::raw::{Field, RawPeer, Sections};
 use super::vlans::peer_vlans;
 use super::{EndpointName, PeerConfig, PeerKind, RelayPolicy};
 use crate::carrier::Carrier;
-use crate::keys::{self, KeyFileError, Psk, PublicKey, is_demo};
+use crate::keys::{self, KeyFileError, Names, Psk, Psks, PublicKey, is_demo};
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
@@ -25,7 +25,7 @@ pub(super) type Endpoints = (Vec<EndpointName>, Vec<(Carrier, EndpointName)>);
 pub(super) fn check(
     checker: &mut Checker<'_>,
     raw: Option<Sections<RawPeer>>,
-    (own, relays): (Option<PublicKey>, bool),
+    (own, relays): (Option<Names>, bool),
 ) -> Vec<PeerConfig> {
     let raw = checker.sections(raw, "peer");
     if raw.is_empty() && !relays {
@@ -46,10 +46,11 @@ fn one(
     checker: &mut Checker<'_>,
     raw: RawPeer,
     at: &Range<usize>,
-    (own, others): (Option<PublicKey>, &[PeerConfig]),
+    (own, others): (Option<Names>, &[PeerConfig]),
 ) -> Option<PeerConfig> {
-    let key = public_key(checker, raw.public_key, at, (own, others));
-    let psk = raw.psk_file.and_then(|f| psk(checker, f));
+    let key = names(checker, (raw.public_key, raw.accept_old), at, (own, others));
+    let files = (raw.psk_file, raw.old_psk_file);
+    let psks = psks(checker, files, ("psk_file", "old_psk_file"));
     let (endpoints, carried) = checker
         .take(raw.endpoints)
         .map(|(list, at)| endpoints(checker, list, &at))
@@ -73,9 +74,9 @@ fn one(
     let key = key?;
     Some(PeerConfig {
         kind: PeerKind::Member,
-        name: name.unwrap_or_else(|| key.short()),
+        name: name.unwrap_or_else(|| key.current.short()),
         key,
-        psk,
+        psks,
         endpoints,
         carried,
         relay,
@@ -123,11 +124,30 @@ pub(super) fn own_name(
     Some(name)
 }
 
-pub(super) fn public_key(
+/// A peer's key, and the one that it had before.
+pub(super) fn names(
+    checker: &mut Checker<'_>,
+    (current, former): (Option<Field<String>>, Option<Field<String>>),
+    at: &Range<usize>,
+    (own, others): (Option<Names>, &[PeerConfig]),
+) -> Option<Names> {
+    let old_at = former.as_ref().map(|f| f.span.clone());
+    let former = former.and_then(|f| public_key(checker, Some(f), at, (own, others)));
+    let current = public_key(checker, current, at, (own, others))?;
+    if let (true, Some(at)) = (former == Some(current), old_at) {
+        checker
+            .findings
+            .error(&at, "accept_old is the same key as public_key")
+            .hint("public_key is the new key, accept_old the one before");
+    }
+    Some(Names { current, former })
+}
+
+fn public_key(
     checker: &mut Checker<'_>,
     field: Option<Field<String>>,
     at: &Range<usize>,
-    (own, others): (Option<PublicKey>, &[PeerConfig]),
+    (own, others): (Option<Names>, &[PeerConfig]),
 ) -> Option<PublicKey> {
     if field.is_none() {
         checker
@@ -146,13 +166,13 @@ pub(super) fn public_key(
             return None;
         }
     };
-    if own == Some(key) {
+    if own.is_some_and(|own| own.has(&key)) {
         checker
             .findings
             .error(&at, "this is this member's own public key")
             .hint("a peer has the key of another member");
     }
-    if let Some(other) = others.iter().find(|p| p.key == key) {
+    if let Some(other) = others.iter().find(|p| p.key.has(&key)) {
         let message = format!("this key is that of peer \"{}\" already", other.name);
         checker
             .findings
@@ -163,6 +183,33 @@ pub(super) fn public_key(
         checker.demo_key(&at, "the private key of this public key is published");
     }
     Some(key)
+}
+
+/// A pre-shared key and the one before.
+pub(super) fn psks(
+    checker: &mut Checker<'_>,
+    (current, former): (Option<Field<String>>, Option<Field<String>>),
+    (name, old_name): (&str, &str),
+) -> Psks {
+    if let (None, Some(former)) = (&current, &former) {
+        checker
+            .findings
+            .error(&former.span, format!("{old_name} without {name}"))
+            .hint(format!("{name} is the new key, {old_name} the one before"));
+    }
+    let at = former.as_ref().map(|f| f.span.clone());
+    let psks = Psks {
+        current: current.and_then(|f| psk(checker, f)),
+        former: former.and_then(|f| psk(checker, f)),
+    };
+    let [new, old] = [&psks.current, &psks.former].map(|p| Psks::of(p.clone()));
+    if let (true, true, Some(at)) = (psks.former.is_some(), new == old, at) {
+        checker
+            .findings
+            .error(&at, format!("{old_name} holds the same key as {name}"))
+            .hint("make a new one with `l2vpn key psk -o FILE`");
+    }
+    psks
 }
 
 pub(super) fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk> {

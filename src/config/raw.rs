@@ -179,6 +179,12 @@ tables! {
         key: Field<String>,
         /// A program that prints the key, with its arguments.
         key_command: Field<Vec<String>>,
+        /// For how long a key that was rotated is still good.
+        key_overlap: Field<String>,
+        /// The file of the pre-shared key of all members.
+        network_psk_file: Field<String>,
+        /// That of the one before, while members change.
+        old_network_psk_file: Field<String>,
         /// Address and port, or a list with one for each carrier.
         listen: Field<toml::Value>,
         /// `on`, `tcp`, `segments` or `off`.
@@ -264,8 +270,12 @@ tables! {
         name: Field<String>,
         /// Its public key.
         public_key: Field<String>,
+        /// The key that it had before, while it changes.
+        accept_old: Field<String>,
         /// The file of the pre-shared key.
         psk_file: Field<String>,
+        /// That of the one before, while the two change.
+        old_psk_file: Field<String>,
         /// Addresses or names, each with a port.
         endpoints: Field<Vec<String>>,
         /// `allow`, `control-only` or `never`.
@@ -289,6 +299,8 @@ tables! {
         name: Field<String>,
         /// Its public key.
         public_key: Field<String>,
+        /// The key that it had before, while it changes.
+        accept_old: Field<String>,
         /// Addresses or names, each with a port.
         endpoints: Field<Vec<String>>,
         /// The relay's word that this member may use it.

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::checker::Checker;
-use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, own_name, psk, public_key};
+use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, names, own_name, psk};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
 use super::{PeerConfig, PeerKind, RelayPolicy, Relaying};
-use crate::keys::{PublicKey, Ticket};
+use crate::keys::{Names, Psks, PublicKey, Ticket};
 use crate::wire::service::Services;
 
 /// The most members that one relay lists.
@@ -18,7 +18,7 @@ const MEGABITS: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 pub(super) fn check(
     checker: &mut Checker<'_>,
     (relays, admission): (Option<Sections<RawRelay>>, Option<Section<RawAdmission>>),
-    own: Option<PublicKey>,
+    own: Option<Names>,
     peers: &mut Vec<PeerConfig>,
 ) -> Option<Relaying> {
     for (relay, at) in checker.sections(relays, "relay") {
@@ -58,10 +58,10 @@ pub(super) fn check(
     }
     let mut clients = listed(checker, members, &at);
     // Who is a peer may use it, too.
-    clients.retain(|key| !peers.iter().any(|p| p.key == *key));
+    clients.retain(|key| !peers.iter().any(|p| p.key.has(key)));
     peers.extend(clients.into_iter().map(|key| {
         let client = PeerKind::Client;
-        bare(key.short(), key, (client, Default::default()))
+        bare(key.short(), key.into(), (client, Default::default()))
     }));
     Some(relaying)
 }
@@ -92,9 +92,9 @@ fn one(
     checker: &mut Checker<'_>,
     raw: RawRelay,
     at: &Range<usize>,
-    (own, others): (Option<PublicKey>, &[PeerConfig]),
+    (own, others): (Option<Names>, &[PeerConfig]),
 ) -> Option<PeerConfig> {
-    let key = public_key(checker, raw.public_key, at, (own, others));
+    let key = names(checker, (raw.public_key, raw.accept_old), at, (own, others));
     let list = checker.take(raw.endpoints);
     let places = list
         .map(|(list, at)| endpoints(checker, list, &at))
@@ -107,7 +107,7 @@ fn one(
     }
     let name = own_name(checker, raw.name, others);
     let key = key?;
-    let name = name.unwrap_or_else(|| key.short());
+    let name = name.unwrap_or_else(|| key.current.short());
     let ticket = checker.take(raw.ticket).and_then(|(text, at)| {
         let read = Ticket::from_text(&text);
         read.map_err(|e| {
@@ -126,14 +126,14 @@ fn one(
 /// A peer that has no part in any segment.
 fn bare(
     name: String,
-    key: PublicKey,
+    key: Names,
     (kind, (endpoints, carried)): (PeerKind, Endpoints),
 ) -> PeerConfig {
     PeerConfig {
         kind,
         name,
         key,
-        psk: None,
+        psks: Psks::default(),
         endpoints,
         carried,
         relay: RelayPolicy::default(),

@@ -126,7 +126,7 @@ impl Checker<'_> {
     }
 
     /// The key in a file, which is opened when it is encrypted; or what is wrong, and what to do.
-    fn key_in_file(&mut self, path: &Path) -> Result<PrivateKey, (String, String)> {
+    pub(super) fn key_in_file(&mut self, path: &Path) -> Result<PrivateKey, (String, String)> {
         let words = |error: KeyFileError| (error.to_string(), error.hint());
         let envelope = match keys::read_stored(path).map_err(words)? {
             Stored::Plain(key) => return Ok(key),

@@ -1,5 +1,6 @@
 //! From a configuration to open TAPs, a bound socket and a node.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,9 +11,10 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::carriers::Carriers;
 use super::ports::{self, OpenPort, Ports};
+use super::{peers, rotation};
 use crate::carrier::Carrier;
+use crate::config::Config;
 use crate::config::tuning::{CipherChoice, Offloading};
-use crate::config::{Config, PeerKind, RelayPolicy};
 use crate::dataplane::workers::{NOTES, Outside};
 use crate::io::changes::Changes;
 use crate::io::clock::{self, OsEntropy};
@@ -20,9 +22,8 @@ use crate::io::lanes::Lane;
 use crate::io::links::{LinkError, Links};
 use crate::io::process;
 use crate::io::tap::TapError;
-use crate::keys::{Entropy, Psks};
+use crate::keys::{Entropy, PublicKey};
 use crate::mesh::meter::Rate;
-use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use crate::node::plane::{Note, Plane, RelayLimits};
 use crate::node::{Node, NodeSettings, WallClock};
 use crate::noise::aead::Suite;
@@ -162,10 +163,17 @@ pub(super) struct Member {
     pub(super) changes: Changes,
     pub(super) ports: Ports,
     pub(super) carriers: Carriers,
+    /// On the key's file.
+    pub(super) lock: Option<File>,
+    /// What the MACs of its ports are made of.
+    pub(super) origin: PublicKey,
 }
 
 /// Opens and sets up everything; what was opened before an error closes with it.
-pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartError> {
+pub(super) async fn assemble(
+    (config, lock): (Config, Option<File>),
+    mark: u64,
+) -> Result<Member, StartError> {
     let netlink = |source| StartError::System {
         what: "open a netlink socket",
         source,
@@ -181,9 +189,10 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         address: config.listen,
         source,
     })?;
+    let origin = rotation::origin(&config);
     let mut ports = Ports::default();
     for port in &config.ports {
-        let open = OpenPort::open(&config, port, (&links, workers)).await?;
+        let open = OpenPort::open(&config, port, (&links, workers, &origin)).await?;
         ports.insert(open);
     }
     let (notes_in, notes) = channel(NOTES);
@@ -212,6 +221,8 @@ pub(super) async fn assemble(config: Config, mark: u64) -> Result<Member, StartE
         changes,
         ports,
         carriers,
+        lock,
+        origin,
     })
 }
 
@@ -241,8 +252,8 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
     let now = clock::now();
     let offered = Suite::offered(process::has_hardware_aes());
     let settings = NodeSettings {
-        keys: config.key.clone().into(),
-        network: Psks::default(),
+        keys: rotation::keys_at(&config.own, clock::wall()),
+        network: config.own.network.clone(),
         suites: match config.tuning.cipher {
             CipherChoice::Auto => offered,
             CipherChoice::Aes256Gcm => Suite::Aes256Gcm.answer(),
@@ -265,28 +276,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
         node.start_relaying(limits, relaying.secret.clone());
     }
     for peer in &config.peers {
-        node.add_peer(PeerSettings {
-            kind: match peer.kind {
-                PeerKind::Member => Kind::Member,
-                PeerKind::Relay => Kind::Relay,
-                PeerKind::Client => Kind::Client,
-            },
-            name: peer.name.clone(),
-            key: peer.key.into(),
-            psks: Psks::of(peer.psk.clone()),
-            relay: match peer.relay {
-                RelayPolicy::Allow => RelayUse::Allow,
-                RelayPolicy::ControlOnly => RelayUse::ControlOnly,
-                RelayPolicy::Never => RelayUse::Never,
-            },
-            pass: peer.ticket.map_or(Pass::Listed, Pass::Ticket),
-            keepalive: peer.keepalive,
-            mtu: peer.mtu,
-            segments: peer.segments.clone(),
-            vlans: peer.vlans.clone(),
-            serves: peer.serves,
-            roles: peer.roles,
-        });
+        node.add_peer(peers::settings(peer));
     }
     node
 }

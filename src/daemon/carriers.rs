@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::assemble::StartError;
 use crate::carrier::Carrier;
-use crate::config::{Config, EndpointName};
+use crate::config::{Config, EndpointName, PeerConfig};
 use crate::io::carriers::{Exchange, Leg, scatter};
 use crate::io::clock;
 use crate::node::Node;
@@ -63,8 +63,10 @@ struct Held {
 /// The legs, and the tasks that make them.
 pub(super) struct Carriers {
     held: HashMap<SocketAddr, Held>,
-    /// How good the way to each peer is that may be called.
-    ranks: Vec<(PeerId, watch::Sender<Option<Rank>>)>,
+    /// Those that may be called.
+    callees: Vec<Callee>,
+    /// What may be called is told to the thread by this.
+    numbers: mpsc::UnboundedSender<Number>,
     news: mpsc::Receiver<News>,
     tell: mpsc::Sender<News>,
     /// The member's own address.
@@ -88,6 +90,14 @@ impl Drop for Carriers {
     }
 }
 
+/// A peer that may be called. Its tasks end with it.
+struct Callee {
+    peer: PeerId,
+    places: Vec<(Carrier, EndpointName)>,
+    /// How good the way to it is.
+    rank: watch::Sender<Option<Rank>>,
+}
+
 /// A place that may be called.
 struct Number {
     peer: PeerId,
@@ -97,15 +107,17 @@ struct Number {
 }
 
 impl Carriers {
-    /// Begins to take calls and to make them, where the configuration says so; `member` is the member's own address.
+    /// Begins to take calls and to make them, where the configuration says so; `member` is the member's own address, and its
+    /// peers have the numbers of their places in the configuration.
     pub(super) async fn start(config: &Config, member: SocketAddr) -> Result<Self, StartError> {
         let (news_in, news) = mpsc::channel(64);
         let (end, ended) = oneshot::channel();
-        let (ranks, numbers) = numbers(config);
+        let (numbers_in, numbers) = mpsc::unbounded_channel();
         let mut running = None;
         let mut runtime = None;
         let reach = &config.reach;
-        if !numbers.is_empty() || !reach.carried.is_empty() || reach.scatters {
+        let has_numbers = config.peers.iter().any(|p| !p.carried.is_empty());
+        if has_numbers || !reach.carried.is_empty() || reach.scatters {
             let (opened_in, opened) = oneshot::channel();
             let listening = config.reach.carried.clone();
             let thread = std::thread::Builder::new().name("carriers".into());
@@ -127,9 +139,10 @@ impl Carriers {
                 opened => runtime = opened.ok().and_then(Result::ok),
             }
         }
-        Ok(Carriers {
+        let mut carriers = Carriers {
             held: HashMap::new(),
-            ranks,
+            callees: Vec::new(),
+            numbers: numbers_in,
             news,
             tell: news_in,
             member,
@@ -137,7 +150,51 @@ impl Carriers {
             scatters: Arc::default(),
             end: Some(end),
             thread: running,
-        })
+        };
+        let peers = (0..).map(PeerId).zip(&config.peers);
+        carriers.set_callees(peers.map(|(id, peer)| (id, &peer.carried[..])));
+        Ok(carriers)
+    }
+
+    /// The peers have changed: calls those only that are in the configuration now. The thread is started if there was none.
+    pub(super) async fn call_only(&mut self, peers: Vec<(PeerId, PeerConfig)>, config: &Config) {
+        let has_numbers = peers.iter().any(|(_, p)| !p.carried.is_empty());
+        if has_numbers && self.thread.is_none() {
+            match Carriers::start(config, self.member).await {
+                Ok(started) => *self = started,
+                Err(error) => tracing::warn!("no peer is called by QUIC or TLS: {error}"),
+            }
+        }
+        self.set_callees(peers.iter().map(|(id, peer)| (*id, &peer.carried[..])));
+    }
+
+    fn set_callees<'a>(
+        &mut self,
+        peers: impl Iterator<Item = (PeerId, &'a [(Carrier, EndpointName)])>,
+    ) {
+        let mut before = std::mem::take(&mut self.callees);
+        for (peer, places) in peers.filter(|(_, places)| !places.is_empty()) {
+            let is_it = |c: &Callee| c.peer == peer && c.places == places;
+            if let Some(at) = before.iter().position(is_it) {
+                self.callees.push(before.swap_remove(at));
+                continue;
+            }
+            let rank = watch::Sender::new(None);
+            for (carrier, name) in places {
+                // The thread is there, or there was no way to start it.
+                let _ = self.numbers.send(Number {
+                    peer,
+                    carrier: *carrier,
+                    name: name.clone(),
+                    rank: rank.subscribe(),
+                });
+            }
+            self.callees.push(Callee {
+                peer,
+                places: places.to_vec(),
+                rank,
+            });
+        }
     }
 
     /// Opens many ports towards an address by a datagram; the one that is found becomes a leg.
@@ -220,7 +277,7 @@ impl Carriers {
 
     /// Tells the tasks how good the ways are.
     pub(super) fn look(&self, node: &Node) {
-        for (peer, rank) in &self.ranks {
+        for Callee { peer, rank, .. } in &self.callees {
             let now = node.rank_of(*peer);
             rank.send_if_modified(|before| std::mem::replace(before, now) != now);
         }
@@ -247,36 +304,13 @@ impl Carriers {
     }
 }
 
-type Ranks = Vec<(PeerId, watch::Sender<Option<Rank>>)>;
-
-fn numbers(config: &Config) -> (Ranks, Vec<Number>) {
-    let (mut ranks, mut numbers) = (Vec::new(), Vec::new());
-    for (index, peer) in config.peers.iter().enumerate() {
-        let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-        if peer.carried.is_empty() {
-            continue;
-        }
-        let sender = watch::Sender::new(None);
-        for (carrier, name) in &peer.carried {
-            numbers.push(Number {
-                peer: id,
-                carrier: *carrier,
-                name: name.clone(),
-                rank: sender.subscribe(),
-            });
-        }
-        ranks.push((id, sender));
-    }
-    (ranks, numbers)
-}
-
 type Opened = oneshot::Sender<Result<Handle, (Carrier, SocketAddr, std::io::Error)>>;
 
 /// The thread: opens what is listened on, calls and answers until the member ends.
 fn exchange(
     listening: Vec<(Carrier, SocketAddr)>,
     member: SocketAddr,
-    (numbers, news): (Vec<Number>, mpsc::Sender<News>),
+    (mut numbers, news): (mpsc::UnboundedReceiver<Number>, mpsc::Sender<News>),
     (opened, ended): (Opened, oneshot::Receiver<()>),
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -297,9 +331,14 @@ fn exchange(
         };
         let _ = opened.send(Ok(Handle::current()));
         let mut tasks = tokio::task::JoinSet::new();
-        for number in numbers {
-            tasks.spawn(keep_calling(exchange.clone(), number, news.clone()));
-        }
+        let call = async {
+            while let Some(number) = numbers.recv().await {
+                tasks.spawn(keep_calling(exchange.clone(), number, news.clone()));
+                // Those that have ended are not kept.
+                while tasks.try_join_next().is_some() {}
+            }
+            std::future::pending::<()>().await
+        };
         let taken = |leg: Leg| {
             let news = news.clone();
             tokio::spawn(hand_over(None, leg, news));
@@ -310,6 +349,7 @@ fn exchange(
         };
         tokio::select! {
             () = serve => {}
+            () = call => {}
             _ = ended => {}
         }
         // The goodbyes of the member pass, then those of the connections.

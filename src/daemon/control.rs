@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use crate::api::{self, Answer, Request, Verb};
 
@@ -151,6 +152,8 @@ async fn serve_one(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<
     let mut lines = AsyncReader::new(read.take(MAX_REQUEST)).lines();
     // An idle client gives its place to others.
     while let Some(line) = tokio::time::timeout(PATIENCE, lines.next_line()).await?? {
+        // It may hold a passphrase.
+        let line = Zeroizing::new(line);
         let answer = match serde_json::from_str::<Request>(&line) {
             Ok(request) if request.version != api::VERSION => Answer::Error(format!(
                 "this daemon speaks version {} of the control protocol, not {}",
@@ -228,7 +231,8 @@ pub fn call(path: &Path, verb: Verb, timeout: Duration) -> Result<Answer, CallEr
         version: api::VERSION,
         verb,
     };
-    let mut text = serde_json::to_string(&request).map_err(|e| broken(e.into()))?;
+    let text = serde_json::to_string(&request).map_err(|e| broken(e.into()))?;
+    let mut text = Zeroizing::new(text);
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(broken)?;
     let mut line = String::new();

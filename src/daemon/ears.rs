@@ -29,9 +29,21 @@ impl Ears {
     /// Those that are of use by the configuration, as far as they can be had.
     pub(super) fn open(member: &Member) -> Ears {
         Ears {
-            beacons: beacons(&member.config),
+            beacons: Ears::beacons(&member.config),
             second: second(member),
         }
+    }
+
+    /// The socket for peers on the same LAN, if there may be any.
+    pub(super) fn beacons(config: &Config) -> Option<BeaconSocket> {
+        let has_members = config.peers.iter().any(|p| p.kind == PeerKind::Member);
+        if !config.reach.on_lan || !has_members {
+            return None;
+        }
+        let opened = BeaconSocket::open();
+        opened
+            .inspect_err(|e| tracing::warn!("peers on the same LAN are not looked for: {e}"))
+            .ok()
     }
 
     /// Waits for the next thing that is heard; the bytes of a beacon are put into `beacon`.
@@ -53,17 +65,6 @@ impl Ears {
             (from, look) = look => Heard::Look(look, from),
         }
     }
-}
-
-fn beacons(config: &Config) -> Option<BeaconSocket> {
-    let has_members = config.peers.iter().any(|p| p.kind == PeerKind::Member);
-    if !config.reach.on_lan || !has_members {
-        return None;
-    }
-    let opened = BeaconSocket::open();
-    opened
-        .inspect_err(|e| tracing::warn!("peers on the same LAN are not looked for: {e}"))
-        .ok()
 }
 
 /// A relay's second port is the next one after its first, where that is free and the configuration says nothing else.

@@ -22,6 +22,7 @@ use crate::drops::DropReason;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
+use crate::keys::Passphrase;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer};
 use crate::node::Event;
@@ -54,7 +55,6 @@ struct Echo {
 pub(super) struct Inputs {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) resolved: mpsc::Receiver<Resolved>,
-    pub(super) resolvers: Resolvers,
     pub(super) mapped: mpsc::Receiver<Option<SocketAddr>>,
     pub(super) signals: Signals,
 }
@@ -85,6 +85,7 @@ impl Signals {
 /// The loop and what only it knows.
 pub(super) struct EventLoop {
     pub(super) member: Member,
+    pub(super) resolvers: Resolvers,
     workers: Workers,
     started: Instant,
     pub(super) gate: Gate,
@@ -100,10 +101,15 @@ pub(super) struct EventLoop {
 }
 
 impl EventLoop {
-    pub(super) fn new(member: Member, workers: Workers, mark_file: PathBuf) -> Self {
+    pub(super) fn new(
+        (member, resolvers): (Member, Resolvers),
+        workers: Workers,
+        mark_file: PathBuf,
+    ) -> Self {
         let ears = Ears::open(&member);
         EventLoop {
             member,
+            resolvers,
             workers,
             started: clock::now(),
             gate: Gate::default(),
@@ -133,7 +139,7 @@ impl EventLoop {
                 _ = inputs.signals.interrupt.recv() => self.ending = true,
                 _ = inputs.signals.terminate.recv() => self.ending = true,
                 _ = inputs.signals.hang_up.recv() => {
-                    self.reload().await;
+                    self.reload(None).await;
                 }
                 () = tokio::time::sleep(wait) => self.timeout(),
                 count = self.member.notes.recv_many(&mut notes, NOTES_AT_ONCE) => {
@@ -144,7 +150,11 @@ impl EventLoop {
                 }
                 Some(call) = inputs.calls.recv() => match call.verb {
                     Verb::Reload => {
-                        let answer = self.reload().await;
+                        let answer = self.reload(None).await;
+                        let _ = call.answer.send(answer);
+                    }
+                    Verb::ReloadWith(words) => {
+                        let answer = self.reload(Passphrase::new(words.expose())).await;
                         let _ = call.answer.send(answer);
                     }
                     _ => self.call(call),
@@ -160,7 +170,8 @@ impl EventLoop {
                     self.look_at_addresses().await;
                     self.look_at_queues().await;
                     self.dismiss_strangers();
-                    self.missed().for_each(|peer| inputs.resolvers.hurry(peer));
+                    self.missed().for_each(|peer| self.resolvers.hurry(peer));
+                    self.member.retire_key();
                     self.member.node.set_clock(clock::wall(), clock::now());
                 }
                 Some(handshake) = self.member.handshakes.recv() => {
@@ -177,8 +188,11 @@ impl EventLoop {
     }
 
     /// Takes up what has changed of the configuration, and says so.
-    async fn reload(&mut self) -> Answer {
-        let answer = self.member.reload(&self.workers).await;
+    async fn reload(&mut self, passphrase: Option<Passphrase>) -> Answer {
+        let (answer, peers) = self.member.reload(&self.workers, passphrase).await;
+        if !peers.is_empty() {
+            self.look_anew(&peers).await;
+        }
         match &answer {
             Answer::Reloaded(changes) => {
                 tracing::info!("reloaded: {changes}");
@@ -387,7 +401,7 @@ impl EventLoop {
                 return self.ping(target, size, timeout_ms, call.answer);
             }
             // These wait for the system or end the loop, and are not for here.
-            Verb::Reload => return,
+            Verb::Reload | Verb::ReloadWith(_) => return,
             Verb::Down => {
                 self.ending = true;
                 Answer::Ending

@@ -37,11 +37,10 @@ impl OpenPort {
     pub(super) async fn open(
         config: &Config,
         port: &PortConfig,
-        (links, workers): (&Links, usize),
+        (links, workers, origin): (&Links, usize, &PublicKey),
     ) -> Result<OpenPort, StartError> {
-        let wanted = port
-            .mac
-            .unwrap_or_else(|| derived_mac(&config.key.public(), &port.tap));
+        let derived = || derived_mac(origin, &port.tap);
+        let wanted = port.mac.unwrap_or_else(derived);
         let existed = links.index(&port.tap).await.is_ok();
         // A TAP with several queues lets any number of programs of one user in, and would share its frames among them.
         if links.tap_queues(&port.tap).await.is_some_and(|n| n > 0) {

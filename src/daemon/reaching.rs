@@ -7,7 +7,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::assemble::Member;
 use super::carriers::News;
+use super::ears::Ears;
 use super::event_loop::EventLoop;
+use super::peers::PeerChanges;
 use super::resolve::{self, Resolved};
 use crate::config::{PeerKind, PortConfig};
 use crate::io::beacon::Near;
@@ -27,7 +29,7 @@ impl Member {
         let lane = self.outside.lanes.first()?;
         let port = lane.bulk.local_address().ok()?.port();
         let port = NonZeroU16::new(port)?;
-        let [a, b, c, _] = nonce_of(&self.config.key);
+        let [a, b, c, _] = nonce_of(self.config.own.key());
         let nonce = [a, b, c];
         (self.config.reach.maps_port && has_members).then(|| mapping::keep(port, nonce, tell))
     }
@@ -37,17 +39,41 @@ impl EventLoop {
     /// Looks for all peers where the configuration says, and lets ourselves be found.
     pub(super) async fn start_reaching(&mut self) {
         let now = clock::now();
-        for index in 0..self.member.config.peers.len() {
-            if let Some(peer) = self.member.config.peers.get(index) {
-                let addresses = resolve::literal(peer);
-                let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
-                self.tell_places(id, addresses, now);
-            }
-        }
+        let all: Vec<_> = self.member.numbered().map(|(id, _)| id).collect();
+        self.look_for(&all, now);
         self.look_at_addresses().await;
         self.start_beacons(now);
         if let Some(second) = &self.ears.second {
             self.member.node.start_looking(second.port());
+        }
+    }
+
+    /// Tells the node where these peers are, as the configuration has it.
+    fn look_for(&mut self, peers: &[PeerId], now: Instant) {
+        let known = self.member.numbered().filter(|(id, _)| peers.contains(id));
+        let known: Vec<_> = known.map(|(id, p)| (id, resolve::literal(p))).collect();
+        for (id, addresses) in known {
+            self.tell_places(id, addresses, now);
+        }
+    }
+
+    /// Peers have come, gone, or are somewhere else, as a changed configuration says.
+    pub(super) async fn look_anew(&mut self, changes: &PeerChanges) {
+        for id in &changes.vacant {
+            self.addresses.remove(id);
+        }
+        let peers = self.member.numbered();
+        let peers = peers.map(|(id, peer)| (id, peer.clone())).collect();
+        let Member {
+            carriers, config, ..
+        } = &mut self.member;
+        carriers.call_only(peers, config).await;
+        self.resolvers = self.resolvers.again(self.member.numbered());
+        let now = clock::now();
+        self.look_for(&changes.ids, now);
+        if self.ears.beacons.is_none() {
+            self.ears.beacons = Ears::beacons(&self.member.config);
+            self.start_beacons(now);
         }
     }
 

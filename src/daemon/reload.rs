@@ -1,18 +1,23 @@
 //! Taking up a changed configuration while the member runs.
 //!
 //! # Why
-//! What can change under traffic is the LAN side: ports come, go and get other rules, and segments get theirs. Everything
-//! is read and opened before anything changes, so a file with a mistake, or a TAP that cannot be had, leaves all as it
-//! was. What needs another socket, another key or another table is refused by name rather than left out silently.
+//! What can change under traffic is who is there: ports, peers and keys come, go and get other rules, and segments get theirs.
+//! Everything is read and opened before anything changes, so a file with a mistake, or a TAP that cannot be had, leaves all as it
+//! was. What needs another socket or another table is refused by name rather than left out silently.
+
+use std::fs::File;
 
 use super::assemble::{Member, StartError};
+use super::peers::PeerChanges;
 use super::ports::{OpenPort, prepare_bridge, tell_vlans};
-use crate::api::{Answer, Changes};
-use crate::config::{Config, PeerConfig, PortConfig, load_with};
+use super::rotation;
+use crate::api::{Answer, Changes, PeersChanged};
+use crate::config::{Config, PortConfig, load_with};
 use crate::dataplane::workers::Workers;
 use crate::io::clock;
-use crate::keys::{AtHand, Psk};
+use crate::keys::{AtHand, OwnKeys, Passphrase, Psks, PublicKey};
 use crate::place::PortId;
+use crate::switch::table::Key;
 
 /// What is to be done.
 #[derive(Default)]
@@ -24,31 +29,75 @@ struct Plan {
 
 impl Member {
     /// Reads the configuration again and does what has changed; all of it or nothing.
-    pub(super) async fn reload(&mut self, workers: &Workers) -> Answer {
+    pub(super) async fn reload(
+        &mut self,
+        workers: &Workers,
+        passphrase: Option<Passphrase>,
+    ) -> (Answer, PeerChanges) {
+        let refused = |why| (Answer::Rejected(why), PeerChanges::default());
         // Nobody is asked for a passphrase again, nor a command run.
         let mut opener = AtHand {
-            key: self.config.key.clone(),
+            keys: self.config.own.keys.clone(),
+            passphrase,
             stands_in: false,
         };
         let (config, report) = load_with(&self.config.path, self.config.demo, &mut opener);
         let Some(config) = config else {
-            return Answer::Rejected(report.to_string().trim_end().into());
+            return refused(report.to_string().trim_end().into());
         };
         let plan = match self.plan(&config) {
             Ok(plan) => plan,
-            Err(message) => return Answer::Rejected(message),
+            Err(message) => return refused(message),
+        };
+        let lock = match self.other_lock(&config) {
+            Ok(lock) => lock,
+            Err(error) => return refused(error.to_string()),
         };
         let opened = match self.open_all(&config, &plan).await {
             Ok(opened) => opened,
             Err(error) => {
                 let hint = error.hint();
                 let hint = hint.map(|h| format!("\n  hint: {h}")).unwrap_or_default();
-                return Answer::Rejected(format!("{error}{hint}"));
+                return refused(format!("{error}{hint}"));
             }
         };
+        if let Some(lock) = lock {
+            self.lock = lock;
+            rotation::note_origin(&config, &self.origin);
+        }
+        let peers = self.plan_peers(&config);
+        let keys = self.changed_keys(&config);
         let mut changes = self.apply(config, plan, opened, workers).await;
+        let peers = self.apply_peers(peers, clock::now());
+        changes.own_key = keys.is_some();
+        if let Some((keys, network)) = keys {
+            self.node.set_keys(keys, network, clock::now());
+        }
+        changes.peers = PeersChanged {
+            added: peers.added.clone(),
+            changed: peers.changed.clone(),
+            removed: peers.removed.clone(),
+        };
         changes.warnings = report.to_string();
-        Answer::Reloaded(changes)
+        (Answer::Reloaded(changes), peers)
+    }
+
+    /// The keys, own and the network's, where the configuration has others than those in use.
+    fn changed_keys(&self, new: &Config) -> Option<(OwnKeys, Psks)> {
+        let keys = rotation::keys_at(&new.own, clock::wall());
+        let in_use = rotation::keys_at(&self.config.own, clock::wall());
+        let is_same = keys.names() == in_use.names() && new.own.network == self.config.own.network;
+        (!is_same).then(|| (keys, new.own.network.clone()))
+    }
+
+    /// The lock on the key's file, when that is another one now.
+    fn other_lock(&self, new: &Config) -> Result<Option<Option<File>>, StartError> {
+        let old = &self.config.own;
+        let is_same = old.source == new.own.source && old.public() == new.own.public();
+        match is_same {
+            true => Ok(None),
+            false => rotation::lock(new).map(Some),
+        }
     }
 
     fn plan(&self, new: &Config) -> Result<Plan, String> {
@@ -76,7 +125,7 @@ impl Member {
             true => Ok(plan),
             false => Err(format!(
                 "{}: changed, and that needs a restart; nothing was taken up\n  \
-                 hint: `l2vpn down`, then `l2vpn up`; ports can come, go and change their rules without",
+                 hint: `l2vpn down`, then `l2vpn up`; ports, peers and keys can come, go and change without",
                 fixed.join(", ")
             )),
         }
@@ -85,14 +134,8 @@ impl Member {
     /// What has changed and cannot while the member runs.
     fn fixed(&self, new: &Config) -> Vec<String> {
         let old = &self.config;
-        let peers = old.peers.len() == new.peers.len()
-            && old.peers.iter().zip(&new.peers).all(|(a, b)| is_same(a, b));
         let all = [
             ("[node] name", old.name == new.name),
-            (
-                "[node] key",
-                old.key.public() == new.key.public() && old.key_source == new.key_source,
-            ),
             (
                 "[node] listen and lan_discovery",
                 (old.listen, &old.reach) == (new.listen, &new.reach),
@@ -102,10 +145,9 @@ impl Member {
                 "[switch]",
                 old.table == new.table && old.storms == new.storms,
             ),
-            (
-                "[[peer]], [[relay]] or [admission]",
-                peers && same_relaying(old, new),
-            ),
+            ("secret and rates of [admission]", same_relaying(old, new)),
+            // They are a part of the table from its beginning.
+            ("pinned of a [[peer]]", pinned(old) == pinned(new)),
             (
                 "[control]",
                 old.socket == new.socket && old.state_dir == new.state_dir,
@@ -146,7 +188,7 @@ impl Member {
         }
         let mut opened = Vec::new();
         for port in &plan.added {
-            let with = (&self.links, self.outside.lanes.len());
+            let with = (&self.links, self.outside.lanes.len(), &self.origin);
             opened.push(OpenPort::open(config, port, with).await?);
         }
         Ok(opened)
@@ -221,27 +263,18 @@ fn pins(old: &PortConfig, new: Option<&PortConfig>) -> Option<String> {
     (old.pinned != now).then(|| format!("pinned of port {}", old.tap))
 }
 
+/// The MACs that are pinned to peers.
+fn pinned(config: &Config) -> Vec<(PublicKey, &[Key])> {
+    let peers = config.peers.iter().filter(|p| !p.pinned.is_empty());
+    let mut all: Vec<_> = peers.map(|p| (p.key.oldest(), &p.pinned[..])).collect();
+    all.sort_unstable_by_key(|(key, _)| *key);
+    all
+}
+
 fn same_relaying(old: &Config, new: &Config) -> bool {
     let of = |config: &Config| {
         let relaying = config.relaying.as_ref();
         relaying.map(|r| (r.secret.as_ref().map(|s| *s.expose()), r.rate, r.total_rate))
     };
     of(old) == of(new)
-}
-
-fn is_same(old: &PeerConfig, new: &PeerConfig) -> bool {
-    old.kind == new.kind
-        && old.name == new.name
-        && old.key == new.key
-        && old.psk.as_ref().map(Psk::expose) == new.psk.as_ref().map(Psk::expose)
-        && old.endpoints == new.endpoints
-        && old.carried == new.carried
-        && old.relay == new.relay
-        && old.ticket == new.ticket
-        && old.keepalive == new.keepalive
-        && old.mtu == new.mtu
-        && old.segments == new.segments
-        && old.vlans == new.vlans
-        && old.roles == new.roles
-        && old.pinned == new.pinned
 }

@@ -41,9 +41,15 @@ pub(super) fn literal(peer: &PeerConfig) -> Vec<SocketAddr> {
 pub(super) struct Resolvers {
     _tasks: JoinSet<()>,
     hurries: HashMap<PeerId, Arc<Notify>>,
+    found: Sender<Resolved>,
 }
 
 impl Resolvers {
+    /// The same for these peers, anew.
+    pub(super) fn again<'a>(&self, peers: impl Iterator<Item = (PeerId, &'a PeerConfig)>) -> Self {
+        start(peers, &self.found)
+    }
+
     /// A peer does not answer: its names are looked up again soon.
     pub(super) fn hurry(&self, peer: PeerId) {
         if let Some(hurry) = self.hurries.get(&peer) {
@@ -53,16 +59,18 @@ impl Resolvers {
 }
 
 /// Keeps resolving the names of all peers that have some.
-pub(super) fn start(peers: &[PeerConfig], found: &Sender<Resolved>) -> Resolvers {
+pub(super) fn start<'a>(
+    peers: impl Iterator<Item = (PeerId, &'a PeerConfig)>,
+    found: &Sender<Resolved>,
+) -> Resolvers {
     let mut tasks = JoinSet::new();
     let mut hurries = HashMap::new();
-    for (index, peer) in peers.iter().enumerate() {
+    for (id, peer) in peers {
         let has_names = peer
             .endpoints
             .iter()
             .any(|e| matches!(e, EndpointName::Name(..)));
         if has_names {
-            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             let hurry = Arc::new(Notify::new());
             hurries.insert(id, hurry.clone());
             let names = (id, peer.endpoints.clone());
@@ -72,6 +80,7 @@ pub(super) fn start(peers: &[PeerConfig], found: &Sender<Resolved>) -> Resolvers
     Resolvers {
         _tasks: tasks,
         hurries,
+        found: found.clone(),
     }
 }
 

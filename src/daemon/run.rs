@@ -1,7 +1,6 @@
 //! `l2vpn up`, from the first check to the last goodbye.
 
-use std::fs::{File, TryLockError};
-use std::io;
+use std::fs::File;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -9,8 +8,8 @@ use tokio::task::JoinHandle;
 use super::assemble::{StartError, assemble};
 use super::event_loop::{EventLoop, Inputs, Signals};
 use super::ports::derived_mac;
-use super::{control, journal, resolve, state};
-use crate::config::{Config, KeySource, PortConfig};
+use super::{control, journal, resolve, rotation, state};
+use crate::config::{Config, PortConfig};
 use crate::dataplane::workers::Workers;
 use crate::io::janitor::Janitor;
 use crate::io::process;
@@ -23,9 +22,7 @@ use crate::switch::port::PortRule;
 pub fn run(config: Config, log: &str) -> Result<(), StartError> {
     process::raise_descriptors();
     journal::start(log);
-    // The lock goes with the process, however it ends. It lies on the key, which nobody else can open: two members with
-    // one key would take each other's packets, and no file of its own is left behind.
-    let _lock = lock(&config)?;
+    let lock = rotation::lock(&config)?;
     if control::is_alive(&config.socket) {
         return Err(StartError::Running(config.socket.display().to_string()));
     }
@@ -41,13 +38,16 @@ pub fn run(config: Config, log: &str) -> Result<(), StartError> {
             what: "start the runtime",
             source,
         })?;
-    let result = runtime.block_on(serve(config, &janitor));
+    let result = runtime.block_on(serve((config, lock), &janitor));
     // A resolver that waits for its answer must not keep the program.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
+async fn serve(
+    (config, lock): (Config, Option<File>),
+    janitor: &Janitor,
+) -> Result<(), StartError> {
     let signals = Signals::new()?;
     let mark_file = state::mark_file(&config.state_dir, &config.name);
     let mark = state::read_mark(&mark_file);
@@ -56,7 +56,7 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
         path: socket.clone(),
         source,
     };
-    let member = assemble(config, mark).await?;
+    let member = assemble((config, lock), mark).await?;
     let (listener, _socket_file) = control::listen(&socket).map_err(socket_error)?;
     janitor.point_out().map_err(socket_error)?;
     let workers = Workers::start(&member.outside).map_err(|source| StartError::System {
@@ -66,7 +66,7 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
     announce(&member.config);
     let (calls_in, calls) = mpsc::channel(16);
     let (found_in, resolved) = mpsc::channel(16);
-    let resolvers = resolve::start(&member.config.peers, &found_in);
+    let resolvers = resolve::start(member.numbered(), &found_in);
     let room = control::room();
     let server = tokio::spawn(control::serve(listener, calls_in, room.clone()));
     let (mapped_in, mapped) = mpsc::channel(4);
@@ -75,10 +75,11 @@ async fn serve(config: Config, janitor: &Janitor) -> Result<(), StartError> {
         calls,
         mapped,
         resolved,
-        resolvers,
         signals,
     };
-    let (member, workers) = EventLoop::new(member, workers, mark_file).run(inputs).await;
+    let (member, workers) = EventLoop::new((member, resolvers), workers, mark_file)
+        .run(inputs)
+        .await;
     // In the mirror order of the setup; each step goes on whatever became of the one before.
     server.abort();
     mapper.inspect(JoinHandle::abort);
@@ -96,33 +97,12 @@ fn announce(config: &Config) {
     let taps: Vec<&str> = config.ports.iter().map(|p| p.tap.as_str()).collect();
     tracing::info!(
         name = config.name,
-        public_key = %config.key.public(),
+        public_key = %config.own.public(),
         listen = %config.listen,
         taps = taps.join(","),
         peers = config.peers.len(),
         "up"
     );
-}
-
-fn lock(config: &Config) -> Result<Option<File>, StartError> {
-    let system = |source: io::Error| StartError::System {
-        what: "lock the key file",
-        source,
-    };
-    // A key that is in no file has nothing to lie on: the control socket tells.
-    let KeySource::File(path) = &config.key_source else {
-        return Ok(None);
-    };
-    let file = File::open(path).map_err(system)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => {
-            let key = path.display();
-            Err(StartError::Running(format!("a member with {key}")))
-        }
-        // A file system without locks: the control socket still tells.
-        Err(TryLockError::Error(_)) => Ok(Some(file)),
-    }
 }
 
 /// What `up` would do, as text: the equivalent of each step in the words of `ip`.
@@ -131,14 +111,16 @@ pub struct Plan(Vec<String>);
 impl Plan {
     /// The plan for a configuration.
     pub fn of(config: &Config) -> Self {
-        let public = config.key.public();
+        let public = config.own.public();
+        let origin = state::origin_file(&config.state_dir, &config.name);
+        let origin = state::read_origin(&origin, &config.own.keys.names());
         let mut steps = vec![
             format!("# member {} with public key {public}", config.name),
             format!("# listen on UDP {}", config.listen),
         ];
         for port in &config.ports {
             let tap = &port.tap;
-            let mac = port.mac.unwrap_or_else(|| derived_mac(&public, tap));
+            let mac = port.mac.unwrap_or_else(|| derived_mac(&origin, tap));
             steps.push(format!("ip tuntap add {tap} mode tap"));
             steps.push(format!("ip link set {tap} address {mac}"));
             steps.push(format!("ip link set {tap} mtu {}", port.mtu));
@@ -167,7 +149,10 @@ impl Plan {
                 true => "wait for it to call".into(),
                 false => format!("call {}", endpoints.join(", ")),
             };
-            steps.push(format!("# peer {} {}: {endpoints}", peer.name, peer.key));
+            steps.push(format!(
+                "# peer {} {}: {endpoints}",
+                peer.name, peer.key.current
+            ));
         }
         steps.push(format!("# control socket {}", config.socket.display()));
         Plan(steps)

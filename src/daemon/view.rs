@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use super::assemble::Member;
 use crate::api::{
-    self, BulkView, CarriedView, MannerView, PeerView, PortView, SecrecyView, Snapshot, TableView,
-    TransferView, WayView,
+    self, BulkView, CarriedView, MannerView, OldKeyView, PeerView, PortView, SecrecyView, Snapshot,
+    TableView, TransferView, WayView,
 };
+use crate::io::clock;
 use crate::mesh::peer::{Kind, Peer};
+use crate::noise::keyring::Session;
 use crate::place::Place;
 use crate::switch::port::PortRule;
 use crate::time::Instant;
@@ -29,6 +31,7 @@ impl Member {
             program: env!("CARGO_PKG_VERSION").into(),
             name: self.config.name.clone(),
             public_key: self.node.public().to_string(),
+            old_key: self.old_key(),
             pid: std::process::id(),
             uptime_s: now.since(started).as_secs(),
             listen: match listen {
@@ -42,6 +45,7 @@ impl Member {
                 .node
                 .peers()
                 .iter()
+                .filter(|p| !p.is_vacant())
                 .map(|p| self.peer(p, &macs, now))
                 .collect(),
             channels: plane.crossings(),
@@ -152,6 +156,30 @@ impl Member {
         })
     }
 
+    /// Our key before the last rotation, while it is good.
+    fn old_key(&self) -> Option<OldKeyView> {
+        let retiring = self.config.own.retiring.as_ref()?;
+        let left = retiring.until.checked_sub(clock::wall())?;
+        let former = self.config.own.keys.former.as_ref()?;
+        Some(OldKeyView {
+            public_key: former.public().to_string(),
+            left_s: left.as_secs(),
+        })
+    }
+
+    /// Whose old key a session was made with.
+    fn old_key_of(&self, peer: &Peer, session: &Session) -> Option<String> {
+        let ours = session.between.ours != self.node.public();
+        let its = session.between.theirs != peer.settings.key.current;
+        let whose = match (ours, its) {
+            (true, true) => "both",
+            (true, false) => "ours",
+            (false, true) => "its",
+            (false, false) => return None,
+        };
+        Some(whose.into())
+    }
+
     fn bulk(&self, peer: &Peer) -> BulkView {
         let framing = peer.keyring.current().map(|s| {
             let pieces = s.abilities.has(Abilities::PIECES);
@@ -196,6 +224,7 @@ impl Member {
                 suite: session.map(|s| s.suite.name().into()),
                 post_quantum: session.and_then(|s| s.kem).map(|set| set.name().into()),
                 handshake_s: session.map(|s| s.age(now).as_secs()),
+                old_key: session.and_then(|s| self.old_key_of(peer, s)),
             },
             up_s: peer.up_since.map(|at| now.since(at).as_secs()),
             heard_s: (heard != Instant::ZERO).then(|| now.since(heard).as_secs()),

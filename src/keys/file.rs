@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
@@ -52,6 +53,9 @@ pub enum KeyFileError {
     /// The file has another name, too.
     #[error("{0} has another name, a hard link, by which it would stay as it is")]
     Linked(PathBuf),
+    /// The key before the last rotation is still there.
+    #[error("{0} is there: the key before the last rotation is still good")]
+    Rotating(PathBuf),
     /// The key is encrypted, and was wanted plain.
     #[error("{0}: the key is encrypted")]
     Sealed(PathBuf),
@@ -93,6 +97,10 @@ impl KeyFileError {
             }
             KeyFileError::Io { .. } => "check that the path is right and the file readable".into(),
             KeyFileError::InUse(_) => "end it first: `l2vpn down`".into(),
+            KeyFileError::Rotating(path) => format!(
+                "a running member erases it when its time is over; without it at once: rm {}",
+                path.display()
+            ),
             KeyFileError::Changed(_) => "look at it, and try again".into(),
             KeyFileError::Linked(_) => "remove the other name".into(),
             KeyFileError::Sealed(path) => {
@@ -260,6 +268,60 @@ pub fn replace(
     }
 }
 
+/// Puts a new key in the place of another, which is put aside as [`retired`] says; gives where. With a passphrase the new one is
+/// encrypted; the old one stays as it was. There is a whole key under the name at any moment.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn rotate(
+    path: &Path,
+    (old, new): (&PrivateKey, &PrivateKey),
+    (now, sealed): (SystemTime, Option<(&Passphrase, Cost)>),
+    entropy: &mut dyn Entropy,
+) -> Result<PathBuf, KeyFileError> {
+    let fail = |source| KeyFileError::Io {
+        path: path.into(),
+        source,
+    };
+    let path = &fs::canonicalize(path).map_err(fail)?;
+    let public = match read_stored(path)? {
+        Stored::Plain(key) => key.public(),
+        Stored::Sealed(envelope) => PublicKey::from_bytes(*envelope.public()),
+    };
+    if public != old.public() {
+        return Err(KeyFileError::Changed(path.into()));
+    }
+    let text = match sealed {
+        None => new.to_text(),
+        Some(sealed) => Zeroizing::new(sealed_key(path, new, sealed, entropy)?.to_text()),
+    };
+    let aside = retired(path);
+    // From this moment its time runs.
+    let file = File::open(path).map_err(fail)?;
+    let inode = file.metadata().map_err(fail)?.ino();
+    match fs::hard_link(path, &aside) {
+        Ok(()) => {}
+        // A rotation that was broken off between the two steps goes on.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let there = fs::symlink_metadata(&aside).map_err(fail)?;
+            if there.ino() != inode {
+                return Err(KeyFileError::Rotating(aside));
+            }
+        }
+        Err(error) => return Err(fail(error)),
+    }
+    file.set_modified(now).map_err(fail)?;
+    write_secret(path, &text, true)?;
+    Ok(aside)
+}
+
+/// Where the key before is put aside, when the one in this file is rotated.
+pub fn retired(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".old");
+    name.into()
+}
+
 /// Reads a pre-shared key and checks that nobody else can.
 ///
 /// # Errors
@@ -376,6 +438,41 @@ mod tests {
         ));
         assert_eq!(read_private(&path).unwrap().expose(), key.expose());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    struct NoDice;
+
+    impl Entropy for NoDice {
+        fn fill(&mut self, _: &mut [u8]) {}
+    }
+
+    #[test]
+    fn a_rotation_keeps_both_keys_and_goes_on_where_it_was_broken_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        let [a, b, c] = [3, 4, 5].map(|n| PrivateKey::from_bytes([n; 32]));
+        write_private(&path, &a).unwrap();
+        let at = |secs| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(secs);
+        let turn = |old: &PrivateKey, new: &PrivateKey, secs| {
+            rotate(&path, (old, new), (at(secs), None), &mut NoDice)
+        };
+        // Broken off after the first step.
+        fs::hard_link(&path, retired(&path)).unwrap();
+        let aside = turn(&a, &b, 1_800_000_000).unwrap();
+        assert_eq!(aside, retired(&path));
+        assert_eq!(read_private(&path).unwrap().expose(), b.expose());
+        assert_eq!(read_private(&aside).unwrap().expose(), a.expose());
+        let modified = fs::metadata(&aside).unwrap().modified().unwrap();
+        assert_eq!(modified, at(1_800_000_000));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        // Not twice at a time: the first key would be lost.
+        assert!(matches!(turn(&b, &c, 1), Err(KeyFileError::Rotating(_))));
+        assert_eq!(read_private(&path).unwrap().expose(), b.expose());
+        fs::remove_file(&aside).unwrap();
+        assert!(matches!(turn(&a, &c, 1), Err(KeyFileError::Changed(_))));
+        turn(&b, &c, 1).unwrap();
+        assert_eq!(read_private(&aside).unwrap().expose(), b.expose());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use entropy::Entropy;
 pub use envelope::{Cost, Envelope, EnvelopeError, Holds};
 pub use file::{
     KeyFileError, MAX_FILE_LEN, Stored, opened, read_private, read_psk, read_stored, replace,
-    stored_in, write_encrypted, write_private, write_psk,
+    retired, rotate, stored_in, write_encrypted, write_private, write_psk,
 };
 pub use former::{Names, OwnKeys, Psks, Which};
 pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{PrivateKey, PublicKey};
+use super::{OwnKeys, PrivateKey, PublicKey};
 
 /// The longest passphrase, in bytes.
 pub const MAX_PASSPHRASE: usize = 1024;
 
 /// Words that open an encrypted key; wiped when dropped.
+#[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
@@ -20,6 +21,11 @@ impl Passphrase {
         let words = words.strip_suffix('\r').unwrap_or(words);
         let fits = !words.is_empty() && words.len() <= MAX_PASSPHRASE;
         fits.then(|| Passphrase(Zeroizing::new(words.as_bytes().to_vec())))
+    }
+
+    /// The words, for whoever has to hand them on.
+    pub(crate) fn words(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     pub(super) fn expose(&self) -> &[u8] {
@@ -75,17 +81,20 @@ impl Opener for Nobody {
     }
 }
 
-/// The key that is at hand already, and nobody is asked for another.
+/// The keys that are at hand already, and nobody is asked for others.
 pub struct AtHand {
-    /// The key.
-    pub key: PrivateKey,
+    /// The keys.
+    pub keys: OwnKeys,
+    /// What opens others, if it was given along.
+    pub passphrase: Option<Passphrase>,
     /// Whether it may stand for any other: where no key is used, and none has to be opened.
     pub stands_in: bool,
 }
 
 impl Opener for AtHand {
     fn passphrase(&mut self, _: &Path) -> Result<Passphrase, String> {
-        Err("it is another one than that in use, which needs a restart".into())
+        let given = self.passphrase.clone();
+        given.ok_or_else(|| "it is another one than that in use: no passphrase was given".into())
     }
 
     fn output_of(&mut self, command: &[String]) -> Result<Zeroizing<String>, String> {
@@ -97,8 +106,12 @@ impl Opener for AtHand {
     }
 
     fn known(&self, public: Option<&PublicKey>) -> Option<PrivateKey> {
-        let is_it = public.is_none_or(|p| *p == self.key.public());
-        (is_it || self.stands_in).then(|| self.key.clone())
+        let OwnKeys { current, former } = &self.keys;
+        if public.is_none() || self.stands_in {
+            return Some(current.clone());
+        }
+        let mut both = std::iter::once(current).chain(former);
+        both.find(|key| public == Some(&key.public())).cloned()
     }
 }
 
