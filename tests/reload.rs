@@ -5,11 +5,14 @@ mod stage;
 #[path = "support/world.rs"]
 mod world;
 
-use std::process::ExitCode;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use l2vpn::api::Snapshot;
 use l2vpn::io::process;
-use l2vpn::lab::orders::{Order, Report};
+use l2vpn::lab::orders::{Flood, Order, Report};
 use stage::Story;
 use world::*;
 
@@ -18,6 +21,12 @@ const STORIES: &[(&str, Story)] = &[
     ("a_file_with_a_mistake_changes_nothing", mistakes),
     ("what_needs_a_restart_is_named", restarts),
     ("an_encrypted_key_is_asked_for_once", encrypted),
+    ("keys_are_rotated_at_ten_thousand_frames_a_second", rotation),
+    (
+        "an_encrypted_key_is_rotated_with_its_passphrase",
+        sealed_rotation,
+    ),
+    ("peers_come_and_go_and_the_others_stay", peers),
 ];
 
 fn main() -> ExitCode {
@@ -213,14 +222,249 @@ fn restarts() -> Result<(), String> {
         })?;
     }
     world.hosts[1].port = port;
-    let more = "\n[[peer]]\nname = \"new\"\npublic_key = \"\
-                EjRWeBI0VngSNFZ4EjRWeBI0VngSNFZ4EjRWeBI0Vng=\"\n\n[switch]\nmac_limit = 100\n";
+    let more = "pinned = [\"02:00:00:00:00:07\"]\n\n[switch]\nmac_limit = 100\n";
     world.hosts[1].more = more.into();
     world.write()?;
     let (code, _, stderr) = world.cli(1, &["reload"])?;
     expect(code == Some(3), || format!("{code:?} {stderr}"))?;
     expect(
-        stderr.contains("[switch], [[peer]], [[relay]] or [admission]"),
+        stderr.contains("[switch], pinned of a [[peer]]: changed"),
         || stderr.clone(),
+    )
+}
+
+/// Runs the program beside the hosts' own orders: a host that sends takes none.
+fn run(args: &[&str], input: &str) -> Result<String, String> {
+    let mut child = Command::new(exe())
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    let stdin = child.stdin.take();
+    let _ = stdin.map(|mut stdin| stdin.write_all(input.as_bytes()));
+    let ended = child.wait_with_output().map_err(|e| e.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+    expect(ended.status.success(), || {
+        format!("{args:?}: {} {}", text(&ended.stdout), text(&ended.stderr))
+    })?;
+    Ok(text(&ended.stdout))
+}
+
+/// What a host's peer is, as `show` says it.
+fn shown(world: &mut World, n: usize) -> Result<Snapshot, String> {
+    let socket = world.socket(n).display().to_string();
+    let text = run(&["show", "--json", "--socket", &socket], "")?;
+    serde_json::from_str(&text).map_err(|e| e.to_string())
+}
+
+const RATE: u64 = 10_000;
+const MILLIS: u64 = 6000;
+
+/// A member's key, the other's knowledge of it and a network's pre-shared key change while 10,000 frames a second go from the one to
+/// the other; each is counted.
+fn rotation() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let dirs = [0, 1].map(|n| world.config(n).with_file_name("net.psk"));
+    let first = dirs[0].display().to_string();
+    run(&["key", "psk", "-o", &first], "")?;
+    std::fs::copy(&dirs[0], &dirs[1]).map_err(|e| e.to_string())?;
+    world.write()?;
+    world.start_all()?;
+    world.connected(0)?;
+    world.reach(0, v4(1))?;
+    let to = SocketAddr::new(v4(1), 7000);
+    world.ask(1, &Order::Count(to))?;
+    let flood = Flood {
+        to,
+        size: 100,
+        rate: RATE,
+        millis: MILLIS,
+    };
+    let old = world.public_key(0);
+    let key = world.config(0).with_file_name("node.key");
+    let sockets = [0, 1].map(|n| world.socket(n).display().to_string());
+    let texts = [0, 1].map(|n| (world.config(n), std::fs::read_to_string(world.config(n))));
+    let [mine, theirs] = texts.map(|(path, text)| (path, text.unwrap_or_default()));
+    let reload = |n: usize| run(&["reload", "--socket", &sockets[n]], "");
+    let write = |(path, _): &(std::path::PathBuf, String), text: &str| {
+        std::fs::write(path, text).map_err(|e| e.to_string())
+    };
+    let network = "[node]\nnetwork_psk_file = \"net.psk\"\n";
+    let host = &mut world.network.hosts[0];
+    let (sent, new) = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| host.ask(&Order::Flood(flood)));
+        let changes = || {
+            let pause = || std::thread::sleep(Duration::from_millis(700));
+            pause();
+            let new = run(&["key", "rotate", &key.display().to_string()], "")?;
+            let told = reload(0)?;
+            expect(told == "other keys", || told.clone())?;
+            pause();
+            let accepts = format!("public_key = \"{new}\"\naccept_old = \"{old}\"");
+            let knows = theirs
+                .1
+                .replace(&format!("public_key = \"{old}\""), &accepts);
+            write(&theirs, &knows)?;
+            let told = reload(1)?;
+            expect(told.starts_with("changed peer"), || told.clone())?;
+            pause();
+            // A pre-shared key for all: one after the other.
+            write(&mine, &mine.1.replace("[node]\n", network))?;
+            let told = reload(0)?;
+            expect(told == "other keys", || told.clone())?;
+            pause();
+            write(&theirs, &knows.replace("[node]\n", network))?;
+            reload(1)?;
+            pause();
+            Ok::<String, String>(new)
+        };
+        let new = changes();
+        let sent = sending.join().map_err(|_| "the sender".to_string());
+        (sent, new)
+    });
+    let new = new?;
+    let Report::Packets(sent, _) = sent?.map_err(|e| e.to_string())? else {
+        return Err("no packets were sent".into());
+    };
+    std::thread::sleep(Duration::from_millis(300));
+    let Report::Packets(came, _) = world.ask(1, &Order::CountResult)? else {
+        return Err("nothing was counted".into());
+    };
+    println!("      {sent} frames sent, {} lost", sent - came);
+    expect(sent > RATE * MILLIS / 1000 * 9 / 10, || {
+        format!("{sent} sent")
+    })?;
+    expect(came == sent, || format!("{came} of {sent}"))?;
+    let before = shown(&mut world, 0)?;
+    expect(before.public_key == new, || before.public_key.clone())?;
+    expect(before.old_key.is_some_and(|k| k.public_key == old), || {
+        "old key".into()
+    })?;
+    let peer = &shown(&mut world, 1)?.peers[0];
+    expect(
+        peer.public_key == new && peer.secrecy.old_key.is_none(),
+        || format!("{peer:?}"),
+    )?;
+    over(&mut world, &key)
+}
+
+/// The time of the old key is over: it is erased, and nobody misses it; the port's MAC is the same after a restart.
+fn over(world: &mut World, key: &std::path::Path) -> Result<(), String> {
+    let old = key.with_extension("key.old");
+    let file = std::fs::File::open(&old).map_err(|e| e.to_string())?;
+    let past = std::time::SystemTime::now() - Duration::from_secs(25 * 3600);
+    file.set_modified(past).map_err(|e| e.to_string())?;
+    let mac = world.ask(0, &Order::Mac(TAP.into()))?;
+    let socket = world.socket(0).display().to_string();
+    run(&["reload", "--socket", &socket], "")?;
+    let gone = world.eventually(Duration::from_secs(8), |_| Ok(!old.exists()))?;
+    expect(gone, || "the old key is still there".into())?;
+    world.connected(0)?;
+    world.reach(0, v4(1))?;
+    expect(shown(world, 0)?.old_key.is_none(), || "an old key".into())?;
+    world.signal(0, 15)?;
+    world.start(0)?;
+    world.connected(0)?;
+    let now = world.ask(0, &Order::Mac(TAP.into()))?;
+    expect(now == mac, || format!("{mac:?} and then {now:?}"))
+}
+
+/// The daemon cannot open what is in the file now, unless the passphrase comes with the order.
+fn sealed_rotation() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.write()?;
+    let key = world
+        .config(0)
+        .with_file_name("node.key")
+        .display()
+        .to_string();
+    let words = ["--passphrase-fd", "0"];
+    run(
+        &[&["key", "encrypt", &key][..], &words].concat(),
+        "correct horse\n",
+    )?;
+    let (exe, config, log) = (exe().display(), world.config(0), world.dir().join("a.log"));
+    let line = format!(
+        "echo correct horse | exec {exe} up {} --passphrase-fd 0",
+        config.display()
+    );
+    let command = ["sh", "-c", &line].map(String::from).to_vec();
+    world.ask(0, &Order::Spawn(command, log))?;
+    world.start(1)?;
+    world.connected(0)?;
+    let new = run(
+        &[&["key", "rotate", &key][..], &words].concat(),
+        "correct horse\n",
+    )?;
+    let socket = world.socket(0).display().to_string();
+    let without = run(&["reload", "--socket", &socket], "");
+    expect(
+        without
+            .as_ref()
+            .is_err_and(|e| e.contains("--passphrase-fd")),
+        || format!("{without:?}"),
+    )?;
+    let reload = [&["reload", "--socket", &socket][..], &words].concat();
+    let wrong = run(&reload, "battery staple\n");
+    expect(wrong.is_err(), || format!("{wrong:?}"))?;
+    let before = shown(&mut world, 0)?;
+    expect(before.public_key != new, || "the key was taken up".into())?;
+    run(&reload, "correct horse\n")?;
+    let after = shown(&mut world, 0)?;
+    expect(after.public_key == new && after.old_key.is_some(), || {
+        format!("{after:?}")
+    })?;
+    world.connected(0)?;
+    let log = world.log(0);
+    expect(!log.contains("correct horse"), || log.clone())
+}
+
+/// The third member of three is taken out at one of them and put in again: the two others do not notice.
+fn peers() -> Result<(), String> {
+    let mut world = World::mesh()?;
+    world.write()?;
+    world.start_all()?;
+    world.all_connected()?;
+    let text = std::fs::read_to_string(world.config(0)).map_err(|e| e.to_string())?;
+    let third = world.public_key(2);
+    let sections: Vec<&str> = text.split("[[peer]]").collect();
+    let without: Vec<&str> = sections
+        .iter()
+        .copied()
+        .filter(|s| !s.contains(&third))
+        .collect();
+    expect(without.len() + 1 == sections.len(), || text.clone())?;
+    let before = shown(&mut world, 0)?;
+    std::fs::write(world.config(0), without.join("[[peer]]")).map_err(|e| e.to_string())?;
+    let socket = world.socket(0).display().to_string();
+    let told = run(&["reload", "--socket", &socket], "")?;
+    expect(told == "removed peer c", || told.clone())?;
+    let after = shown(&mut world, 0)?;
+    expect(after.peers.len() == 1, || format!("{:?}", after.peers))?;
+    let ages = [&before, &after].map(|s| s.peers[0].up_s);
+    expect(ages[1] >= ages[0] && ages[0].is_some(), || {
+        format!("{ages:?}")
+    })?;
+    // The third hears so, and can do nothing about it.
+    let heard = world.eventually(Duration::from_secs(3), |w| {
+        Ok(shown(w, 2)?
+            .peers
+            .iter()
+            .any(|p| p.name == "a" && p.state != "up"))
+    })?;
+    expect(heard, || "the third thinks that it is connected".into())?;
+    let lost = world.ping(2, v4(0), 56, 2)?;
+    expect(lost.iter().all(Option::is_none), || format!("{lost:?}"))?;
+    std::fs::write(world.config(0), &text).map_err(|e| e.to_string())?;
+    let told = run(&["reload", "--socket", &socket], "")?;
+    expect(told == "added peer c", || told.clone())?;
+    world.all_connected()?;
+    world.reach(2, v4(0))?;
+    let events = run(&["events", "--socket", &socket], "")?;
+    expect(
+        events.contains("c is not connected: it is no peer any more"),
+        || events.clone(),
     )
 }
