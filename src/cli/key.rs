@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use zeroize::Zeroizing;
 
@@ -79,7 +78,7 @@ fn rotate(file: &Path, words: Words) -> Result<(), Failure> {
         }
     };
     let new = PrivateKey::generate(&mut OsEntropy);
-    let now = UNIX_EPOCH + clock::wall();
+    let now = clock::wall();
     let sealed = passphrase.as_ref().map(|p| (p, Cost::DEFAULT));
     let aside = keys::rotate(file, (&old, &new), (now, sealed), &mut OsEntropy)?;
     say(&format!(

@@ -148,17 +148,11 @@ impl EventLoop {
                     notes.drain(..).for_each(|n| self.member.node.handle_note(n, now));
                     self.some_handshakes(now);
                 }
-                Some(call) = inputs.calls.recv() => match call.verb {
-                    Verb::Reload => {
-                        let answer = self.reload(None).await;
-                        let _ = call.answer.send(answer);
+                Some(call) = inputs.calls.recv() => {
+                    if let Some(Call { verb, answer }) = self.call(call) {
+                        let _ = answer.send(self.reload(words(&verb)).await);
                     }
-                    Verb::ReloadWith(words) => {
-                        let answer = self.reload(Passphrase::new(words.expose())).await;
-                        let _ = call.answer.send(answer);
-                    }
-                    _ => self.call(call),
-                },
+                }
                 Some(found) = inputs.resolved.recv() => self.resolved(found),
                 Some(mapped) = inputs.mapped.recv() => {
                     self.member.node.set_mapped(mapped, clock::now());
@@ -380,7 +374,8 @@ impl EventLoop {
         endpoint.map(name).unwrap_or_default()
     }
 
-    fn call(&mut self, call: Call) {
+    /// Answers; gives back what waits for the system.
+    fn call(&mut self, call: Call) -> Option<Call> {
         let now = clock::now();
         let answer = match call.verb {
             Verb::Show => Answer::Snapshot(Box::new(self.member.snapshot(self.started, now))),
@@ -398,16 +393,17 @@ impl EventLoop {
                 vlan,
             } => {
                 let target = (&target[..], vlan.as_deref());
-                return self.ping(target, size, timeout_ms, call.answer);
+                self.ping(target, size, timeout_ms, call.answer);
+                return None;
             }
-            // These wait for the system or end the loop, and are not for here.
-            Verb::Reload | Verb::ReloadWith(_) => return,
+            Verb::Reload | Verb::ReloadWith(_) => return Some(call),
             Verb::Down => {
                 self.ending = true;
                 Answer::Ending
             }
         };
         let _ = call.answer.send(answer);
+        None
     }
 
     fn ping(
@@ -473,5 +469,13 @@ impl EventLoop {
             rtt_us,
             size,
         })
+    }
+}
+
+/// The passphrase that came with an order.
+fn words(verb: &Verb) -> Option<Passphrase> {
+    match verb {
+        Verb::ReloadWith(words) => Passphrase::new(words.expose()),
+        _ => None,
     }
 }

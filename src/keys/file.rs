@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
@@ -269,14 +269,15 @@ pub fn replace(
 }
 
 /// Puts a new key in the place of another, which is put aside as [`retired`] says; gives where. With a passphrase the new one is
-/// encrypted; the old one stays as it was. There is a whole key under the name at any moment.
+/// encrypted; the old one stays as it was, and has `now`, the time since 1970, as the time of its last change. There is a whole key
+/// under the name at any moment.
 ///
 /// # Errors
 /// See [`KeyFileError`].
 pub fn rotate(
     path: &Path,
     (old, new): (&PrivateKey, &PrivateKey),
-    (now, sealed): (SystemTime, Option<(&Passphrase, Cost)>),
+    (now, sealed): (Duration, Option<(&Passphrase, Cost)>),
     entropy: &mut dyn Entropy,
 ) -> Result<PathBuf, KeyFileError> {
     let fail = |source| KeyFileError::Io {
@@ -310,7 +311,7 @@ pub fn rotate(
         }
         Err(error) => return Err(fail(error)),
     }
-    file.set_modified(now).map_err(fail)?;
+    file.set_modified(UNIX_EPOCH + now).map_err(fail)?;
     write_secret(path, &text, true)?;
     Ok(aside)
 }
@@ -452,7 +453,7 @@ mod tests {
         let path = dir.path().join("a.key");
         let [a, b, c] = [3, 4, 5].map(|n| PrivateKey::from_bytes([n; 32]));
         write_private(&path, &a).unwrap();
-        let at = |secs| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(secs);
+        let at = Duration::from_secs;
         let turn = |old: &PrivateKey, new: &PrivateKey, secs| {
             rotate(&path, (old, new), (at(secs), None), &mut NoDice)
         };
@@ -463,7 +464,7 @@ mod tests {
         assert_eq!(read_private(&path).unwrap().expose(), b.expose());
         assert_eq!(read_private(&aside).unwrap().expose(), a.expose());
         let modified = fs::metadata(&aside).unwrap().modified().unwrap();
-        assert_eq!(modified, at(1_800_000_000));
+        assert_eq!(modified, UNIX_EPOCH + at(1_800_000_000));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         // Not twice at a time: the first key would be lost.
         assert!(matches!(turn(&b, &c, 1), Err(KeyFileError::Rotating(_))));

@@ -41,6 +41,19 @@ pub(super) struct Agreed {
     pub(super) offer: Offer,
 }
 
+/// What an initiation asks for, and by what it was checked.
+struct Asked {
+    /// The index that the response names.
+    sender: u32,
+    /// The key of ours that is meant.
+    meant: Which,
+    /// Bytes of the initiation: no response is longer.
+    room: usize,
+    suite: Suite,
+    stamp: Stamp,
+    offer: Offer,
+}
+
 impl Node {
     /// Takes a handshake message or cookie reply from the network.
     pub fn handle_handshake(&mut self, from: Endpoint, datagram: &[u8], now: Instant) {
@@ -102,9 +115,15 @@ impl Node {
         let suite =
             Suite::agree(self.settings.suites, offer.suites).ok_or(DropReason::NoCommonSuite)?;
         let boot = offer.boot;
-        let agreement = (suite, stamp, offer);
-        let asked = (message.sender, meant, len);
-        let response = self.answer(id, answering, (asked, agreement), now)?;
+        let asked = Asked {
+            sender: message.sender,
+            meant,
+            room: len,
+            suite,
+            stamp,
+            offer,
+        };
+        let response = self.answer(id, answering, asked, now)?;
         debug_assert!(response.len() <= len, "amplified");
         self.outgoing.push(from, &response);
         let answered = Answered {
@@ -194,63 +213,36 @@ impl Node {
         &mut self,
         id: PeerId,
         mut answering: Answering,
-        ((remote, meant, room), (suite, stamp, mut offer)): (
-            (u32, Which, usize),
-            (Suite, Stamp, Offer),
-        ),
+        mut asked: Asked,
         now: Instant,
     ) -> Result<Vec<u8>, DropReason> {
-        let failed = |_| DropReason::HandshakeFailed;
-        let psks = self.psks(id).agree(&offer.psk_tags, &stamp);
-        // A copy: what is sealed with it is made below.
+        let psks = self.psks(id).agree(&asked.offer.psk_tags, &asked.stamp);
         let psks = psks.ok_or(DropReason::PskMismatch)?;
-        let shared = self.second_secret(&mut answering, &mut offer)?;
+        let shared = self.second_secret(&mut answering, &mut asked.offer)?;
         let psk = handshake_psk(&psks, shared.as_ref());
         let local = self.fresh_index();
-        let mut ours = self.offer(id, suite.answer());
-        let peer = self
-            .peers
-            .get_mut(id.0 as usize)
-            .ok_or(DropReason::Stranger)?;
-        let answering_kem = answering.hidden_by();
-        let crossed = peer.attempt.is_some();
-        let told = self.life.edition;
-        ours.crossing = crossed;
-        let mut payload = ours.write();
-        if answering.overhead() + payload.len() > room {
-            payload = ours.without_vlans().write();
-        }
-        if answering.overhead() + payload.len() > room {
-            // There is more room in a smaller initiation, which comes next.
-            return Err(DropReason::HandshakeFailed);
-        }
-        if let Some(attempt) = &mut peer.attempt {
-            attempt.crossed = true;
-        }
+        let (payload, crossed) = self.second_payload(id, &answering, &asked)?;
+        let kem = answering.hidden_by();
         let between = Between {
-            ours: self.own.get(meant),
+            ours: self.own.get(asked.meant),
             theirs: answering.remote(),
         };
+        let ends = (local, asked.sender);
+        let own = self.local(asked.meant);
         let (secret, response) = answering
-            .respond(
-                &self.local(meant),
-                RESPONSE_HEADER,
-                (local, remote),
-                &psk,
-                &payload,
-            )
-            .map_err(failed)?;
+            .respond(&own, RESPONSE_HEADER, ends, &psk, &payload)
+            .map_err(|_| DropReason::HandshakeFailed)?;
         let agreed = Agreed {
             secret,
-            suite,
-            kem: answering_kem,
+            suite: asked.suite,
+            kem,
             role: Role::Responder,
             between,
             local,
-            remote,
+            remote: asked.sender,
             crossed,
-            told,
-            offer,
+            told: self.life.edition,
+            offer: asked.offer,
         };
         let session = self
             .open_session(id, agreed, now)
@@ -260,6 +252,29 @@ impl Node {
             self.plane.remove_inlets(&retired);
         }
         Ok(response)
+    }
+
+    /// What a response tells, as much of it as is no longer than the initiation; and whether ours and theirs cross.
+    fn second_payload(
+        &mut self,
+        id: PeerId,
+        answering: &Answering,
+        asked: &Asked,
+    ) -> Result<(Vec<u8>, bool), DropReason> {
+        let mut ours = self.offer(id, asked.suite.answer());
+        let peer = self.peers.get_mut(id.0 as usize);
+        let peer = peer.ok_or(DropReason::Stranger)?;
+        ours.crossing = peer.attempt.is_some();
+        let crossing = ours.crossing;
+        let fits = |payload: &Vec<u8>| answering.overhead() + payload.len() <= asked.room;
+        let whole = Some(ours.write()).filter(fits);
+        let payload = whole.or_else(|| Some(ours.without_vlans().write()).filter(fits));
+        // There is more room in a smaller initiation, which comes next.
+        let payload = payload.ok_or(DropReason::HandshakeFailed)?;
+        if let Some(attempt) = &mut peer.attempt {
+            attempt.crossed = true;
+        }
+        Ok((payload, crossing))
     }
 
     /// Hides a second secret for the initiator, if both want one.
