@@ -329,6 +329,11 @@ impl Node {
         self.own.current
     }
 
+    /// Our public key, and the one before while both are good.
+    pub fn names(&self) -> Names {
+        self.own
+    }
+
     /// How many receiver indices are in use; for tests of the memory bound.
     pub fn indices_in_use(&self) -> usize {
         self.attempts.len() + self.plane.sessions()

@@ -22,7 +22,7 @@ use crate::drops::DropReason;
 use crate::io::clock;
 use crate::io::lanes::Lane;
 use crate::io::udp::{Sending, UdpSocket};
-use crate::keys::Passphrase;
+use crate::keys::{Passphrase, wipe_stack};
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer};
 use crate::node::Event;
@@ -184,6 +184,7 @@ impl EventLoop {
     /// Takes up what has changed of the configuration, and says so.
     async fn reload(&mut self, passphrase: Option<Passphrase>) -> Answer {
         let (answer, peers) = self.member.reload(&self.workers, passphrase).await;
+        wipe_stack();
         if !peers.is_empty() {
             self.look_anew(&peers).await;
         }

@@ -13,6 +13,7 @@ use crate::config::{Config, PortConfig};
 use crate::dataplane::workers::Workers;
 use crate::io::janitor::Janitor;
 use crate::io::process;
+use crate::keys::wipe_stack;
 use crate::switch::port::PortRule;
 
 /// Runs a member until it is told to end; to be called while the process has one thread.
@@ -57,6 +58,7 @@ async fn serve(
         source,
     };
     let member = assemble((config, lock), mark).await?;
+    wipe_stack();
     let (listener, _socket_file) = control::listen(&socket).map_err(socket_error)?;
     janitor.point_out().map_err(socket_error)?;
     let workers = Workers::start(&member.outside).map_err(|source| StartError::System {

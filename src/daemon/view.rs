@@ -160,9 +160,9 @@ impl Member {
     fn old_key(&self) -> Option<OldKeyView> {
         let retiring = self.config.own.retiring.as_ref()?;
         let left = retiring.until.checked_sub(clock::wall())?;
-        let former = self.config.own.keys.former.as_ref()?;
+        let former = self.node.names().former?;
         Some(OldKeyView {
-            public_key: former.public().to_string(),
+            public_key: former.to_string(),
             left_s: left.as_secs(),
         })
     }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use blake2::Blake2sMac;
 use blake2::digest::consts::U16;
 use blake2::digest::{FixedOutput, KeyInit, Update};
 use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::Entropy;
 
@@ -31,7 +32,18 @@ pub enum KeyTextError {
     Zero,
 }
 
-fn decode(text: &str) -> Result<Zeroizing<[u8; LEN]>, KeyTextError> {
+/// A secret in one place of memory, however often it is cloned and moved; wiped when the last of them is dropped.
+type Shared = Arc<Zeroizing<[u8; LEN]>>;
+
+fn shared(fill: impl FnOnce(&mut [u8; LEN])) -> Shared {
+    let mut bytes = Arc::new(Zeroizing::new([0; LEN]));
+    if let Some(bytes) = Arc::get_mut(&mut bytes) {
+        fill(bytes);
+    }
+    bytes
+}
+
+fn decode(text: &str) -> Result<Shared, KeyTextError> {
     let text = text.trim();
     if text.len() != TEXT_LEN {
         return Err(KeyTextError::Length(text.chars().count()));
@@ -40,7 +52,7 @@ fn decode(text: &str) -> Result<Zeroizing<[u8; LEN]>, KeyTextError> {
     let bytes =
         Base64::decode(text.as_bytes(), buffer.as_mut()).map_err(|_| KeyTextError::NotBase64)?;
     let bytes: &[u8; LEN] = bytes.try_into().map_err(|_| KeyTextError::NotBase64)?;
-    Ok(Zeroizing::new(*bytes))
+    Ok(shared(|place| place.copy_from_slice(bytes)))
 }
 
 /// An X25519 public key: who a member is.
@@ -81,30 +93,32 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, KeyTextError> {
         let bytes = decode(text)?;
-        if *bytes == [0; LEN] {
+        if **bytes == [0; LEN] {
             return Err(KeyTextError::Zero);
         }
-        Ok(PublicKey(*bytes))
+        Ok(PublicKey(**bytes))
     }
 }
 
 /// An X25519 private key.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct PrivateKey([u8; LEN]);
+#[derive(Clone)]
+pub struct PrivateKey(Shared);
 
 impl PrivateKey {
     /// Makes a new key, clamped as `wg genkey` does (RFC 7748 section 5).
     pub fn generate(entropy: &mut dyn Entropy) -> Self {
-        let mut key = PrivateKey([0; LEN]);
-        entropy.fill(&mut key.0);
-        key.0[0] &= 248;
-        key.0[31] = (key.0[31] & 127) | 64;
-        key
+        PrivateKey(shared(|key| {
+            entropy.fill(key);
+            key[0] &= 248;
+            key[31] = (key[31] & 127) | 64;
+        }))
     }
 
     /// A private key from its bytes.
-    pub fn from_bytes(bytes: [u8; LEN]) -> Self {
-        PrivateKey(bytes)
+    pub fn from_bytes(mut bytes: [u8; LEN]) -> Self {
+        let key = PrivateKey(shared(|place| *place = bytes));
+        bytes.zeroize();
+        key
     }
 
     /// Reads the text form.
@@ -112,23 +126,23 @@ impl PrivateKey {
     /// # Errors
     /// When the text is not 44 characters of base64.
     pub fn from_text(text: &str) -> Result<Self, KeyTextError> {
-        decode(text).map(|bytes| PrivateKey(*bytes))
+        decode(text).map(PrivateKey)
     }
 
     /// The text form, wiped when dropped.
     pub fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(Base64::encode_string(&self.0))
+        Zeroizing::new(Base64::encode_string(&**self.0))
     }
 
     /// The public key that belongs to it.
     pub fn public(&self) -> PublicKey {
-        PublicKey(x25519_dalek::PublicKey::from(&StaticSecret::from(self.0)).to_bytes())
+        PublicKey(x25519_dalek::PublicKey::from(&StaticSecret::from(**self.0)).to_bytes())
     }
 
     /// Something for another purpose that only the holder of the key can make, and makes again: 16 bytes, BLAKE2s keyed with
     /// the key (RFC 7693).
     pub fn derived(&self, purpose: &[u8]) -> [u8; 16] {
-        let Ok(mut state) = <Blake2sMac<U16> as KeyInit>::new_from_slice(&self.0) else {
+        let Ok(mut state) = <Blake2sMac<U16> as KeyInit>::new_from_slice(&**self.0) else {
             return [0; 16];
         };
         Update::update(&mut state, purpose);
@@ -141,20 +155,20 @@ impl PrivateKey {
 }
 
 /// A pre-shared key of a pair of members, mixed into their handshake.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Psk([u8; LEN]);
+#[derive(Clone)]
+pub struct Psk(Shared);
 
 impl Psk {
     /// Makes a new key.
     pub fn generate(entropy: &mut dyn Entropy) -> Self {
-        let mut key = Psk([0; LEN]);
-        entropy.fill(&mut key.0);
-        key
+        Psk(shared(|key| entropy.fill(key)))
     }
 
     /// A pre-shared key from its bytes.
-    pub fn from_bytes(bytes: [u8; LEN]) -> Self {
-        Psk(bytes)
+    pub fn from_bytes(mut bytes: [u8; LEN]) -> Self {
+        let key = Psk(shared(|place| *place = bytes));
+        bytes.zeroize();
+        key
     }
 
     /// Reads the text form.
@@ -162,12 +176,12 @@ impl Psk {
     /// # Errors
     /// When the text is not 44 characters of base64.
     pub fn from_text(text: &str) -> Result<Self, KeyTextError> {
-        decode(text).map(|bytes| Psk(*bytes))
+        decode(text).map(Psk)
     }
 
     /// The text form, wiped when dropped.
     pub fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(Base64::encode_string(&self.0))
+        Zeroizing::new(Base64::encode_string(&**self.0))
     }
 
     pub(crate) fn expose(&self) -> &[u8; LEN] {

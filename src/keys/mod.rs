@@ -14,6 +14,7 @@ mod file;
 mod former;
 mod key;
 mod passphrase;
+mod scrub;
 mod ticket;
 
 pub use demo::is_demo;
@@ -26,4 +27,5 @@ pub use file::{
 pub use former::{Names, OwnKeys, Psks, Which};
 pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};
 pub use passphrase::{AtHand, MAX_PASSPHRASE, Nobody, Opener, Passphrase};
+pub use scrub::wipe_stack;
 pub use ticket::{NotATicket, TICKET_LEN, Ticket};

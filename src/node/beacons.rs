@@ -13,7 +13,7 @@ use super::plane::PerSecond;
 use super::rendezvous::is_askable;
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::keys::Which;
+use crate::keys::{Which, wipe_stack};
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer};
 use crate::noise::beacon::BeaconKey;
@@ -123,6 +123,7 @@ impl Node {
         let make = || BeaconKey::between(&self.dialect, own, &theirs, psk);
         if places.beaconing.key.is_none() {
             places.beaconing.key = make();
+            wipe_stack();
         }
         places.beaconing.key.clone()
     }

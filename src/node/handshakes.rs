@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::plane::Inlet;
 use super::{Node, choose};
 use crate::drops::DropReason;
-use crate::keys::Which;
+use crate::keys::{Which, wipe_stack};
 use crate::mesh::attempt::Draft;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::Answered;
@@ -72,6 +72,7 @@ impl Node {
         if let Err(reason) = result {
             self.drop_one(reason);
         }
+        wipe_stack();
     }
 
     /// mac1, then copies of an answered one, then load, then rate, then the expensive part.

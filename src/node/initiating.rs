@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::handshakes::DiceOnce;
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::keys::Which;
+use crate::keys::{Which, wipe_stack};
 use crate::mesh::attempt::{Attempt, Draft, Pair};
 use crate::mesh::peer::Kind;
 use crate::noise::handshake::HandshakeError;
@@ -40,9 +40,9 @@ impl Node {
         }
         let pairs = self.pairs(id);
         let first = pairs.first().copied();
-        let Some(draft) = self.make_initiation(id, first, now) else {
-            return;
-        };
+        let draft = self.make_initiation(id, first, now);
+        wipe_stack();
+        let Some(draft) = draft else { return };
         let index = draft.index;
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             peer.retry_at = None;
@@ -56,9 +56,9 @@ impl Node {
     pub(super) fn renew_attempt(&mut self, id: PeerId, now: Instant) {
         let peer = self.peers.get(id.0 as usize);
         let pair = peer.and_then(|p| p.attempt.as_ref()?.next_pair());
-        let Some(draft) = self.make_initiation(id, pair, now) else {
-            return;
-        };
+        let draft = self.make_initiation(id, pair, now);
+        wipe_stack();
+        let Some(draft) = draft else { return };
         if let Some(attempt) = self
             .peers
             .get_mut(id.0 as usize)

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Gone, Node};
-use crate::keys::{OwnKeys, Psks, PublicKey};
+use crate::keys::{OwnKeys, Psks, PublicKey, wipe_stack};
 use crate::mesh::link::Link;
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::place::PeerId;
@@ -140,6 +140,7 @@ impl Node {
             }
             self.start_attempt(id, now);
         }
+        wipe_stack();
     }
 
     /// Tells a peer that the session ends.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
+use papaya::Guard as _;
 
 use crate::drops::Drops;
 use crate::mesh::link::{Link, Moment};
@@ -274,10 +275,17 @@ impl Plane {
     }
 
     pub(super) fn remove_inlets(&self, indices: &[u32]) {
-        let inlets = self.inlets.pin();
+        let inlets = self.inlets.guard();
         for index in indices {
-            inlets.remove(index);
+            self.inlets.remove(index, &inlets);
         }
+        // What is removed is let go in batches, and these hold keys.
+        inlets.flush();
+    }
+
+    /// Once more, for what a worker was looking at when it was removed.
+    pub(super) fn let_go(&self) {
+        self.inlets.guard().flush();
     }
 }
 

@@ -46,6 +46,7 @@ impl Node {
         if beat {
             self.heartbeat_at = now + HEARTBEAT;
             self.sweep(now);
+            self.plane.let_go();
             self.tidy_adverts(now);
             self.count_active();
             self.tell_news(now);
