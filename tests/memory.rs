@@ -6,7 +6,6 @@
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "support/world.rs"]
-#[allow(dead_code)]
 mod world;
 
 use std::fs;

@@ -14,7 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::Entropy;
 
 /// Bytes of every key.
-const LEN: usize = 32;
+pub(super) const LEN: usize = 32;
 /// Characters of a key's text.
 const TEXT_LEN: usize = 44;
 
@@ -33,9 +33,9 @@ pub enum KeyTextError {
 }
 
 /// A secret in one place of memory, however often it is cloned and moved; wiped when the last of them is dropped.
-type Shared = Arc<Zeroizing<[u8; LEN]>>;
+pub(super) type Shared = Arc<Zeroizing<[u8; LEN]>>;
 
-fn shared(fill: impl FnOnce(&mut [u8; LEN])) -> Shared {
+pub(super) fn shared(fill: impl FnOnce(&mut [u8; LEN])) -> Shared {
     let mut bytes = Arc::new(Zeroizing::new([0; LEN]));
     if let Some(bytes) = Arc::get_mut(&mut bytes) {
         fill(bytes);
@@ -43,7 +43,7 @@ fn shared(fill: impl FnOnce(&mut [u8; LEN])) -> Shared {
     bytes
 }
 
-fn decode(text: &str) -> Result<Shared, KeyTextError> {
+pub(super) fn decode(text: &str) -> Result<Shared, KeyTextError> {
     let text = text.trim();
     if text.len() != TEXT_LEN {
         return Err(KeyTextError::Length(text.chars().count()));

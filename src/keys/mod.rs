@@ -7,6 +7,7 @@
 //! are those of `wg genkey`, `wg pubkey` and `wg genpsk`: one line of 44 base64 characters; or an [`Envelope`], which needs a
 //! passphrase.
 
+mod authority;
 mod demo;
 mod entropy;
 mod envelope;
@@ -17,6 +18,7 @@ mod passphrase;
 mod scrub;
 mod ticket;
 
+pub use authority::{Authority, AuthorityKey, Signs};
 pub use demo::is_demo;
 pub use entropy::Entropy;
 pub use envelope::{Cost, Envelope, EnvelopeError, Holds};

@@ -168,6 +168,11 @@ impl VlanSet {
         }
     }
 
+    /// Whether [`VlanSet::write`] tells it as it is, and not as everything.
+    pub(super) fn is_told_exactly(&self) -> bool {
+        self.ranges().len() <= MAX_RANGES
+    }
+
     fn ranges(&self) -> Vec<(u16, u16)> {
         let mut ranges: Vec<(u16, u16)> = Vec::new();
         let members = (0..8192).filter(|b| self.contains(VlanClass::from_bits(*b)));
