@@ -131,6 +131,12 @@ reasons! {
     NotRelayed => "not-relayed",
     /// A ticket that this relay has not made for that key, or whose time is over.
     TicketRefused => "ticket-refused",
+    /// A member's record that is malformed, of another network or key, signed by no authority of ours, or older than one seen before.
+    RecordRefused => "record-refused",
+    /// A member's record whose time is over, or has not come: or a clock that is wrong.
+    RecordNotNow => "record-not-now",
+    /// A member, a record of it or an authority that was revoked.
+    Revoked => "revoked",
     /// More than a relay may carry for one member, or for all.
     OverRate => "over-rate",
     /// More than one member may have waiting at a relay.

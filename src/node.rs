@@ -23,6 +23,7 @@ mod initiating;
 pub mod legs;
 mod load;
 pub mod loops;
+pub mod network;
 mod peers;
 pub mod plane;
 mod ports;
@@ -129,6 +130,8 @@ pub enum Event {
     /// Towards this address, which is a peer's, many ports shall be opened by this datagram; the one that is answered becomes a
     /// leg.
     Scatter(PeerId, SocketAddr, Vec<u8>),
+    /// A member's record does not hold any more, and why.
+    Lapsed(PeerId, DropReason),
     /// Stamps will soon pass this mark (seconds since 1970); it should be stored.
     Mark(u64),
 }
@@ -385,6 +388,8 @@ impl Node {
                 _ => None,
             },
             psk_tags: PskTags::default(),
+            record: None,
+            held: self.held(id),
             kem_key: None,
         }
     }
@@ -467,11 +472,12 @@ fn secret(entropy: &mut dyn Entropy) -> [u8; 32] {
 /// What the configuration says of a peer in a segment, if anything.
 fn limit(peer: &Peer, segment: SegmentId) -> Option<Limit> {
     let roles = peer.settings.roles;
-    let vlans = match (peer.is_admitted_to(segment), &peer.settings.vlans) {
-        (false, _) => None,
-        (true, None) if roles == Services::NONE => return None,
-        (true, None) => Some(VlanSet::everything()),
-        (true, some) => some.clone(),
+    let allowed = peer.allowed_in(segment);
+    let vlans = match allowed.filter(|_| peer.is_admitted_to(segment)) {
+        None => None,
+        Some(None) if roles == Services::NONE => return None,
+        Some(None) => Some(VlanSet::everything()),
+        Some(some) => some,
     };
     Some(Limit {
         peer: peer.id,

@@ -5,6 +5,8 @@ use crate::config::{Config, PeerConfig, PeerKind, RelayPolicy};
 use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use crate::place::PeerId;
 use crate::time::Instant;
+use crate::wire::segment::SegmentId;
+use crate::wire::vlans::VlanSet;
 
 /// What the node is told of a peer.
 pub(super) fn settings(peer: &PeerConfig) -> PeerSettings {
@@ -25,7 +27,10 @@ pub(super) fn settings(peer: &PeerConfig) -> PeerSettings {
         pass: peer.ticket.map_or(Pass::Listed, Pass::Ticket),
         keepalive: peer.keepalive,
         mtu: peer.mtu,
-        segments: peer.segments.clone(),
+        segments: peer.segments.as_ref().map(|list| {
+            let all = |id: &SegmentId| (*id, VlanSet::everything());
+            list.iter().map(all).collect()
+        }),
         vlans: peer.vlans.clone(),
         serves: peer.serves,
         roles: peer.roles,

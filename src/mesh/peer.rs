@@ -19,6 +19,7 @@ use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::Received;
 use crate::wire::offer::Stamp;
+use crate::wire::record::MemberId;
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
@@ -49,6 +50,21 @@ pub enum RelayUse {
     Never,
 }
 
+/// What is kept of a member's record beside what it may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whose it is.
+    pub member: MemberId,
+    /// Which of its records it is.
+    pub serial: u64,
+    /// From when on it holds, in seconds since 1970.
+    pub not_before: u64,
+    /// Until when.
+    pub not_after: u64,
+    /// Who has signed it.
+    pub issuer: [u8; 32],
+}
+
 /// By what word a relay and a member know each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pass {
@@ -59,6 +75,8 @@ pub enum Pass {
     Ticket(Ticket),
     /// It has shown us one.
     Guest,
+    /// It has shown us a record that an authority has signed.
+    Record(Recorded),
 }
 
 /// What the configuration says of a peer.
@@ -79,8 +97,8 @@ pub struct PeerSettings {
     pub pass: Pass,
     /// The path MTU, when it is not to be taken from the route.
     pub mtu: Option<u16>,
-    /// The segments that it may take part in; `None` for all.
-    pub segments: Option<Vec<SegmentId>>,
+    /// The segments that it may take part in, and the VLANs in each; `None` for all.
+    pub segments: Option<Vec<(SegmentId, VlanSet)>>,
     /// The VLANs that it may take part in, in each of them; `None` for all.
     pub vlans: Option<VlanSet>,
     /// What the hosts behind it may offer where a guard is on.
@@ -264,9 +282,24 @@ impl Peer {
         let session = self.keyring.current()?;
         let announced = session.segments.iter().find(|(id, _)| *id == segment);
         let (_, announced) = announced.filter(|_| self.is_admitted_to(segment))?;
-        Some(match &self.settings.vlans {
-            Some(allowed) => announced.clone().and(allowed),
+        Some(match self.allowed_in(segment)? {
+            Some(allowed) => announced.clone().and(&allowed),
             None => announced.clone(),
+        })
+    }
+
+    /// The VLANs of a segment that it may take part in, where not all; `None` when it may take part in nothing of it.
+    pub fn allowed_in(&self, segment: SegmentId) -> Option<Option<VlanSet>> {
+        let granted = match &self.settings.segments {
+            Some(list) => {
+                let found = list.iter().find(|(id, _)| *id == segment);
+                Some(found.map(|(_, vlans)| vlans)?).filter(|vlans| !vlans.is_everything())
+            }
+            None => None,
+        };
+        Some(match (granted, &self.settings.vlans) {
+            (Some(one), Some(other)) => Some(one.clone().and(other)),
+            (one, other) => one.or(other.as_ref()).cloned(),
         })
     }
 
@@ -277,7 +310,7 @@ impl Peer {
                 .settings
                 .segments
                 .as_ref()
-                .is_none_or(|list| list.contains(&segment))
+                .is_none_or(|list| list.iter().any(|(id, _)| *id == segment))
     }
 
     /// Looks at what passed and says what is due; called once a second while there is a session.

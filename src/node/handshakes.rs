@@ -109,8 +109,7 @@ impl Node {
         // The remote key is true from here on: the whole message verified.
         let (remote, payload) = (answering.remote(), answering.payload());
         let first = offer::read_first(payload);
-        let ticket = first.as_ref().and_then(|(_, offer)| offer.ticket);
-        let id = self.admit(&remote, ticket, now)?;
+        let id = self.admit(&remote, first.as_ref().map(|(_, offer)| offer), now)?;
         let (stamp, offer) = first.ok_or(DropReason::HandshakeFailed)?;
         self.check_freshness(id, stamp, (proven, from, (message, meant)), now)?;
         let suite =
@@ -329,6 +328,7 @@ impl Node {
             told: agreed.told,
             edition: agreed.offer.edition,
             segments: agreed.offer.segments,
+            held: agreed.offer.held,
             abilities,
         })
     }

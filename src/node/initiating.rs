@@ -103,6 +103,7 @@ impl Node {
         self.events.extend(mark.map(Event::Mark));
         let mut offer = self.offer(id, self.settings.suites);
         offer.psk_tags = self.psks(id).tags(&stamp);
+        offer.record = self.own_record(id);
         let (kem, payload) = self.first_payload(id, stamp, offer)?;
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
         let made: Result<_, HandshakeError> = self.local(own).initiate(

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::network::Network;
 use super::{Gone, Node};
 use crate::keys::{OwnKeys, Psks, PublicKey, wipe_stack};
 use crate::mesh::link::Link;
@@ -28,6 +29,8 @@ pub(super) struct Directory {
     pub(super) by_key: HashMap<PublicKey, PeerId>,
     /// Numbers that nobody has, and since when.
     vacant: Vec<(PeerId, Instant)>,
+    /// The network that we are in.
+    pub(super) network: Option<Network>,
 }
 
 impl Node {

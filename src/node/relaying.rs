@@ -15,7 +15,7 @@ use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
-use crate::wire::offer::TICKET_LEN;
+use crate::wire::offer::Offer;
 use crate::wire::relayed::Channel;
 use crate::wire::service::Services;
 
@@ -23,7 +23,7 @@ use crate::wire::service::Services;
 const MOST_CHANNELS: usize = 256;
 /// Peers and guests together. A guest that came once is remembered until the relay starts anew: then there is room again for
 /// others.
-const MOST_GUESTS: usize = 20_000;
+pub(super) const MOST_GUESTS: usize = 20_000;
 /// Members are told this often at most what was too much.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -65,35 +65,48 @@ impl Node {
         self.relays.serving.clock = Some((shown, now));
     }
 
-    /// Whose handshake is answered: a peer that is known, or one with a ticket of ours. A ticket is looked at again in every
-    /// handshake, so that who came in by one goes when its time is over.
+    /// Whose handshake is answered: a peer that is known, one with a ticket of ours, or one with a record of our network. Both are
+    /// looked at again in every handshake, so that who came in by one goes when its time is over.
     pub(super) fn admit(
         &mut self,
         remote: &PublicKey,
-        ticket: Option<[u8; TICKET_LEN]>,
+        offer: Option<&Offer>,
         now: Instant,
     ) -> Result<PeerId, DropReason> {
         let known = self.find(remote);
-        let peer = known.and_then(|id| self.peers.get(id.0 as usize));
-        if let (Some(id), Some(peer)) = (known, peer)
-            && peer.settings.pass != Pass::Guest
-        {
-            return Ok(id);
+        let pass = known
+            .and_then(|id| self.peers.get(id.0 as usize))
+            .map(|p| p.settings.pass);
+        match (known, pass) {
+            (Some(id), Some(Pass::Listed | Pass::Ticket(_))) => return Ok(id),
+            (Some(_), Some(Pass::Record(_))) => return self.admit_recorded(remote, offer, now),
+            _ => {}
         }
-        let serving = &self.relays.serving;
-        let secret = serving.secret.as_ref().ok_or(DropReason::Stranger)?;
-        let ticket = Ticket::from_bytes(ticket.ok_or(DropReason::Stranger)?);
-        let clock = serving
-            .clock
-            .map(|(shown, at)| (shown + now.since(at)).as_secs());
-        let seconds = clock.unwrap_or_else(|| self.settings.wall.seconds(now));
-        if !ticket.holds(secret, remote, seconds) {
+        if offer.is_some_and(|o| o.record.is_some()) && self.directory.network.is_some() {
+            return self.admit_recorded(remote, offer, now);
+        }
+        let secret = self
+            .relays
+            .serving
+            .secret
+            .as_ref()
+            .ok_or(DropReason::Stranger)?;
+        let ticket = offer.and_then(|o| o.ticket).ok_or(DropReason::Stranger)?;
+        let ticket = Ticket::from_bytes(ticket);
+        if !ticket.holds(secret, remote, self.wall_seconds(now)) {
             return Err(DropReason::TicketRefused);
         }
         if known.is_none() && self.peers.len() >= MOST_GUESTS {
             return Err(DropReason::QueueFull);
         }
         Ok(known.unwrap_or_else(|| self.add_guest(remote)))
+    }
+
+    /// Seconds since 1970, as the clock was told last.
+    pub(super) fn wall_seconds(&self, now: Instant) -> u64 {
+        let clock = self.relays.serving.clock;
+        let clock = clock.map(|(shown, at)| (shown + now.since(at)).as_secs());
+        clock.unwrap_or_else(|| self.settings.wall.seconds(now))
     }
 
     fn add_guest(&mut self, key: &PublicKey) -> PeerId {

@@ -47,6 +47,7 @@ impl Node {
             self.heartbeat_at = now + HEARTBEAT;
             self.sweep(now);
             self.plane.let_go();
+            self.end_records(now);
             self.tidy_adverts(now);
             self.count_active();
             self.tell_news(now);

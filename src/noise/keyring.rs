@@ -59,6 +59,8 @@ pub struct Session {
     pub edition: u32,
     /// The segments that the peer announced in the handshake, and its VLANs in each.
     pub segments: Vec<(SegmentId, VlanSet)>,
+    /// The serial of our record that the peer has, as it says.
+    pub held: Option<u64>,
     /// What both ends can do with frames.
     pub abilities: Abilities,
 }

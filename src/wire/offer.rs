@@ -8,11 +8,13 @@
 //! does not list the member: 24 bytes), 9 tags of pre-shared keys (in message 1: how many are of the pair, one byte, then 8 bytes for each of
 //! those and for each of the network's; two of each at most), 16 encapsulation key (of ML-KEM, 800 or 1184 bytes, in message 1). Elements 3 and 4 let both ends
 //! settle on one session after a crossing, without taking a restart for one; 7 says which of two announcements is newer.
-//! Types 17 to 31 are kept for member records. Unknown elements are skipped.
+//! 17 is the member's record without network and key, in message 1, and 18 in either the serial of the other end's record that is known
+//! already: it need not be sent again (eight bytes). Types up to 31 are kept for more of that kind. Unknown elements are skipped.
 
 use super::control::{MAX_SEGMENTS, read_segments, tlv, write_segments};
 use super::cursor::Cursor;
 use super::kem::ParameterSet;
+use super::record::MAX_RECORD_LEN;
 use super::segment::SegmentId;
 use super::vlans::VlanSet;
 
@@ -28,6 +30,8 @@ const VLANS: u8 = 6;
 const EDITION: u8 = 7;
 const TICKET: u8 = 8;
 const KEM_KEY: u8 = 16;
+const RECORD: u8 = 17;
+const HELD: u8 = 18;
 const PSK_TAGS: u8 = 9;
 /// Bytes of what tells that an end has a pre-shared key.
 pub const PSK_TAG_LEN: usize = 8;
@@ -131,6 +135,10 @@ pub struct Offer {
     pub ticket: Option<[u8; TICKET_LEN]>,
     /// Which pre-shared keys this end has, when it is the one that begins.
     pub psk_tags: PskTags,
+    /// This end's record, without network and key, when it is the one that begins.
+    pub record: Option<Vec<u8>>,
+    /// The serial of the other end's record that this end has.
+    pub held: Option<u64>,
     /// An encapsulation key of ML-KEM, for a second secret.
     pub kem_key: Option<Vec<u8>>,
 }
@@ -171,10 +179,16 @@ impl Offer {
             out.extend_from_slice(ticket);
         }
         self.psk_tags.write(&mut out);
-        if let Some(key) = &self.kem_key {
-            out.push(KEM_KEY);
-            out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(0).to_le_bytes());
-            out.extend_from_slice(key);
+        for (kind, value) in [(RECORD, &self.record), (KEM_KEY, &self.kem_key)] {
+            if let Some(value) = value {
+                out.push(kind);
+                out.extend_from_slice(&u16::try_from(value.len()).unwrap_or(0).to_le_bytes());
+                out.extend_from_slice(value);
+            }
+        }
+        if let Some(serial) = self.held {
+            out.extend_from_slice(&[HELD, 8, 0]);
+            out.extend_from_slice(&serial.to_le_bytes());
         }
         let vlans = self.write_vlans();
         if !vlans.is_empty() {
@@ -207,6 +221,7 @@ impl Offer {
         let (mut crossing, mut abilities, mut vlans) = (false, None, None);
         let mut edition: Option<[u8; 4]> = None;
         let (mut ticket, mut psk_tags, mut kem_key) = (None, None, None);
+        let (mut record, mut held): (_, Option<[u8; 8]>) = (None, None);
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
                 (SUITES, [bits]) if suites.is_none() => suites = Some(*bits),
@@ -222,7 +237,11 @@ impl Offer {
                 (KEM_KEY, value) if kem_key.is_none() => {
                     kem_key = Some(ParameterSet::of_key(value.len()).map(|_| value.to_vec()));
                 }
-                (SUITES..=PSK_TAGS | KEM_KEY, _) => return None,
+                (RECORD, value) if record.is_none() && value.len() <= MAX_RECORD_LEN => {
+                    record = Some(value.to_vec());
+                }
+                (HELD, value) if held.is_none() => held = Some(value.try_into().ok()?),
+                (SUITES..=PSK_TAGS | KEM_KEY..=HELD, _) => return None,
                 _ => {}
             }
         }
@@ -245,6 +264,8 @@ impl Offer {
             abilities: abilities.unwrap_or_default(),
             ticket,
             psk_tags: psk_tags.unwrap_or_default(),
+            record,
+            held: held.map(u64::from_le_bytes),
             kem_key: kem_key.flatten(),
         })
     }
@@ -296,6 +317,8 @@ mod tests {
                 pair: vec![[1; 8]],
                 network: vec![[2; 8], [3; 8]],
             },
+            record: Some(vec![8; 100]),
+            held: Some(12),
             kem_key: Some(vec![6; 800]),
         };
         assert_eq!(Offer::read(&offer.write()), Some(offer.clone()));

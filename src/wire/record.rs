@@ -21,8 +21,8 @@ use super::vlans::VlanSet;
 
 /// The version of this form.
 const VERSION: u8 = 1;
-/// Bytes of the longest record.
-pub const MAX_RECORD_LEN: usize = 2048;
+/// Bytes of the longest record: it has to fit into one initiation.
+pub const MAX_RECORD_LEN: usize = 1024;
 /// Entries of the longest list in it.
 pub const MAX_LIST: usize = 64;
 /// Bytes of the longest name in it.
@@ -32,6 +32,8 @@ pub const SIGNATURE_LEN: usize = 64;
 /// Bytes of what a network is known by.
 pub const NETWORK_LEN: usize = 32;
 const KEY_LEN: usize = 32;
+/// Bytes of member and serial.
+const NAMED_LEN: usize = 24;
 
 /// Who a member is for as long as it is one, whatever its keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,6 +201,25 @@ impl Record {
         }
     }
 
+    /// A record with its signature as a handshake has it: without network and key.
+    pub fn shortened(bytes: &[u8]) -> Option<Vec<u8>> {
+        let (version, rest) = bytes.split_first()?;
+        let rest = rest.get(NETWORK_LEN..)?;
+        let (named, rest) = rest.split_at_checked(NAMED_LEN)?;
+        Some([&[*version], named, rest.get(KEY_LEN..)?].concat())
+    }
+
+    /// The whole record to what a handshake has of it.
+    pub fn completed(
+        short: &[u8],
+        network: &[u8; NETWORK_LEN],
+        key: &[u8; KEY_LEN],
+    ) -> Option<Vec<u8>> {
+        let (version, rest) = short.split_first()?;
+        let (named, rest) = rest.split_at_checked(NAMED_LEN)?;
+        Some([&[*version], &network[..], named, key, rest].concat())
+    }
+
     fn is_in_form(&self) -> bool {
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let starts = self.name.bytes().next();
@@ -339,6 +360,10 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Record::parse(&bytes[..len]).is_err(), "cut to {len}");
         }
+        let short = Record::shortened(&bytes).unwrap();
+        assert_eq!(short.len(), bytes.len() - 64);
+        let again = Record::completed(&short, &[1; 32], &[4; 32]);
+        assert_eq!(again, Some(bytes.clone()));
         let longer = [&bytes[..], &[0]].concat();
         assert!(Record::parse(&longer).is_err());
         // Whatever bit is flipped, what is read has that form again, or is nothing.

@@ -1,0 +1,324 @@
+//! Networks: whoever shows a record that an authority of ours has signed is a peer, as far as the record goes.
+//!
+//! # Why
+//! A member controls its own sending side, so what a record grants is enforced by those who receive: the segments and VLANs of the
+//! record are the peer's limits, whatever it announces. A record is looked at in each handshake and once a second, and with it who is
+//! revoked; who has none that holds any more is gone at once, session and all. Identity is the member and the serial, so a member
+//! may have another key, and both are good until the next serial.
+//!
+//! # Clocks
+//! A member that wakes up in 1970 must not take every record for one of the future: time is never before the beginning of our own
+//! record, nor before what the clock showed in an earlier life.
+
+use std::collections::HashMap;
+
+use super::relaying::MOST_GUESTS;
+use super::{Event, Node};
+use crate::drops::DropReason;
+use crate::keys::{Authority, Names, Psks, PublicKey, Signs};
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, Recorded, RelayUse};
+use crate::place::PeerId;
+use crate::time::Instant;
+use crate::wire::offer::Offer;
+use crate::wire::record::{MemberId, NETWORK_LEN, Record, Roles};
+use crate::wire::revocation::Revocations;
+use crate::wire::service::Services;
+
+/// What a member needs to be one of a network.
+#[derive(Clone)]
+pub struct NetworkSettings {
+    /// What the network is known by.
+    pub id: [u8; NETWORK_LEN],
+    /// Whose word counts.
+    pub authorities: Vec<Authority>,
+    /// Our own record with its signature; without one we let members in and are let in by those who list us.
+    pub own: Option<Vec<u8>>,
+}
+
+/// The network that we are in.
+pub(super) struct Network {
+    settings: NetworkSettings,
+    /// Our record as handshakes have it, its serial, and from when on it holds.
+    own: Option<(Vec<u8>, u64, u64)>,
+    /// Who is no member any more.
+    revocations: Revocations,
+    /// Who has which number.
+    members: HashMap<MemberId, PeerId>,
+}
+
+impl Node {
+    /// Becomes a member of a network, or one with another record; `false` when the record is no record of this network and key.
+    pub fn set_network(&mut self, settings: NetworkSettings) -> bool {
+        let own = match &settings.own {
+            None => None,
+            Some(bytes) => {
+                let read = Record::parse(bytes).ok().map(|(record, _)| record);
+                let fits =
+                    |r: &Record| r.network == settings.id && r.key == *self.own.current.as_bytes();
+                let Some(record) = read.filter(fits) else {
+                    return false;
+                };
+                Record::shortened(bytes).map(|short| (short, record.serial, record.not_before))
+            }
+        };
+        let before = self.directory.network.take();
+        let (revocations, members) = before
+            .map(|n| (n.revocations, n.members))
+            .unwrap_or_default();
+        self.directory.network = Some(Network {
+            settings,
+            own,
+            revocations,
+            members,
+        });
+        true
+    }
+
+    /// Takes a list of who is revoked, if it is newer than the one that is known, and ends their sessions.
+    ///
+    /// # Errors
+    /// [`DropReason::RecordRefused`] for what is no such list of our network and authorities, or is not newer.
+    pub fn revoke(&mut self, list: &[u8], now: Instant) -> Result<(), DropReason> {
+        let network = self
+            .directory
+            .network
+            .as_mut()
+            .ok_or(DropReason::RecordRefused)?;
+        let (list, signature) = Revocations::parse(list).map_err(|_| DropReason::RecordRefused)?;
+        let signed = list.signed().map_err(|_| DropReason::RecordRefused)?;
+        let is_signed = network.is_signed((&list.issuer, Signs::Revocations), &signed, &signature);
+        let is_newer = list.epoch > network.revocations.epoch;
+        if list.network != network.settings.id || !is_signed || !is_newer {
+            return Err(DropReason::RecordRefused);
+        }
+        network.revocations = list;
+        self.end_records(now);
+        Ok(())
+    }
+
+    /// The epoch of the list that is known; 0 when none is.
+    pub fn revocation_epoch(&self) -> u64 {
+        self.directory
+            .network
+            .as_ref()
+            .map_or(0, |n| n.revocations.epoch)
+    }
+
+    /// The record to show a peer in an initiation, when it does not have it.
+    pub(super) fn own_record(&self, id: PeerId) -> Option<Vec<u8>> {
+        let (short, serial, _) = self.directory.network.as_ref()?.own.as_ref()?;
+        let peer = self.peers.get(id.0 as usize)?;
+        let is_held = peer
+            .keyring
+            .current()
+            .is_some_and(|s| s.held == Some(*serial));
+        // Who does not answer may have forgotten.
+        let is_doubtful = peer.attempt.is_some();
+        (!is_held || is_doubtful).then(|| short.clone())
+    }
+
+    /// The serial of a peer's record that we have.
+    pub(super) fn held(&self, id: PeerId) -> Option<u64> {
+        match self.peers.get(id.0 as usize)?.settings.pass {
+            Pass::Record(recorded) => Some(recorded.serial),
+            _ => None,
+        }
+    }
+
+    /// Lets somebody in by a record: the one that it shows, or the one that it has shown before.
+    pub(super) fn admit_recorded(
+        &mut self,
+        remote: &PublicKey,
+        offer: Option<&Offer>,
+        now: Instant,
+    ) -> Result<PeerId, DropReason> {
+        let shown = offer.and_then(|o| o.record.as_deref());
+        let known = self.find(remote);
+        let pass = known
+            .and_then(|id| self.peers.get(id.0 as usize))
+            .map(|p| p.settings.pass);
+        let recorded = match (shown, known, pass) {
+            (None, Some(id), Some(Pass::Record(recorded))) => (id, recorded),
+            (None, ..) => return Err(DropReason::Stranger),
+            (Some(short), ..) => {
+                let record = self.check_record(short, remote)?;
+                let recorded = recorded(&record);
+                self.check_time(&recorded, now)?;
+                (self.settle_record(&record, now)?, recorded)
+            }
+        };
+        self.check_time(&recorded.1, now)?;
+        Ok(recorded.0)
+    }
+
+    /// Whether a record is one of our network, for this key, and signed.
+    fn check_record(&self, short: &[u8], remote: &PublicKey) -> Result<Record, DropReason> {
+        let network = self
+            .directory
+            .network
+            .as_ref()
+            .ok_or(DropReason::Stranger)?;
+        let whole = Record::completed(short, &network.settings.id, remote.as_bytes());
+        let whole = whole.ok_or(DropReason::RecordRefused)?;
+        let (record, signature) = Record::parse(&whole).map_err(|_| DropReason::RecordRefused)?;
+        let signed = whole.get(..whole.len().saturating_sub(signature.len()));
+        let is_signed = network.is_signed(
+            (&record.issuer, Signs::Record),
+            signed.unwrap_or_default(),
+            &signature,
+        );
+        is_signed.then_some(record).ok_or(DropReason::RecordRefused)
+    }
+
+    /// Whether a record holds now.
+    fn check_time(&self, recorded: &Recorded, now: Instant) -> Result<(), DropReason> {
+        let network = self
+            .directory
+            .network
+            .as_ref()
+            .ok_or(DropReason::Stranger)?;
+        let named = (&recorded.member, recorded.serial);
+        if network.revocations.has(named, &recorded.issuer)
+            || !network.is_authority(&recorded.issuer)
+        {
+            return Err(DropReason::Revoked);
+        }
+        let began = network.own.as_ref().map_or(0, |(_, _, began)| *began);
+        let seconds = self.wall_seconds(now).max(began);
+        match (recorded.not_before..recorded.not_after).contains(&seconds) {
+            true => Ok(()),
+            false => Err(DropReason::RecordNotNow),
+        }
+    }
+
+    /// Makes a member of whom the record is of a peer, or changes the one that it is.
+    fn settle_record(&mut self, record: &Record, now: Instant) -> Result<PeerId, DropReason> {
+        let key = PublicKey::from_bytes(record.key);
+        let network = self
+            .directory
+            .network
+            .as_ref()
+            .ok_or(DropReason::Stranger)?;
+        let known = network.members.get(&record.member).copied();
+        let peer = known.and_then(|id| self.peers.get(id.0 as usize));
+        let before = peer.and_then(|p| match p.settings.pass {
+            Pass::Record(recorded) if recorded.member == record.member => {
+                Some((p.id, p.settings.key, recorded))
+            }
+            _ => None,
+        });
+        let Some((id, names, old)) = before else {
+            let is_guest = |p: &&Peer| p.settings.pass == Pass::Guest;
+            let guest = self.find(&key).and_then(|id| self.peers.get(id.0 as usize));
+            if let Some(guest) = guest.filter(is_guest).map(|p| p.id) {
+                self.remove_peer(guest, now);
+            }
+            if self.peers.len() >= MOST_GUESTS {
+                return Err(DropReason::QueueFull);
+            }
+            let settings = granted(record, Names::from(key));
+            let id = self.welcome(settings, now);
+            let has_it = self
+                .peers
+                .get(id.0 as usize)
+                .is_some_and(|p| p.settings.key.current == key);
+            // The key is another peer's already.
+            if !has_it {
+                return Err(DropReason::RecordRefused);
+            }
+            if let Some(network) = &mut self.directory.network {
+                network.members.insert(record.member, id);
+            }
+            return Ok(id);
+        };
+        if record.serial < old.serial || (record.serial == old.serial && key != names.current) {
+            return Err(DropReason::RecordRefused);
+        }
+        if record.serial > old.serial {
+            // The key before is good for as long as sessions are made with it; they last for minutes.
+            let former = Some(names.current).filter(|before| *before != key);
+            let names = Names {
+                current: key,
+                former,
+            };
+            if self.find(&key).is_some_and(|other| other != id) {
+                return Err(DropReason::RecordRefused);
+            }
+            self.change_peer(id, granted(record, names), now);
+        }
+        Ok(id)
+    }
+
+    /// Once a second: whose record does not hold any more is no peer.
+    pub(super) fn end_records(&mut self, now: Instant) {
+        if self.directory.network.is_none() {
+            return;
+        }
+        let is_over = |node: &Node, pass: &Pass| match pass {
+            Pass::Record(recorded) => node.check_time(recorded, now).err(),
+            _ => None,
+        };
+        let peers = self.peers.iter();
+        let over: Vec<_> = peers
+            .filter_map(|p| Some((p.id, is_over(self, &p.settings.pass)?)))
+            .collect();
+        for (id, why) in over {
+            self.drop_one(why);
+            self.events.push_back(Event::Lapsed(id, why));
+            if let Some(network) = &mut self.directory.network {
+                network.members.retain(|_, owner| *owner != id);
+            }
+            self.remove_peer(id, now);
+        }
+    }
+}
+
+impl Network {
+    fn is_authority(&self, issuer: &[u8; 32]) -> bool {
+        let is_it = |a: &Authority| a.as_bytes() == issuer;
+        self.settings.authorities.iter().any(is_it)
+    }
+
+    fn is_signed(
+        &self,
+        (issuer, what): (&[u8; 32], Signs),
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> bool {
+        let is_retired = self.revocations.authorities.contains(issuer);
+        self.is_authority(issuer)
+            && !is_retired
+            && Authority::from_bytes(*issuer).verifies(what, message, signature)
+    }
+}
+
+fn recorded(record: &Record) -> Recorded {
+    Recorded {
+        member: record.member,
+        serial: record.serial,
+        not_before: record.not_before,
+        not_after: record.not_after,
+        issuer: record.issuer,
+    }
+}
+
+/// What a record makes of its member.
+fn granted(record: &Record, key: Names) -> PeerSettings {
+    PeerSettings {
+        kind: Kind::Member,
+        name: record.name.clone(),
+        key,
+        psks: Psks::default(),
+        keepalive: None,
+        relay: RelayUse::Allow,
+        pass: Pass::Record(recorded(record)),
+        mtu: None,
+        segments: Some(record.segments.clone()),
+        vlans: None,
+        roles: Services {
+            dhcp_server: record.roles.has(Roles::DHCP_SERVER),
+            router: record.roles.has(Roles::ROUTER),
+        },
+        serves: record.roles.has(Roles::RELAY),
+    }
+}

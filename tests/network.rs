@@ -1,0 +1,461 @@
+//! Networks with an authority: who shows a record of it is let in as far as the record goes, and for as long as it holds.
+
+#[path = "support/frames.rs"]
+mod frames;
+#[path = "support/simulator.rs"]
+mod simulator;
+
+use l2vpn::drops::DropReason;
+use l2vpn::keys::{AuthorityKey, PrivateKey, PublicKey, Signs};
+use l2vpn::mesh::peer::Pass;
+use l2vpn::node::network::NetworkSettings;
+use l2vpn::node::{Event, Gone};
+use l2vpn::place::PeerId;
+use l2vpn::time::Duration;
+use l2vpn::wire::kem::ParameterSet;
+use l2vpn::wire::record::{MemberId, Record, Roles};
+use l2vpn::wire::revocation::Revocations;
+use l2vpn::wire::segment::SegmentId;
+use l2vpn::wire::vlan::{Vid, VlanClass};
+use l2vpn::wire::vlans::VlanSet;
+use simulator::*;
+use zeroize::Zeroizing;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+const SECOND: Duration = Duration::from_secs(1);
+const ID: [u8; 32] = [0x77; 32];
+/// What the simulator's clocks show at its start.
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 24 * 3600;
+
+fn authority(n: u8) -> AuthorityKey {
+    AuthorityKey::from_seed(&Zeroizing::new([n; 32]))
+}
+
+fn segment(id: u32) -> SegmentId {
+    SegmentId::new(id).unwrap()
+}
+
+fn record(key: PublicKey, member: u8) -> Record {
+    Record {
+        network: ID,
+        member: MemberId([member; 16]),
+        serial: 1,
+        key: *key.as_bytes(),
+        not_before: NOW - 600,
+        not_after: NOW + 90 * DAY,
+        roles: Roles::NONE,
+        mac_limit: 0,
+        name: format!("m{member}"),
+        segments: vec![(segment(1), VlanSet::everything())],
+        macs: Vec::new(),
+        prefixes: Vec::new(),
+        issuer: *authority(1).authority().as_bytes(),
+    }
+}
+
+fn signed(record: &Record, by: &AuthorityKey) -> Vec<u8> {
+    let mut bytes = record.signed().unwrap();
+    let signature = by.sign(Signs::Record, &bytes);
+    bytes.extend_from_slice(&signature);
+    bytes
+}
+
+fn settings(own: Option<Vec<u8>>) -> NetworkSettings {
+    NetworkSettings {
+        id: ID,
+        authorities: vec![authority(1).authority()],
+        own,
+    }
+}
+
+fn revocations(epoch: u64, change: impl FnOnce(&mut Revocations), by: &AuthorityKey) -> Vec<u8> {
+    let mut list = Revocations {
+        network: ID,
+        epoch,
+        issuer: *by.authority().as_bytes(),
+        ..Revocations::default()
+    };
+    change(&mut list);
+    let mut bytes = list.signed().unwrap();
+    let signature = by.sign(Signs::Revocations, &bytes);
+    bytes.extend_from_slice(&signature);
+    bytes
+}
+
+/// Two members: 0 lists 1, which lists nobody and is in the network.
+fn pair(seed: u64) -> Network {
+    let mut net = Network::of(vec![Recipe::new(0).untold(), Recipe::new(1).untold()], seed);
+    net.record = false;
+    net.weather.delay = MS(5);
+    let now = net.now;
+    net.member(1).node.remove_peer(PeerId(0), now);
+    let own = record(net.recipes[1].public(), 1);
+    let own = signed(&own, &authority(1));
+    assert!(net.member(1).node.set_network(settings(Some(own))));
+    net
+}
+
+/// Member 0 shows this record from now on.
+fn show(net: &mut Network, bytes: Vec<u8>) -> bool {
+    net.member(0).node.set_network(settings(Some(bytes)))
+}
+
+fn call(net: &mut Network) {
+    net.introduce(0, 1);
+    net.run_for(SECOND * 3);
+}
+
+/// The number that 1 has for 0, while it is connected.
+fn seen(net: &Network) -> Option<PeerId> {
+    let peers = net.members[1].as_ref().unwrap().node.peers().iter();
+    let mut up = peers.filter(|p| p.up_since.is_some());
+    up.next().map(|p| p.id)
+}
+
+fn voice(tags: &[u8]) -> Vec<u8> {
+    let tag = tags.first().map(|vid| [0x81, 0, 0, *vid]);
+    frame(host(1), host(0), tag, b"a voice")
+}
+
+#[test]
+fn who_shows_a_record_is_let_in_without_being_listed() {
+    let mut net = pair(1);
+    call(&mut net);
+    assert_eq!(seen(&net), None, "without a record");
+    assert!(net.member(1).drops(DropReason::Stranger) > 0);
+    let mut net = pair(1);
+    let own = record(net.recipes[0].public(), 0);
+    assert!(show(&mut net, signed(&own, &authority(1))));
+    call(&mut net);
+    let id = seen(&net).expect("connected");
+    assert!(net.is_up(0, 1));
+    let peer = &net.member(1).node.peers()[id.0 as usize];
+    assert_eq!(peer.settings.name, "m0");
+    // The first session has the smaller set beside the record, the next one the larger: the record is known by then.
+    let kem = |net: &Network| {
+        let member = net.members[0].as_ref().unwrap();
+        member.node.peers()[0].keyring.current().unwrap().kem
+    };
+    assert_eq!(kem(&net), Some(ParameterSet::MlKem512));
+    for n in 0..200u32 {
+        net.send(0, 0, &frame(host(1), host(0), None, &n.to_be_bytes()));
+        net.send(1, 0, &frame(host(0), host(1), None, &n.to_be_bytes()));
+        net.run_for(SECOND);
+    }
+    assert_eq!(kem(&net), Some(ParameterSet::MlKem768));
+    assert_eq!(net.member(1).delivered.len(), 200);
+    assert_eq!(net.member(0).delivered.len(), 200);
+    // It has forgotten everything: the record is shown again.
+    net.rebuild(1);
+    let now = net.now;
+    net.member(1).node.remove_peer(PeerId(0), now);
+    let own = signed(&record(net.recipes[1].public(), 1), &authority(1));
+    net.member(1).node.set_network(settings(Some(own)));
+    net.run_for(SECOND * 40);
+    assert!(seen(&net).is_some());
+}
+
+/// Wrong in one way each: none is let in, and why has a name.
+#[test]
+fn records_that_are_not_right_let_nobody_in() {
+    type Make = fn(PublicKey) -> Vec<u8>;
+    let cases: [(&str, Make, DropReason); 9] = [
+        (
+            "another authority",
+            |key| {
+                let mut r = record(key, 0);
+                r.issuer = *authority(2).authority().as_bytes();
+                signed(&r, &authority(2))
+            },
+            DropReason::RecordRefused,
+        ),
+        (
+            "signed by another in its name",
+            |key| signed(&record(key, 0), &authority(2)),
+            DropReason::RecordRefused,
+        ),
+        (
+            "signed as something else",
+            |key| {
+                let mut bytes = record(key, 0).signed().unwrap();
+                let signature = authority(1).sign(Signs::Revocations, &bytes);
+                bytes.extend_from_slice(&signature);
+                bytes
+            },
+            DropReason::RecordRefused,
+        ),
+        (
+            "over",
+            |key| {
+                let mut r = record(key, 0);
+                (r.not_before, r.not_after) = (NOW - 90 * DAY, NOW - 1);
+                signed(&r, &authority(1))
+            },
+            DropReason::RecordNotNow,
+        ),
+        (
+            "of the future",
+            |key| {
+                let mut r = record(key, 0);
+                r.not_before = NOW + 3600;
+                signed(&r, &authority(1))
+            },
+            DropReason::RecordNotNow,
+        ),
+        (
+            "a bit of the signature",
+            |key| {
+                let mut bytes = signed(&record(key, 0), &authority(1));
+                *bytes.last_mut().unwrap() ^= 1;
+                bytes
+            },
+            DropReason::RecordRefused,
+        ),
+        (
+            "a bit of the serial",
+            |key| {
+                let mut bytes = signed(&record(key, 0), &authority(1));
+                bytes[49] ^= 2;
+                bytes
+            },
+            DropReason::RecordRefused,
+        ),
+        (
+            "more roles",
+            |key| {
+                let mut bytes = signed(&record(key, 0), &authority(1));
+                bytes[1 + 32 + 16 + 8 + 32 + 16] |= 8;
+                bytes
+            },
+            DropReason::RecordRefused,
+        ),
+        (
+            "something behind it",
+            |key| {
+                let mut bytes = signed(&record(key, 0), &authority(1));
+                let end = bytes.len() - 64;
+                bytes.insert(end, 0);
+                bytes
+            },
+            DropReason::RecordRefused,
+        ),
+    ];
+    for (what, make, reason) in cases {
+        let mut net = pair(2);
+        let key = net.recipes[0].public();
+        if !show(&mut net, make(key)) {
+            // A member does not even show what it cannot read itself.
+            assert_eq!(what, "something behind it");
+            continue;
+        }
+        call(&mut net);
+        assert_eq!(seen(&net), None, "{what}");
+        assert!(net.member(1).drops(reason) > 0, "{what}: {reason:?}");
+        assert!(net.member(1).delivered.is_empty());
+    }
+    // A record is of use to the holder of its key alone.
+    let mut net = pair(2);
+    let other = PrivateKey::from_bytes([5; 32]).public();
+    assert!(!show(&mut net, signed(&record(other, 0), &authority(1))));
+}
+
+/// A member says that it has ports in all segments and VLANs, and sends in them: what its record does not grant is not delivered.
+#[test]
+fn what_a_record_grants_is_what_those_who_receive_enforce() {
+    let mut recipes = vec![Recipe::new(0).untold(), Recipe::new(1).untold()];
+    for recipe in &mut recipes {
+        let both = [1, 2].map(|id| (segment(id), l2vpn::switch::port::PortRule::TRANSPARENT));
+        recipe.ports = both.to_vec();
+    }
+    let mut net = Network::of(recipes, 3);
+    let now = net.now;
+    net.member(1).node.remove_peer(PeerId(0), now);
+    let own = signed(&record(net.recipes[1].public(), 1), &authority(1));
+    net.member(1).node.set_network(settings(Some(own)));
+    let mut own = record(net.recipes[0].public(), 0);
+    let ten = VlanSet::default().with(VlanClass::customer(Vid::new(10).unwrap()));
+    own.segments = vec![(segment(1), ten)];
+    assert!(show(&mut net, signed(&own, &authority(1))));
+    call(&mut net);
+    assert!(seen(&net).is_some());
+    let sent = [(0, 10), (0, 20), (0, 0), (1, 10), (1, 0)];
+    for (port, vid) in sent {
+        let tags: &[u8] = if vid == 0 { &[] } else { &[vid] };
+        net.send(0, port, &voice(tags));
+    }
+    net.run_for(SECOND);
+    let delivered = &net.member(1).delivered;
+    assert_eq!(delivered.len(), 1, "{delivered:?}");
+    assert_eq!(delivered[0].2, voice(&[10]));
+    // And nothing of other VLANs is sent to it.
+    for (port, vid) in sent {
+        let tags: &[u8] = if vid == 0 { &[] } else { &[vid] };
+        net.send(1, port, &voice(tags));
+    }
+    net.run_for(SECOND);
+    assert_eq!(net.member(0).delivered.len(), 1);
+}
+
+/// While frames flow: the time is over, the member is revoked, its authority is. The last frame comes within 1.1 s, however the member
+/// goes on; it does not come back.
+#[test]
+fn who_is_revoked_or_over_delivers_nothing_after_a_second() {
+    type Change = fn(&mut Network);
+    let revoke: Change = |net| {
+        let list = revocations(1, |l| l.revoke(MemberId([0; 16]), 1), &authority(1));
+        let now = net.now;
+        net.member(1).node.revoke(&list, now).unwrap();
+        net.collect(1);
+    };
+    let retire: Change = |net| {
+        let mut both = settings(Some(signed(
+            &record(net.recipes[1].public(), 1),
+            &authority(1),
+        )));
+        both.authorities.push(authority(2).authority());
+        let list = revocations(
+            1,
+            |l| l.retire(*authority(1).authority().as_bytes()),
+            &authority(2),
+        );
+        let now = net.now;
+        net.member(1).node.set_network(both);
+        net.member(1).node.revoke(&list, now).unwrap();
+        net.collect(1);
+    };
+    let forget: Change = |net| {
+        let mut none = settings(None);
+        none.authorities.clear();
+        net.member(1).node.set_network(none);
+    };
+    for (what, change, limit) in [
+        ("over", (|_| {}) as Change, 3100),
+        ("revoked", revoke, 100),
+        ("its authority retired", retire, 100),
+        ("its authority forgotten", forget, 1100),
+    ] {
+        let mut net = pair(4);
+        let mut own = record(net.recipes[0].public(), 0);
+        own.not_after = NOW + if what == "over" { 5 } else { DAY };
+        assert!(show(&mut net, signed(&own, &authority(1))));
+        call(&mut net);
+        assert!(seen(&net).is_some(), "{what}");
+        net.send(0, 0, &voice(&[]));
+        net.run_for(MS(20));
+        assert_eq!(net.member(1).delivered.len(), 1);
+        change(&mut net);
+        let began = net.now;
+        while net.now.since(began) < SECOND * 130 {
+            net.send(0, 0, &voice(&[]));
+            net.run_for(MS(100));
+        }
+        let last = net.member(1).delivered.last().unwrap().0;
+        assert!(
+            last.since(began) < MS(limit),
+            "{what}: {:?}",
+            last.since(began)
+        );
+        assert_eq!(seen(&net), None, "{what}");
+        let told = net.member(1).events.iter();
+        let lapsed = told.filter(|(_, e)| matches!(e, Event::Lapsed(..))).count();
+        assert_eq!(lapsed, 1, "{what}");
+        let downs = net.member(1).events.iter();
+        let why = downs.filter_map(|(_, e)| match e {
+            Event::Down(_, why) => Some(*why),
+            _ => None,
+        });
+        assert_eq!(why.collect::<Vec<_>>(), [Gone::Removed], "{what}");
+    }
+}
+
+/// Lists of revocations grow: an older or equal one is refused, as is one of another network or of nobody's.
+#[test]
+fn revocations_only_ever_grow() {
+    let mut net = pair(5);
+    let now = net.now;
+    let node = &mut net.member(1).node;
+    let a = authority(1);
+    let nothing = |_: &mut Revocations| {};
+    assert_eq!(node.revoke(&revocations(2, nothing, &a), now), Ok(()));
+    for (what, list) in [
+        ("older", revocations(1, nothing, &a)),
+        ("the same", revocations(2, nothing, &a)),
+        ("nobody's", revocations(3, nothing, &authority(9))),
+        (
+            "another network's",
+            revocations(3, |l| l.network = [1; 32], &a),
+        ),
+        ("cut off", revocations(3, nothing, &a)[..80].to_vec()),
+    ] {
+        assert_eq!(
+            node.revoke(&list, now),
+            Err(DropReason::RecordRefused),
+            "{what}"
+        );
+        assert_eq!(node.revocation_epoch(), 2);
+    }
+    assert_eq!(node.revoke(&revocations(3, nothing, &a), now), Ok(()));
+}
+
+/// A newer record takes the place of an older one, with another key and with other rights; an older one never comes back.
+#[test]
+fn a_newer_record_takes_the_place_of_an_older_one() {
+    let mut net = pair(6);
+    let old_key = PrivateKey::from_bytes(net.recipes[0].key);
+    let first = signed(&record(old_key.public(), 0), &authority(1));
+    assert!(show(&mut net, first.clone()));
+    call(&mut net);
+    let id = seen(&net).unwrap();
+    let new_key = PrivateKey::from_bytes([0x31; 32]);
+    let mut second = record(new_key.public(), 0);
+    second.serial = 2;
+    let keys = l2vpn::keys::OwnKeys {
+        current: new_key.clone(),
+        former: Some(old_key.clone()),
+    };
+    let mut sent = 0usize;
+    let mut talk = |net: &mut Network, span: Duration| {
+        let end = net.now + span;
+        while net.now < end {
+            net.send(0, 0, &voice(&[]));
+            sent += 1;
+            net.run_for(MS(10));
+        }
+    };
+    talk(&mut net, SECOND);
+    net.set_keys(0, keys, Default::default());
+    assert!(show(&mut net, signed(&second, &authority(1))));
+    talk(&mut net, SECOND * 130);
+    net.run_for(SECOND);
+    assert_eq!(net.member(1).delivered.len(), sent, "no frame is lost");
+    let peer = &net.member(1).node.peers()[id.0 as usize];
+    assert_eq!(peer.settings.key.current, new_key.public());
+    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.serial == 2));
+    assert_eq!(peer.known_as(), new_key.public());
+    // The thief of the old key and record.
+    net.set_keys(0, old_key.into(), Default::default());
+    assert!(show(&mut net, first));
+    net.run_for(SECOND * 400);
+    let peer = &net.member(1).node.peers()[id.0 as usize];
+    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.serial == 2));
+}
+
+/// A member that boots in 1970 takes the records of today, and is let in: its own record says what time it is at least.
+#[test]
+fn a_dead_clock_keeps_nobody_out() {
+    let mut recipes = vec![Recipe::new(0).untold(), Recipe::new(1).untold()];
+    recipes[0].wall = 5;
+    recipes[1].wall = 5;
+    let mut net = Network::of(recipes, 7);
+    let now = net.now;
+    net.member(1).node.remove_peer(PeerId(0), now);
+    let own = signed(&record(net.recipes[1].public(), 1), &authority(1));
+    net.member(1).node.set_network(settings(Some(own)));
+    let own = signed(&record(net.recipes[0].public(), 0), &authority(1));
+    assert!(show(&mut net, own));
+    let began = net.now;
+    net.introduce(0, 1);
+    assert!(net.run_until(began + SECOND * 2, |net| seen(net).is_some()
+        && net.is_up(0, 1)));
+}
