@@ -129,6 +129,9 @@ pub struct Snapshot {
     /// The one before, while both are good.
     #[serde(default)]
     pub old_key: Option<OldKeyView>,
+    /// The network that it is in.
+    #[serde(default)]
+    pub network: Option<NetworkView>,
     /// Its process id.
     pub pid: u32,
     /// For how long it has run, in seconds.
@@ -152,6 +155,19 @@ pub struct Snapshot {
     pub table: TableView,
     /// Dropped frames and datagrams by reason; only reasons that were met.
     pub drops: BTreeMap<String, u64>,
+}
+
+/// The network of an authority that a member is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkView {
+    /// What it is called.
+    pub name: String,
+    /// Which revocations are known; 0 for none.
+    pub epoch: u64,
+    /// Which of its records the member has.
+    pub serial: Option<u64>,
+    /// For how long that holds, in seconds; 0 when it does not.
+    pub expires_s: Option<u64>,
 }
 
 /// The forwarding table.
@@ -296,6 +312,9 @@ pub struct WayView {
     /// `member`, `relay`, or `client`: one that this member relays for.
     #[serde(default)]
     pub kind: String,
+    /// For how long its record holds, in seconds, when it was let in by one.
+    #[serde(default)]
+    pub record_s: Option<u64>,
     /// The relay that it is reached through, by name.
     #[serde(default)]
     pub via: Option<String>,

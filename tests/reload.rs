@@ -27,6 +27,10 @@ const STORIES: &[(&str, Story)] = &[
         sealed_rotation,
     ),
     ("peers_come_and_go_and_the_others_stay", peers),
+    (
+        "who_has_a_record_needs_no_list_until_it_is_revoked",
+        network,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -467,4 +471,90 @@ fn peers() -> Result<(), String> {
         events.contains("c is not connected: it is no peer any more"),
         || events.clone(),
     )
+}
+
+/// An authority, two records, and one member that lists nobody: a host's frame crosses; then the other is revoked.
+fn network() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    world.write()?;
+    let dir = world.dir().join("ca").display().to_string();
+    run(
+        &["ca", "init", &dir, "--name", "lab", "--no-passphrase"],
+        "",
+    )?;
+    for (n, name) in NAMES.into_iter().enumerate().take(2) {
+        let at = |name: &str| world.config(n).with_file_name(name).display().to_string();
+        let key = world.public_key(n);
+        let record = at("member.record");
+        run(
+            &[
+                "ca",
+                "sign",
+                &dir,
+                &key,
+                "--name",
+                name,
+                "--segment",
+                "1",
+                "-o",
+                &record,
+            ],
+            "",
+        )?;
+        run(&["ca", "export", &dir, "-o", &at("lab.network")], "")?;
+        let text = std::fs::read_to_string(world.config(n)).map_err(|e| e.to_string())?;
+        // The second one lists nobody.
+        let text = match n {
+            0 => text,
+            _ => text
+                .split("[[peer]]")
+                .next()
+                .unwrap_or_default()
+                .to_string(),
+        };
+        let more = "\n[network]\nfile = \"lab.network\"\nrecord = \"member.record\"\n";
+        std::fs::write(world.config(n), text + more).map_err(|e| e.to_string())?;
+    }
+    world.start_all()?;
+    world.connected(0)?;
+    world.reach(0, v4(1))?;
+    let seen = shown(&mut world, 1)?;
+    let (network, peer) = (seen.network.ok_or("no network")?, &seen.peers[0]);
+    let is_in = peer.name == "a" && peer.way.record_s.is_some_and(|s| s > 80 * 24 * 3600);
+    expect(is_in && network.serial == Some(1), || {
+        format!("{network:?} {peer:?}")
+    })?;
+    // Revoked: the list is given to the member, and what comes after a second and a half is nothing.
+    run(&["ca", "revoke", &dir, "a", "--reason", "stolen"], "")?;
+    let list = world.dir().join("ca/revoked");
+    let text = std::fs::read_to_string(world.config(1)).map_err(|e| e.to_string())?;
+    let line = format!("[network]\nrevocations = \"{}\"\n", list.display());
+    let text = text.replace("[network]\n", &line);
+    std::fs::write(world.config(1), &text).map_err(|e| e.to_string())?;
+    let socket = world.socket(1).display().to_string();
+    let told = run(&["reload", "--socket", &socket], "")?;
+    expect(told == "network changed", || told.clone())?;
+    let seen = shown(&mut world, 1)?;
+    expect(seen.peers.is_empty(), || format!("{:?}", seen.peers))?;
+    let events = run(&["events", "--socket", &socket], "")?;
+    expect(
+        events.contains("the record of a counts no more: it is revoked"),
+        || events.clone(),
+    )?;
+    let lost = world.ping(0, v4(1), 56, 2)?;
+    expect(lost.iter().all(Option::is_none), || format!("{lost:?}"))?;
+    // It stays revoked after a restart, without the list in the configuration.
+    let text = text.replace(&line, "[network]\n");
+    std::fs::write(world.config(1), text).map_err(|e| e.to_string())?;
+    world.signal(1, 15)?;
+    world.start(1)?;
+    world.wait_socket(1)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let seen = shown(&mut world, 1)?;
+    let epoch = seen.network.as_ref().map(|n| n.epoch);
+    expect(seen.peers.is_empty() && epoch == Some(1), || {
+        format!("{seen:?}")
+    })?;
+    let refused = seen.drops.get("revoked").copied().unwrap_or_default();
+    expect(refused > 0, || format!("{:?}", seen.drops))
 }

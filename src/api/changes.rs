@@ -21,6 +21,9 @@ pub struct Changes {
     /// Whether the member, or its network, has other keys.
     #[serde(default)]
     pub own_key: bool,
+    /// Whether the network, the record or the revocations are others.
+    #[serde(default)]
+    pub network: bool,
     /// What the configuration's checker warns of.
     #[serde(default)]
     pub warnings: String,
@@ -69,6 +72,7 @@ impl fmt::Display for Changes {
             .collect();
         text.extend(self.segments.then(|| "segments changed".into()));
         text.extend(self.own_key.then(|| "other keys".into()));
+        text.extend(self.network.then(|| "network changed".into()));
         match text.is_empty() {
             true => f.write_str("nothing has changed"),
             false => f.write_str(&text.join("; ")),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use super::ca::args::CaArgs;
 use crate::io::secrets::Asking;
 
 /// An encrypted Layer-2 overlay VPN: one Ethernet between many hosts.
@@ -31,13 +32,17 @@ pub enum Verb {
     Init(InitArgs),
     /// Make and look at keys
     Key(KeyArgs),
+    /// Run an authority: sign records of members, so that members need not list each other
+    Ca(CaArgs),
+    /// Check an audit log
+    Audit(AuditArgs),
     /// Start this member, in the foreground
     Up(UpArgs),
     /// Start a relay, in the foreground: it carries what members send each other, and sees nothing of it
     Relay(RelayArgs),
     /// Say goodbye to all peers and end the running member
     Down(MemberArgs),
-    /// Have the running member take up what has changed in its configuration: ports and segments
+    /// Have the running member take up what has changed in its configuration
     Reload(ReloadArgs),
     /// Check a configuration and tell everything that is wrong with it
     Check(CheckArgs),
@@ -329,6 +334,24 @@ pub struct MemberArgs {
     /// Its control socket
     #[arg(long, env = "L2VPN_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
+}
+
+/// `audit`
+#[derive(Debug, Group)]
+pub struct AuditArgs {
+    /// What to do with a log.
+    #[command(subcommand)]
+    pub verb: AuditVerb,
+}
+
+/// The verbs of `audit`.
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Follow a log from its first line to its last, and print the hash of that
+    Verify {
+        /// The log
+        file: PathBuf,
+    },
 }
 
 /// `reload`

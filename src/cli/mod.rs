@@ -6,7 +6,9 @@
 //! 5 no daemon, 6 degraded.
 
 pub mod args;
+mod audit;
 mod bench;
+mod ca;
 mod check;
 mod demo;
 mod down;
@@ -53,6 +55,8 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
     match verb {
         Verb::Init(args) => init::run(&args),
         Verb::Key(args) => key::run(&args),
+        Verb::Ca(args) => ca::run(&args),
+        Verb::Audit(args) => audit::run(&args),
         Verb::Up(args) => up::run(&args),
         Verb::Relay(args) => relay::run(&args),
         Verb::Down(args) => down::run(&args),

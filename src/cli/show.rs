@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::{ShowArgs, VersionArgs};
 use super::exit::{Exit, Failure};
 use super::{member, render};
-use crate::api::{Answer, MannerView, PeerView, PortView, Snapshot, Verb};
+use crate::api::{Answer, MannerView, NetworkView, PeerView, PortView, Snapshot, Verb};
 use crate::noise::aead::Suite;
 
 pub(super) fn run(args: &ShowArgs) -> Result<Exit, Failure> {
@@ -35,6 +35,9 @@ fn text(snapshot: &Snapshot) -> String {
         let left = render::span(old.left_s);
         let _ = writeln!(out, "  old key: {}, good for {left} more", old.public_key);
     }
+    if let Some(network) = &snapshot.network {
+        let _ = writeln!(out, "  network: {}", in_network(network));
+    }
     let table = &snapshot.table;
     let _ = writeln!(out, "  macs: {} of at most {}", table.entries, table.limit);
     snapshot.ports.iter().for_each(|p| port(&mut out, p));
@@ -45,6 +48,21 @@ fn text(snapshot: &Snapshot) -> String {
         let _ = writeln!(out, "\ndrops: {}", drops.join(", "));
     }
     out
+}
+
+/// The network that a member is in, in a line.
+fn in_network(network: &NetworkView) -> String {
+    let record = match (network.serial, network.expires_s) {
+        (Some(serial), Some(0)) => format!("record {serial}, over"),
+        (Some(serial), Some(left)) => {
+            format!("record {serial}, good for {} more", render::span(left))
+        }
+        _ => "without a record".into(),
+    };
+    format!(
+        "{}  {record}  revocations of epoch {}",
+        network.name, network.epoch
+    )
 }
 
 fn port(out: &mut String, port: &PortView) {
@@ -117,6 +135,10 @@ fn manner(out: &mut String, manner: &MannerView) {
 fn peer(out: &mut String, peer: &PeerView) {
     let _ = writeln!(out, "\npeer {}  {}", peer.name, peer.state);
     let _ = writeln!(out, "  public key: {}", peer.public_key);
+    if let Some(left) = peer.way.record_s {
+        let left = render::span(left);
+        let _ = writeln!(out, "  let in by its record, good for {left} more");
+    }
     match &peer.endpoint {
         Some(endpoint) => {
             let via = peer
@@ -256,6 +278,12 @@ mod tests {
         let snapshot = Snapshot {
             name: "a".into(),
             public_key: "AAAA=".into(),
+            network: Some(NetworkView {
+                name: "lab".into(),
+                epoch: 3,
+                serial: Some(2),
+                expires_s: Some(7_000_000),
+            }),
             old_key: Some(OldKeyView {
                 public_key: "aaaa=".into(),
                 left_s: 86_000,
@@ -295,6 +323,7 @@ mod tests {
                     endpoint: Some("192.0.2.2:7656".into()),
                     way: WayView {
                         rtt_us: Some(1234),
+                        record_s: Some(90 * 24 * 3600),
                         way_s: Some(600),
                         ..WayView::default()
                     },

@@ -8,7 +8,7 @@ use super::checker::{Checker, is_name, one_line};
 use super::finding::Report;
 use super::paths::{Places, resolve};
 use super::raw::{self, Field, RawConfig, RawSegment, Sections, Step};
-use super::{Config, DemoKeys, SegmentConfig, listening, peers, ports, relays};
+use super::{Config, DemoKeys, SegmentConfig, listening, network, peers, ports, relays};
 use crate::keys::{Nobody, Opener};
 use crate::switch::layout::SegmentRules;
 use crate::wire::segment::SegmentId;
@@ -78,9 +78,11 @@ impl Checker<'_> {
         let own = key_at.and_then(|at| self.identity(&mut node, &at));
         let segments = self.segments(raw.segment);
         let is_relay = raw.admission.is_some();
+        let has_network = raw.network.is_some();
         let ports = ports::check(self, raw.port, (&segments, is_relay));
         let names = own.as_ref().map(|own| own.keys.names());
-        let mut peers = peers::check(self, raw.peer, (names, is_relay));
+        let mut peers = peers::check(self, raw.peer, (names, is_relay || has_network));
+        let network = network::check(self, raw.network, names);
         let relaying = relays::check(self, (raw.relay, raw.admission), names, &mut peers);
         let isolates = ports.iter().any(|p| p.is_isolated);
         let (table, storms) = self.switch(raw.switch, isolates && !peers.is_empty());
@@ -100,6 +102,7 @@ impl Checker<'_> {
             segments,
             ports,
             peers,
+            network,
             relaying,
             table,
             storms,
@@ -123,6 +126,7 @@ impl Checker<'_> {
             Some(&"peer") if keys.len() > 1 => ("[[peer]]", raw::RawPeer::KEYS),
             Some(&"relay") if keys.len() > 1 => ("[[relay]]", raw::RawRelay::KEYS),
             Some(&"admission") if keys.len() > 1 => ("[admission]", raw::RawAdmission::KEYS),
+            Some(&"network") if keys.len() > 1 => ("[network]", raw::RawNetwork::KEYS),
             Some(&"switch") if keys.len() > 1 => ("[switch]", raw::RawSwitch::KEYS),
             Some(&"control") if keys.len() > 1 => ("[control]", raw::RawControl::KEYS),
             _ => ("the file", raw::RawConfig::KEYS),

@@ -12,6 +12,7 @@ mod endpoint;
 pub mod finding;
 mod identity;
 mod listening;
+mod network;
 pub mod paths;
 mod peers;
 pub mod pins;
@@ -42,6 +43,7 @@ pub use checker::is_name;
 pub use endpoint::EndpointName;
 use finding::Report;
 pub use identity::{Identity, Retiring};
+pub use network::NetworkConfig;
 pub use secrets::KeySource;
 use tuning::{Offloading, Tuning};
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub ports: Vec<PortConfig>,
     /// The peers: members, then relays, then clients.
     pub peers: Vec<PeerConfig>,
+    /// The network that it is in, if that has an authority.
+    pub network: Option<NetworkConfig>,
     /// What this one carries for others, if it does.
     pub relaying: Option<Relaying>,
     /// The forwarding table's limits.

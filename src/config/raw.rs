@@ -166,6 +166,8 @@ tables! {
         relay: Sections<RawRelay>,
         /// For whom this one relays.
         admission: Section<RawAdmission>,
+        /// The network that it is in, if that has an authority.
+        network: Section<RawNetwork>,
         /// The switch.
         switch: Section<RawSwitch>,
         /// How the member is controlled.
@@ -318,6 +320,15 @@ tables! {
         total_rate: Field<i64>,
         /// The UDP port that members are seen from besides.
         second_port: Field<i64>,
+    }
+    /// `[network]`
+    RawNetwork {
+        /// The file that says what members have to know of it.
+        file: Field<String>,
+        /// The file of this member's record.
+        record: Field<String>,
+        /// The file that says who is revoked.
+        revocations: Field<String>,
     }
     /// `[switch]`
     RawSwitch {

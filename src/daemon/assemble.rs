@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::carriers::Carriers;
 use super::ports::{self, OpenPort, Ports};
-use super::{peers, rotation};
+use super::{network, peers, rotation};
 use crate::carrier::Carrier;
 use crate::config::Config;
 use crate::config::tuning::{CipherChoice, Offloading};
@@ -278,6 +278,7 @@ fn node(config: &Config, plane: Arc<Plane>, mark: u64) -> Node {
     for peer in &config.peers {
         node.add_peer(peers::settings(peer));
     }
+    network::enter(config, &mut node);
     node
 }
 

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use super::assemble::Member;
 use crate::api::EventView;
+use crate::drops::DropReason;
 use crate::node::{Event, Gone};
-use crate::place::Place;
+use crate::place::{PeerId, Place};
 use crate::switch::offences::Offence;
 use crate::switch::table::{Key, Moved};
 use crate::time::Duration;
@@ -94,9 +95,19 @@ impl Member {
                 let text = format!("{remote}: somebody sits in the middle of the connection");
                 ("carrier-refused", text)
             }
+            Event::Lapsed(peer, why) => ("record-lapsed", self.lapsed(*peer, *why)),
             Event::Offence(offence) => ("rule-broken", self.offence(offence)),
             other => return self.describe_lan(other),
         })
+    }
+
+    fn lapsed(&self, peer: PeerId, why: DropReason) -> String {
+        let name = self.peer_name(peer);
+        let why = match why {
+            DropReason::Revoked => "it is revoked, or its authority is",
+            _ => "its time is over",
+        };
+        format!("the record of {name} counts no more: {why}")
     }
 
     /// The same for what happens behind ports.

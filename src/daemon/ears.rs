@@ -37,7 +37,7 @@ impl Ears {
     /// The socket for peers on the same LAN, if there may be any.
     pub(super) fn beacons(config: &Config) -> Option<BeaconSocket> {
         let has_members = config.peers.iter().any(|p| p.kind == PeerKind::Member);
-        if !config.reach.on_lan || !has_members {
+        if !config.reach.on_lan || !(has_members || config.network.is_some()) {
             return None;
         }
         let opened = BeaconSocket::open();

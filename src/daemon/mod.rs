@@ -15,6 +15,7 @@ mod ears;
 mod event_loop;
 mod hosts;
 mod journal;
+mod network;
 mod paths;
 mod peers;
 mod ports;

@@ -8,6 +8,7 @@
 use std::fs::File;
 
 use super::assemble::{Member, StartError};
+use super::network;
 use super::peers::PeerChanges;
 use super::ports::{OpenPort, prepare_bridge, tell_vlans};
 use super::rotation;
@@ -67,11 +68,16 @@ impl Member {
         }
         let peers = self.plan_peers(&config);
         let keys = self.changed_keys(&config);
+        let was = self.config.network.clone();
         let mut changes = self.apply(config, plan, opened, workers).await;
         let peers = self.apply_peers(peers, clock::now());
         changes.own_key = keys.is_some();
+        changes.network = was != self.config.network;
         if let Some((keys, network)) = keys {
             self.node.set_keys(keys, network, clock::now());
+        }
+        if changes.network || changes.own_key {
+            network::enter(&self.config, &mut self.node);
         }
         changes.peers = PeersChanged {
             added: peers.added.clone(),

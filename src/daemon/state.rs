@@ -65,7 +65,16 @@ pub(super) fn write_origin(file: &Path, origin: &PublicKey, now: &PublicKey) -> 
     write(file, &format!("{origin} {now}\n"))
 }
 
-fn write(file: &Path, text: &str) -> io::Result<()> {
+/// The file of the revocations that a member has seen.
+pub(super) fn revoked_file(state_dir: &Path, name: &str) -> PathBuf {
+    state_dir.join(format!("{name}.revoked"))
+}
+
+/// Writes a file of the state: whole or not at all.
+///
+/// # Errors
+/// As the system says; the old file stays.
+pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
     let mut new = tempfile::NamedTempFile::new_in(dir)?;

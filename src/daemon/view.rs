@@ -8,7 +8,7 @@ use crate::api::{
     TableView, TransferView, WayView,
 };
 use crate::io::clock;
-use crate::mesh::peer::{Kind, Peer};
+use crate::mesh::peer::{Kind, Pass, Peer};
 use crate::noise::keyring::Session;
 use crate::place::Place;
 use crate::switch::port::PortRule;
@@ -32,6 +32,7 @@ impl Member {
             name: self.config.name.clone(),
             public_key: self.node.public().to_string(),
             old_key: self.old_key(),
+            network: self.network_view(),
             pid: std::process::id(),
             uptime_s: now.since(started).as_secs(),
             listen: match listen {
@@ -134,6 +135,12 @@ impl Member {
         };
         WayView {
             kind: kind.into(),
+            record_s: match peer.settings.pass {
+                Pass::Record(recorded) => {
+                    Some(recorded.not_after.saturating_sub(clock::wall().as_secs()))
+                }
+                _ => None,
+            },
             via: relay.map(|relay| self.peer_name(relay)),
             why_relayed: relay.map(|_| peer.places.search.why().into()),
             throttled: peer.places.throttled,

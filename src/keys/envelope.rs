@@ -30,17 +30,21 @@ const KEY_LEN: usize = 32;
 pub enum Holds {
     /// A member's or relay's X25519 key.
     NodeKey,
+    /// An authority's Ed25519 key.
+    Authority,
 }
 
 impl Holds {
     const fn name(self) -> &'static str {
         match self {
             Holds::NodeKey => "node-key",
+            Holds::Authority => "authority",
         }
     }
 
     fn of(name: &str) -> Option<Self> {
-        [Holds::NodeKey].into_iter().find(|h| h.name() == name)
+        let all = [Holds::NodeKey, Holds::Authority];
+        all.into_iter().find(|h| h.name() == name)
     }
 }
 

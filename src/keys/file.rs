@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
-use super::{Cost, Entropy, Envelope, EnvelopeError, Holds};
+use super::{AuthorityKey, Cost, Entropy, Envelope, EnvelopeError, Holds};
 use super::{KeyTextError, Passphrase, PrivateKey, Psk, PublicKey};
 
 /// The longest file that is read as a key, in bytes.
@@ -140,13 +140,7 @@ pub fn read_stored(path: &Path) -> Result<Stored, KeyFileError> {
 /// See [`KeyFileError`].
 pub fn stored_in(text: &str, path: &Path) -> Result<Stored, KeyFileError> {
     if Envelope::is_meant(text) {
-        let envelope = Envelope::from_text(text);
-        return envelope
-            .map(Stored::Sealed)
-            .map_err(|source| KeyFileError::Envelope {
-                path: path.into(),
-                source,
-            });
+        return envelope(text, Holds::NodeKey, path).map(Stored::Sealed);
     }
     PrivateKey::from_text(text)
         .map(Stored::Plain)
@@ -154,6 +148,100 @@ pub fn stored_in(text: &str, path: &Path) -> Result<Stored, KeyFileError> {
             path: path.into(),
             source,
         })
+}
+
+/// The envelope in a text, if it holds what it should.
+fn envelope(text: &str, holds: Holds, path: &Path) -> Result<Envelope, KeyFileError> {
+    let envelope = Envelope::from_text(text).and_then(|envelope| match envelope.holds() == holds {
+        true => Ok(envelope),
+        false => Err(EnvelopeError::Unknown),
+    });
+    envelope.map_err(|source| KeyFileError::Envelope {
+        path: path.into(),
+        source,
+    })
+}
+
+/// An authority's key as it is stored.
+pub enum StoredAuthority {
+    /// Not encrypted.
+    Plain(AuthorityKey),
+    /// Encrypted.
+    Sealed(Envelope),
+}
+
+/// What a plain authority's key begins with.
+const PLAIN_AUTHORITY: &str = "l2vpn-authority-key 1\n";
+
+/// Reads an authority's key, and checks that nobody else can.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn read_authority(path: &Path) -> Result<StoredAuthority, KeyFileError> {
+    let text = read_secret(path)?;
+    if Envelope::is_meant(&text) {
+        return envelope(&text, Holds::Authority, path).map(StoredAuthority::Sealed);
+    }
+    let fail = |source| KeyFileError::Text {
+        path: path.into(),
+        source,
+    };
+    let seed = text.strip_prefix(PLAIN_AUTHORITY);
+    let seed = seed.ok_or_else(|| fail(KeyTextError::Length(0)))?;
+    let key = PrivateKey::from_text(seed).map_err(fail)?;
+    let seed = Zeroizing::new(*key.expose());
+    Ok(StoredAuthority::Plain(AuthorityKey::from_seed(&seed)))
+}
+
+/// Opens an authority's encrypted key.
+///
+/// # Errors
+/// [`KeyFileError::Envelope`], also when the public key beside it is another's.
+pub fn opened_authority(
+    envelope: &Envelope,
+    passphrase: &Passphrase,
+    path: &Path,
+) -> Result<AuthorityKey, KeyFileError> {
+    let key = envelope
+        .open(passphrase)
+        .map(|k| AuthorityKey::from_seed(&k));
+    let fits = |key: &AuthorityKey| key.authority().as_bytes() == envelope.public();
+    match key {
+        Ok(key) if fits(&key) => Ok(key),
+        other => Err(KeyFileError::Envelope {
+            path: path.into(),
+            source: other.err().unwrap_or(EnvelopeError::Closed),
+        }),
+    }
+}
+
+/// Makes a new file for an authority's key with mode 0600; with a passphrase encrypted.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn write_authority(
+    path: &Path,
+    key: &AuthorityKey,
+    sealed: Option<(&Passphrase, Cost)>,
+    entropy: &mut dyn Entropy,
+) -> Result<(), KeyFileError> {
+    let text = match sealed {
+        None => {
+            let seed = Zeroizing::new(*key.expose());
+            let seed = PrivateKey::from_bytes(*seed).to_text();
+            Zeroizing::new(format!("{PLAIN_AUTHORITY}{}", *seed))
+        }
+        Some((passphrase, cost)) => {
+            let content = (Holds::Authority, *key.authority().as_bytes(), key.expose());
+            let envelope = Envelope::seal(content, passphrase, cost, entropy);
+            let envelope = envelope.map_err(|source| KeyFileError::Envelope {
+                path: path.into(),
+                source,
+            })?;
+            Zeroizing::new(envelope.to_text())
+        }
+    };
+    write_secret(path, &text, false)
 }
 
 /// Opens an encrypted private key.

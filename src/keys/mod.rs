@@ -7,6 +7,8 @@
 //! are those of `wg genkey`, `wg pubkey` and `wg genpsk`: one line of 44 base64 characters; or an [`Envelope`], which needs a
 //! passphrase.
 
+mod armor;
+mod audit;
 mod authority;
 mod demo;
 mod entropy;
@@ -14,20 +16,25 @@ mod envelope;
 mod file;
 mod former;
 mod key;
+mod network;
 mod passphrase;
 mod scrub;
 mod ticket;
 
+pub use armor::Armor;
+pub use audit::{AuditChain, AuditEntry, AuditError, append_audit, verify_audit};
 pub use authority::{Authority, AuthorityKey, Signs};
 pub use demo::is_demo;
 pub use entropy::Entropy;
 pub use envelope::{Cost, Envelope, EnvelopeError, Holds};
 pub use file::{
-    KeyFileError, MAX_FILE_LEN, Stored, opened, read_private, read_psk, read_stored, replace,
-    retired, rotate, stored_in, write_encrypted, write_private, write_psk,
+    KeyFileError, MAX_FILE_LEN, Stored, StoredAuthority, opened, opened_authority, read_authority,
+    read_private, read_psk, read_stored, replace, retired, rotate, stored_in, write_authority,
+    write_encrypted, write_private, write_psk,
 };
 pub use former::{Names, OwnKeys, Psks, Which};
 pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};
+pub use network::{MAX_AUTHORITIES, NetworkFile};
 pub use passphrase::{AtHand, MAX_PASSPHRASE, Nobody, Opener, Passphrase};
 pub use scrub::wipe_stack;
 pub use ticket::{NotATicket, TICKET_LEN, Ticket};

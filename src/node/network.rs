@@ -74,6 +74,15 @@ impl Node {
         true
     }
 
+    /// Is in no network any more: who was let in by a record is gone.
+    pub fn leave_network(&mut self, now: Instant) {
+        if let Some(network) = &mut self.directory.network {
+            network.settings.authorities.clear();
+            self.end_records(now);
+        }
+        self.directory.network = None;
+    }
+
     /// Takes a list of who is revoked, if it is newer than the one that is known, and ends their sessions.
     ///
     /// # Errors

@@ -379,7 +379,8 @@ mod tests {
 
     #[test]
     fn what_is_out_of_order_or_twice_or_too_much_is_no_record() {
-        let cases: [(&str, fn(&mut Record)); 12] = [
+        type Change = fn(&mut Record);
+        let cases: [(&str, Change); 12] = [
             ("segments turned round", |r| r.segments.reverse()),
             ("a segment twice", |r| {
                 r.segments.push(r.segments[1].clone())

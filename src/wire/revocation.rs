@@ -184,9 +184,11 @@ mod tests {
             id[..4].copy_from_slice(&n.to_be_bytes());
             (MemberId(id), 1)
         };
-        let mut list = Revocations::default();
-        list.members = (0..MAX_REVOKED as u32).map(of).collect();
-        list.authorities = (0..MAX_RETIRED as u8).map(|n| [n; 32]).collect();
+        let mut list = Revocations {
+            members: (0..MAX_REVOKED as u32).map(of).collect(),
+            authorities: (0..MAX_RETIRED as u8).map(|n| [n; 32]).collect(),
+            ..Revocations::default()
+        };
         let bytes = whole(&list);
         assert!(bytes.len() <= MAX_REVOCATIONS_LEN && Revocations::parse(&bytes).is_ok());
         let mut more = list.clone();

@@ -1,0 +1,222 @@
+//! An authority's directory: its key, its network, a record of each member, who is revoked, and the log of all that.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::super::args::Words;
+use super::super::exit::{Exit, Failure};
+use crate::io::clock;
+use crate::keys::{
+    Armor, AuthorityKey, KeyFileError, NetworkFile, Opener, StoredAuthority, append_audit,
+    opened_authority, read_authority,
+};
+use crate::wire::record::Record;
+use crate::wire::revocation::Revocations;
+
+/// The authority's key.
+pub(super) const KEY: &str = "authority.key";
+const NETWORK: &str = "network";
+const RECORDS: &str = "records";
+const REVOKED: &str = "revoked";
+const LOG: &str = "audit.log";
+/// Bytes of the longest file that is read here.
+const MAX_LEN: u64 = 1 << 20;
+
+/// A record, and its text.
+pub(super) struct Signed {
+    pub(super) record: Record,
+}
+
+/// An authority's directory, which nobody else works in meanwhile.
+pub(super) struct Store {
+    dir: PathBuf,
+    pub(super) network: NetworkFile,
+    _lock: File,
+}
+
+impl Store {
+    /// Makes one where nothing is yet.
+    pub(super) fn make(
+        dir: &Path,
+        network: NetworkFile,
+        write_key: impl FnOnce(&Path) -> Result<(), KeyFileError>,
+    ) -> Result<Store, Failure> {
+        let new = fs::DirBuilder::new().mode(0o700).create(dir);
+        new.map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::AlreadyExists => {
+                    "choose another name: an authority is never overwritten"
+                }
+                _ => "check that the path is right",
+            };
+            Failure::with(Exit::Failed, format!("{}: {error}", dir.display()), hint)
+        })?;
+        write_key(&dir.join(KEY))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(dir.join(RECORDS))?;
+        write_new(&dir.join(NETWORK), &network.to_text())?;
+        Store::open(dir)
+    }
+
+    /// Opens one.
+    pub(super) fn open(dir: &Path) -> Result<Store, Failure> {
+        let file = dir.join(NETWORK);
+        let lock = File::open(&file).map_err(|error| {
+            let message = format!("{}: {error}", file.display());
+            let hint = "an authority's directory is made by `l2vpn ca init DIR`";
+            Failure::with(Exit::Failed, message, hint)
+        })?;
+        lock.lock()?;
+        let network = NetworkFile::from_text(&read(&file)?).map_err(|line| {
+            Failure::failed(format!("{}: line {line} is damaged", file.display()))
+        })?;
+        Ok(Store {
+            dir: dir.into(),
+            network,
+            _lock: lock,
+        })
+    }
+
+    /// The authority's key, opened with a passphrase if it needs one.
+    pub(super) fn authority(&self, words: Words) -> Result<AuthorityKey, Failure> {
+        let file = self.dir.join(KEY);
+        match read_authority(&file)? {
+            StoredAuthority::Plain(key) => Ok(key),
+            StoredAuthority::Sealed(envelope) => {
+                let passphrase = words.opener().passphrase(&file).map_err(Failure::failed)?;
+                Ok(opened_authority(&envelope, &passphrase, &file)?)
+            }
+        }
+    }
+
+    /// The record of a member, if it has one.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Signed>, Failure> {
+        // A name is part of a file's name: nothing but names as records have them.
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_name) {
+            let message = format!("\"{}\" is no member's name", name.escape_debug());
+            let hint = "letters, digits, '-', '_' and '.', 63 at most";
+            return Err(Failure::with(Exit::Config, message, hint));
+        }
+        let file = self.record_file(name);
+        match file.exists() {
+            true => record_in(&file).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The record of a member that has one.
+    pub(super) fn member(&self, name: &str) -> Result<Signed, Failure> {
+        self.find(name)?.ok_or_else(|| {
+            let message = format!("there is no record of {name}");
+            Failure::with(Exit::Failed, message, "`l2vpn ca list DIR` lists them")
+        })
+    }
+
+    /// All records, by name.
+    pub(super) fn all(&self) -> Result<Vec<Signed>, Failure> {
+        let files = fs::read_dir(self.dir.join(RECORDS))?
+            .flatten()
+            .map(|e| e.path());
+        let mut files: Vec<PathBuf> = files
+            .filter(|p| p.extension().is_some_and(|e| e == "record"))
+            .collect();
+        files.sort();
+        files.iter().map(|file| record_in(file)).collect()
+    }
+
+    /// Keeps a record in the place of the one before.
+    pub(super) fn keep(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        replace(&self.record_file(name), text)
+    }
+
+    /// Who is revoked so far.
+    pub(super) fn revocations(&self) -> Result<Revocations, Failure> {
+        let file = self.dir.join(REVOKED);
+        if !file.exists() {
+            return Ok(Revocations::default());
+        }
+        let bytes = Armor::Revocations.from_text(&read(&file)?);
+        let list = bytes.and_then(|b| Revocations::parse(&b).ok());
+        let damaged = || Failure::failed(format!("{} is damaged", file.display()));
+        list.map(|(list, _)| list).ok_or_else(damaged)
+    }
+
+    /// Keeps the list; gives its file.
+    pub(super) fn keep_revocations(&mut self, text: &str) -> Result<PathBuf, Failure> {
+        let file = self.dir.join(REVOKED);
+        replace(&file, text)?;
+        Ok(file)
+    }
+
+    /// Notes what was done.
+    pub(super) fn log(&self, what: &str, of: &[(&str, String)]) -> Result<(), Failure> {
+        let file = self.dir.join(LOG);
+        append_audit(&file, clock::wall().as_secs(), (what, of)).map_err(|error| {
+            let message = format!("{}: {error}", file.display());
+            Failure::with(
+                Exit::Failed,
+                message,
+                "nothing was signed; see `l2vpn audit verify`",
+            )
+        })
+    }
+
+    fn record_file(&self, name: &str) -> PathBuf {
+        self.dir.join(RECORDS).join(format!("{name}.record"))
+    }
+}
+
+fn record_in(file: &Path) -> Result<Signed, Failure> {
+    let bytes = Armor::Record.from_text(&read(file)?);
+    let record = bytes.and_then(|b| Record::parse(&b).ok());
+    let damaged = || Failure::failed(format!("{} is damaged", file.display()));
+    record
+        .map(|(record, _)| Signed { record })
+        .ok_or_else(damaged)
+}
+
+/// A text file that is not too long.
+pub(super) fn read(file: &Path) -> Result<String, Failure> {
+    let fail = |error: std::io::Error| Failure::failed(format!("{}: {error}", file.display()));
+    let meta = fs::metadata(file).map_err(fail)?;
+    if !meta.is_file() || meta.len() > MAX_LEN {
+        return Err(Failure::failed(format!(
+            "{} is no such file",
+            file.display()
+        )));
+    }
+    fs::read_to_string(file).map_err(fail)
+}
+
+/// Makes a new file; an existing one is left alone.
+pub(super) fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| {
+        let hint = "choose another name, or move the old file away";
+        Failure::with(Exit::Failed, format!("{}: {error}", file.display()), hint)
+    };
+    let mut options = OpenOptions::new();
+    let mut new = options
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(file)
+        .map_err(fail)?;
+    new.write_all(text.as_bytes())
+        .and_then(|()| new.sync_all())
+        .map_err(fail)
+}
+
+/// Puts a text in the place of another, whole or not at all.
+fn replace(file: &Path, text: &str) -> Result<(), Failure> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(dir)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(file).map_err(|e| e.error)?;
+    File::open(dir)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! `ca` and `audit` as they are typed.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn run(dir: &Path, args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_l2vpn"))
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// Runs a line; what is not 0 is told.
+fn good(dir: &Path, line: &str) -> String {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    let (code, out, err) = told(&run(dir, &args, "correct horse\n"));
+    assert_eq!(code, 0, "{line}: {out}{err}");
+    out
+}
+
+fn bad(dir: &Path, line: &str) -> (i32, String) {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    let (code, out, err) = told(&run(dir, &args, "battery staple\n"));
+    assert_ne!(code, 0, "{line}: {out}{err}");
+    (code, err)
+}
+
+fn authority() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    good(dir.path(), "ca init ca --name lab --no-passphrase");
+    let key = good(dir.path(), "key new -o a.key").trim().to_string();
+    (dir, key)
+}
+
+#[test]
+fn an_authority_is_encrypted_unless_it_is_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (code, err) = bad(dir, "ca init ca");
+    assert!(code == 1 && err.contains("no terminal"), "{err}");
+    assert!(!dir.join("ca").exists(), "nothing half made");
+    let shown = good(dir, "ca init ca --name lab --passphrase-fd 0");
+    let text = fs::read_to_string(dir.join("ca/authority.key")).unwrap();
+    assert!(text.starts_with("l2vpn-key 1\nholds authority\n") && text.contains(shown.trim()));
+    let mode = |file: &str| fs::metadata(dir.join(file)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("ca"), mode("ca/authority.key")), (0o700, 0o600));
+    let key = good(dir, "key new -o a.key").trim().to_string();
+    let sign = format!("ca sign ca {key} --name a --segment 1 -o a.record --passphrase-fd 0");
+    let (code, err) = bad(dir, &sign);
+    assert!(code == 3 && err.contains("passphrase is wrong"), "{err}");
+    assert!(!dir.join("a.record").exists() && !dir.join("ca/records/a.record").exists());
+    good(dir, &sign);
+    // One kind of key is never taken for another.
+    let (_, err) = bad(dir, "key check ca/authority.key");
+    assert!(err.contains("another version or kind"), "{err}");
+    fs::copy(dir.join("a.key"), dir.join("ca/authority.key")).unwrap();
+    let (_, err) = bad(
+        dir,
+        &sign
+            .replace("--name a", "--name b")
+            .replace("a.record", "b.record"),
+    );
+    assert!(err.contains("holds no key"), "{err}");
+    // Never over another.
+    let (_, err) = bad(dir, "ca init ca --no-passphrase");
+    assert!(err.contains("never overwritten"), "{err}");
+}
+
+#[test]
+fn records_are_signed_renewed_revoked_listed_and_shown() {
+    let (dir, key) = authority();
+    let dir = dir.path();
+    good(
+        dir,
+        &format!(
+            "ca sign ca {key} --name web3 --segment 7 --segment 1 --vlan 10,20-29 --role relay --days 30 -o a.record"
+        ),
+    );
+    let shown = good(dir, "ca show a.record");
+    for part in [
+        "record of web3, serial 1",
+        &key,
+        "30 days",
+        "relay",
+        "1 (vlans",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let (_, err) = bad(dir, &format!("ca sign ca {key} --name web3 --segment 1"));
+    assert!(err.contains("has a record already"), "{err}");
+    let other = good(dir, "key new -o b.key").trim().to_string();
+    good(dir, &format!("ca renew ca web3 --key {other} -o b.record"));
+    let shown = good(dir, "ca show b.record");
+    for part in ["serial 2", &other, "90 days", "relay", "7 (vlans"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let listed = good(dir, "ca list ca");
+    assert!(
+        listed.contains("web3  serial 2") && listed.contains("good for"),
+        "{listed}"
+    );
+    good(dir, "ca revoke ca web3 --reason stolen");
+    let listed = good(dir, "ca list ca");
+    assert!(
+        listed.contains("revoked") && listed.contains("epoch 1"),
+        "{listed}"
+    );
+    let (_, err) = bad(dir, "ca renew ca web3");
+    assert!(err.contains("web3 is revoked"), "{err}");
+    assert!(good(dir, "ca show ca/revoked").contains("all records"));
+    good(dir, "ca export ca -o lab.network");
+    assert!(good(dir, "ca show lab.network").contains("name lab"));
+    for (line, part) in [
+        ("ca renew ca nobody", "no record of nobody"),
+        ("ca renew ca ../../a", "no member's name"),
+        ("ca sign ca junk --name c --segment 1", "not a public key"),
+        ("ca show a.key", "no record, network"),
+        ("ca list .", "ca init"),
+    ] {
+        let (_, err) = bad(dir, line);
+        assert!(err.contains(part), "{line}: {err}");
+    }
+    let (_, err) = bad(
+        dir,
+        &format!("ca sign ca {key} --name c --segment 1 --vlan 5000"),
+    );
+    assert!(err.contains("no VLAN"), "{err}");
+    // All of it is in the log.
+    let verified = good(dir, "audit verify ca/audit.log");
+    assert!(verified.contains("4 entries, unbroken"), "{verified}");
+    let log = fs::read_to_string(dir.join("ca/audit.log")).unwrap();
+    assert!(log.contains("\"reason\":\"stolen\""), "{log}");
+    fs::write(
+        dir.join("ca/audit.log"),
+        log.replace("\"renewed\"", "\"removed\""),
+    )
+    .unwrap();
+    let (code, err) = bad(dir, "audit verify ca/audit.log");
+    assert!(code == 1 && err.contains("line 4 does not follow"), "{err}");
+}
+
+/// Many sign at once: each record has a serial and a line of its own.
+#[test]
+fn many_signers_at_once_do_not_tread_on_each_other() {
+    let (dir, key) = authority();
+    let dir = dir.path();
+    good(
+        dir,
+        &format!("ca sign ca {key} --name a --segment 1 -o a.record"),
+    );
+    let jobs: Vec<_> = (0..16)
+        .map(|n| {
+            let file = format!("r{n}");
+            Command::new(env!("CARGO_BIN_EXE_l2vpn"))
+                .args(["ca", "renew", "ca", "a", "-o", &file])
+                .current_dir(dir)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut job in jobs {
+        assert!(job.wait().unwrap().success());
+    }
+    let serial = |n: usize| {
+        let shown = good(dir, &format!("ca show r{n}"));
+        let (_, serial) = shown.lines().next().unwrap().split_once("serial ").unwrap();
+        serial.parse::<u64>().unwrap()
+    };
+    let mut serials: Vec<u64> = (0..16).map(serial).collect();
+    serials.sort_unstable();
+    assert_eq!(serials, (2..18).collect::<Vec<u64>>());
+    assert!(good(dir, "audit verify ca/audit.log").contains("18 entries"));
+}
