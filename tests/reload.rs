@@ -275,6 +275,11 @@ fn rotation() -> Result<(), String> {
     run(&["key", "psk", "-o", &first], "")?;
     std::fs::copy(&dirs[0], &dirs[1]).map_err(|e| e.to_string())?;
     world.write()?;
+    // The file is a link to where the key is.
+    let there = world.dir().join("real.key");
+    let link = world.config(0).with_file_name("node.key");
+    std::fs::rename(&link, &there).map_err(|e| e.to_string())?;
+    std::os::unix::fs::symlink(&there, &link).map_err(|e| e.to_string())?;
     world.start_all()?;
     world.connected(0)?;
     world.reach(0, v4(1))?;
@@ -351,7 +356,7 @@ fn rotation() -> Result<(), String> {
         peer.public_key == new && peer.secrecy.old_key.is_none(),
         || format!("{peer:?}"),
     )?;
-    over(&mut world, &key)
+    over(&mut world, &there)
 }
 
 /// The time of the old key is over: it is erased, and nobody misses it; the port's MAC is the same after a restart.
@@ -422,7 +427,25 @@ fn sealed_rotation() -> Result<(), String> {
     })?;
     world.connected(0)?;
     let log = world.log(0);
-    expect(!log.contains("correct horse"), || log.clone())
+    expect(!log.contains("correct horse"), || log.clone())?;
+    // Another passphrase for both keys, and a restart while both are good: the one line opens both.
+    run(&["down", "--socket", &socket], "")?;
+    let ended = world.eventually(Duration::from_secs(5), |w| Ok(!w.socket(0).exists()))?;
+    expect(ended, || "the member does not end".into())?;
+    let change = ["key", "passphrase", &key, "--passphrase-fd", "0"];
+    let change = [&change[..], &["--new-passphrase-fd", "0"]].concat();
+    let told = run(&change, "correct horse\nbattery staple\n")?;
+    expect(told.contains("too"), || told.clone())?;
+    let line = format!(
+        "echo battery staple | exec {exe} up {} --passphrase-fd 0",
+        config.display()
+    );
+    let command = ["sh", "-c", &line].map(String::from).to_vec();
+    let log = world.dir().join("again.log");
+    world.ask(0, &Order::Spawn(command, log))?;
+    world.connected(0)?;
+    let after = shown(&mut world, 0)?;
+    expect(after.old_key.is_some(), || format!("{after:?}"))
 }
 
 /// The third member of three is taken out at one of them and put in again: the two others do not notice.

@@ -324,3 +324,100 @@ fn numbers_do_not_grow_with_those_who_were_here() {
     assert!(node.peers().len() <= 3, "{}", node.peers().len());
     assert!(node.indices_in_use() <= 6);
 }
+
+/// A relay and two members that reach each other by it alone: the relay hears of a new key, a member has it, and the old one goes.
+/// The relayed frames go on.
+#[test]
+fn what_a_relay_carries_goes_on_while_it_hears_of_a_new_key() {
+    let mut recipes = vec![
+        Recipe::new(0).untold(),
+        Recipe::new(1).untold(),
+        Recipe::new(2),
+    ];
+    recipes[2].relays = true;
+    recipes[2].ports.clear();
+    let mut net = Network::of(recipes, 21);
+    net.record = false;
+    net.weather.delay = MS(5);
+    net.blocked = vec![(0, 1), (1, 0)];
+    net.introduce(0, 2);
+    net.introduce(1, 2);
+    net.run_for(SECOND * 10);
+    assert!(net.is_up(0, 1), "by the relay");
+    let old = PrivateKey::from_bytes(net.recipes[0].key);
+    let new = key(78);
+    let both = Names {
+        current: new.public(),
+        former: Some(old.public()),
+    };
+    let mut sent = 0;
+    frames_for(&mut net, &mut sent, 100, SECOND);
+    for n in [2, 1] {
+        let mut settings = net.settings_of(n, 0);
+        settings.key = both;
+        net.change_peer(n, 0, settings);
+        frames_for(&mut net, &mut sent, 100, SECOND * 10);
+    }
+    let keys = OwnKeys {
+        current: new.clone(),
+        former: Some(old),
+    };
+    net.set_keys(0, keys, Psks::default());
+    frames_for(&mut net, &mut sent, 20, Duration::from_secs(250));
+    net.run_for(SECOND);
+    for n in 0..2 {
+        assert_eq!(net.member(n).delivered.len(), sent as usize, "lost at {n}");
+        assert_eq!(downs(&net, n), [], "{n}");
+    }
+    // The old key goes: the member is known to the relay by the new one at the latest after the next rekey.
+    net.set_keys(0, new.clone().into(), Psks::default());
+    frames_for(&mut net, &mut sent, 20, Duration::from_secs(250));
+    for n in [2, 1] {
+        let mut settings = net.settings_of(n, 0);
+        settings.key = new.public().into();
+        net.change_peer(n, 0, settings);
+        frames_for(&mut net, &mut sent, 100, SECOND * 10);
+    }
+    net.run_for(SECOND);
+    for n in 0..2 {
+        let lost = sent as usize - net.member(n).delivered.len();
+        assert!(lost <= 40, "{lost} lost at {n}");
+    }
+    assert!(net.is_up(0, 1) && net.is_up(1, 0));
+}
+
+/// The thief of the old key is connected when the member comes with the new one: what it holds of the session before ends with the key.
+#[test]
+fn the_session_before_ends_with_its_key() {
+    let mut net = two(22);
+    let old = PrivateKey::from_bytes(net.recipes[0].key);
+    let stolen = old.public();
+    let new = key(79);
+    let mut settings = net.settings_of(1, 0);
+    settings.key = Names {
+        current: new.public(),
+        former: Some(old.public()),
+    };
+    net.change_peer(1, 0, settings);
+    let keys = OwnKeys {
+        current: new.clone(),
+        former: Some(old),
+    };
+    // One session in between, and no more: the one before it is the thief's.
+    net.set_keys(0, keys, Psks::default());
+    net.run_until(net.now + SECOND * 2, |net| {
+        between(net, 1).1 == new.public()
+    });
+    assert_eq!(between(&net, 1).1, new.public());
+    let made_with_old = |net: &Network| {
+        let member = net.members[1].as_ref().unwrap();
+        let names = member.node.peers()[0].keyring.names();
+        names.filter(|key| *key == stolen).count()
+    };
+    assert!(made_with_old(&net) > 0, "the one before is there");
+    let mut settings = net.settings_of(1, 0);
+    settings.key = new.public().into();
+    net.change_peer(1, 0, settings);
+    assert_eq!(made_with_old(&net), 0);
+    assert!(net.is_up(1, 0));
+}

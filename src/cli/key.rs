@@ -11,7 +11,9 @@ use super::args::{KeyArgs, KeyVerb, Words};
 use super::exit::{Exit, Failure};
 use super::render::{print, print_all, say};
 use crate::io::clock::{self, OsEntropy};
-use crate::keys::{self, Cost, MAX_FILE_LEN, Opener, PrivateKey, Psk, PublicKey, Stored, is_demo};
+use crate::keys::{
+    self, Cost, MAX_FILE_LEN, Opener, Passphrase, PrivateKey, Psk, PublicKey, Stored, is_demo,
+};
 
 pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
     match &args.verb {
@@ -42,12 +44,21 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
             print(&format!("{}: encrypted\n", file.display()))?;
         }
         KeyVerb::Passphrase { file, words, new } => {
-            let key = unsealed(file, *words)?;
+            let (key, before) = unsealed_by(file, *words)?;
             let words = Words {
                 passphrase_fd: new.new_passphrase_fd,
             };
-            seal_again(file, &key, words)?;
+            let passphrase = new_passphrase(file, words)?;
+            let sealed = Some((&passphrase, Cost::DEFAULT));
+            keys::replace(file, &key, sealed, &mut OsEntropy)?;
             print(&format!("{}: has the new passphrase\n", file.display()))?;
+            // The key before the last rotation goes with it: a member opens both by the same words.
+            let aside = keys::retired(&file.canonicalize()?);
+            if let Ok(Stored::Sealed(envelope)) = keys::read_stored(&aside) {
+                let former = keys::opened(&envelope, &before, &aside)?;
+                keys::replace(&aside, &former, sealed, &mut OsEntropy)?;
+                print(&format!("{}: has it, too\n", aside.display()))?;
+            }
         }
         KeyVerb::Rotate { file, words } => rotate(file, *words)?,
         KeyVerb::Decrypt {
@@ -93,22 +104,29 @@ fn rotate(file: &Path, words: Words) -> Result<(), Failure> {
 
 /// Encrypts a key in its file, with a new passphrase.
 fn seal_again(file: &Path, key: &PrivateKey, words: Words) -> Result<(), Failure> {
-    let passphrase = words
-        .opener()
-        .new_passphrase(file)
-        .map_err(Failure::failed)?;
+    let passphrase = new_passphrase(file, words)?;
     let sealed = Some((&passphrase, Cost::DEFAULT));
     Ok(keys::replace(file, key, sealed, &mut OsEntropy)?)
 }
 
+fn new_passphrase(file: &Path, words: Words) -> Result<Passphrase, Failure> {
+    words.opener().new_passphrase(file).map_err(Failure::failed)
+}
+
 /// The key in an encrypted file.
 fn unsealed(file: &Path, words: Words) -> Result<PrivateKey, Failure> {
+    Ok(unsealed_by(file, words)?.0)
+}
+
+/// The same, with what has opened it.
+fn unsealed_by(file: &Path, words: Words) -> Result<(PrivateKey, Passphrase), Failure> {
     let Stored::Sealed(envelope) = keys::read_stored(file)? else {
         let message = format!("{} is not encrypted", file.display());
         return Err(Failure::failed(message));
     };
     let passphrase = words.opener().passphrase(file).map_err(Failure::failed)?;
-    Ok(keys::opened(&envelope, &passphrase, file)?)
+    let key = keys::opened(&envelope, &passphrase, file)?;
+    Ok((key, passphrase))
 }
 
 fn new(output: Option<&Path>, encrypted: Option<Words>) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::DemoKeys;
 use super::finding::Findings;
 use super::raw::{Field, Many, Section, Sections, Shape};
-use crate::keys::{Opener, Psk};
+use crate::keys::{Opener, Passphrase, Psk};
 use crate::switch::table::Key;
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
@@ -24,6 +24,8 @@ pub(super) struct Checker<'t> {
     pub(super) names_segments: bool,
     /// MACs that were pinned so far.
     pub(super) pins: BTreeSet<Key>,
+    /// What has opened the member's key.
+    pub(super) words: Option<Passphrase>,
 }
 
 impl<'t> Checker<'t> {
@@ -41,6 +43,7 @@ impl<'t> Checker<'t> {
             segments: BTreeMap::new(),
             names_segments: false,
             pins: BTreeSet::new(),
+            words: None,
         }
     }
 

@@ -47,6 +47,8 @@ impl Identity {
 pub struct Retiring {
     /// Its file.
     pub file: PathBuf,
+    /// Since when it is aside: time since 1970.
+    pub since: Duration,
     /// Until when it is good: time since 1970.
     pub until: Duration,
 }
@@ -83,10 +85,11 @@ impl Checker<'_> {
         current: &PrivateKey,
         overlap: Duration,
     ) -> Option<(PrivateKey, Retiring)> {
-        let old = keys::retired(file);
+        // It lies beside the file itself, not beside a link to it.
+        let old = keys::retired(&file.canonicalize().ok()?);
         let rotated = std::fs::metadata(&old).and_then(|m| m.modified()).ok()?;
-        let rotated = rotated.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let key = match self.key_in_file(&old) {
+        let since = rotated.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let key = match self.key_put_aside(&old) {
             Ok(key) => key,
             Err((message, hint)) => {
                 let warning = format!("the key before the last rotation is not used: {message}");
@@ -94,8 +97,15 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let until = rotated + overlap;
+        let until = since + overlap;
         // A rotation that was broken off has both names for one key.
-        (key.public() != current.public()).then_some((key, Retiring { file: old, until }))
+        (key.public() != current.public()).then_some((
+            key,
+            Retiring {
+                file: old,
+                since,
+                until,
+            },
+        ))
     }
 }

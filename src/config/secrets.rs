@@ -136,13 +136,33 @@ impl Checker<'_> {
         if let Some(key) = self.opener.known(Some(&public)) {
             return Ok(key);
         }
-        let passphrase = self.opener.passphrase(path).map_err(|why| {
+        let passphrase = self.opener.passphrase(path);
+        let passphrase = passphrase.map_err(|why| {
             let message = format!("{}: the key is encrypted, and {why}", path.display());
             let hint = "start it in a terminal, or with --passphrase-fd N, or with \
                         LoadCredential=l2vpn-passphrase:/path in the unit";
             (message, hint.to_string())
         })?;
-        keys::opened(&envelope, &passphrase, path).map_err(words)
+        let key = keys::opened(&envelope, &passphrase, path).map_err(words);
+        self.words = Some(passphrase);
+        key
+    }
+
+    /// The key before, by the words that have opened the one that counts: nobody is asked twice.
+    pub(super) fn key_put_aside(&mut self, path: &Path) -> Result<PrivateKey, (String, String)> {
+        let words = |error: KeyFileError| (error.to_string(), error.hint());
+        match (keys::read_stored(path).map_err(words)?, self.words.take()) {
+            (Stored::Sealed(envelope), Some(passphrase)) => {
+                let known = self
+                    .opener
+                    .known(Some(&PublicKey::from_bytes(*envelope.public())));
+                match known {
+                    Some(key) => Ok(key),
+                    None => keys::opened(&envelope, &passphrase, path).map_err(words),
+                }
+            }
+            _ => self.key_in_file(path),
+        }
     }
 
     /// A key that is nobody's file.

@@ -171,9 +171,10 @@ pub(super) struct Member {
 
 /// Opens and sets up everything; what was opened before an error closes with it.
 pub(super) async fn assemble(
-    (config, lock): (Config, Option<File>),
+    (mut config, lock): (Config, Option<File>),
     mark: u64,
 ) -> Result<Member, StartError> {
+    rotation::settle_time(&mut config.own);
     let netlink = |source| StartError::System {
         what: "open a netlink socket",
         source,
@@ -209,7 +210,9 @@ pub(super) async fn assemble(
     };
     let own = outside.lanes.first().map(|l| l.bulk.local_address());
     let own = own.and_then(Result::ok).unwrap_or(config.listen);
-    let carriers = Carriers::start(&config, own).await?;
+    let peers = (0..).map(PeerId).zip(config.peers.iter().cloned());
+    let peers: Vec<_> = peers.collect();
+    let carriers = Carriers::start(&config, own, &peers).await?;
     let node = node(&config, plane, mark);
     Ok(Member {
         config,

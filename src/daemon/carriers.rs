@@ -107,9 +107,12 @@ struct Number {
 }
 
 impl Carriers {
-    /// Begins to take calls and to make them, where the configuration says so; `member` is the member's own address, and its
-    /// peers have the numbers of their places in the configuration.
-    pub(super) async fn start(config: &Config, member: SocketAddr) -> Result<Self, StartError> {
+    /// Begins to take calls and to make them, where the configuration says so; `member` is the member's own address.
+    pub(super) async fn start(
+        config: &Config,
+        member: SocketAddr,
+        peers: &[(PeerId, PeerConfig)],
+    ) -> Result<Self, StartError> {
         let (news_in, news) = mpsc::channel(64);
         let (end, ended) = oneshot::channel();
         let (numbers_in, numbers) = mpsc::unbounded_channel();
@@ -151,8 +154,7 @@ impl Carriers {
             end: Some(end),
             thread: running,
         };
-        let peers = (0..).map(PeerId).zip(&config.peers);
-        carriers.set_callees(peers.map(|(id, peer)| (id, &peer.carried[..])));
+        carriers.set_callees(peers);
         Ok(carriers)
     }
 
@@ -160,21 +162,19 @@ impl Carriers {
     pub(super) async fn call_only(&mut self, peers: Vec<(PeerId, PeerConfig)>, config: &Config) {
         let has_numbers = peers.iter().any(|(_, p)| !p.carried.is_empty());
         if has_numbers && self.thread.is_none() {
-            match Carriers::start(config, self.member).await {
+            match Carriers::start(config, self.member, &peers).await {
                 Ok(started) => *self = started,
                 Err(error) => tracing::warn!("no peer is called by QUIC or TLS: {error}"),
             }
         }
-        self.set_callees(peers.iter().map(|(id, peer)| (*id, &peer.carried[..])));
+        self.set_callees(&peers);
     }
 
-    fn set_callees<'a>(
-        &mut self,
-        peers: impl Iterator<Item = (PeerId, &'a [(Carrier, EndpointName)])>,
-    ) {
+    fn set_callees(&mut self, peers: &[(PeerId, PeerConfig)]) {
         let mut before = std::mem::take(&mut self.callees);
+        let peers = peers.iter().map(|(id, peer)| (*id, &peer.carried));
         for (peer, places) in peers.filter(|(_, places)| !places.is_empty()) {
-            let is_it = |c: &Callee| c.peer == peer && c.places == places;
+            let is_it = |c: &Callee| c.peer == peer && c.places == *places;
             if let Some(at) = before.iter().position(is_it) {
                 self.callees.push(before.swap_remove(at));
                 continue;
@@ -191,7 +191,7 @@ impl Carriers {
             }
             self.callees.push(Callee {
                 peer,
-                places: places.to_vec(),
+                places: places.clone(),
                 rank,
             });
         }
@@ -399,6 +399,10 @@ async fn keep_calling(exchange: Arc<Exchange>, mut number: Number, news: mpsc::S
             return;
         }
         tokio::time::sleep(pause).await;
+        // What was last said stays readable when nobody says anything any more: the peer may be gone.
+        if number.rank.has_changed().is_err() {
+            return;
+        }
         if !is_wanted(&number.rank.borrow()) {
             continue;
         }

@@ -14,7 +14,11 @@ pub(super) enum News {}
 pub(super) struct Carriers;
 
 impl Carriers {
-    pub(super) async fn start(_: &Config, _: SocketAddr) -> Result<Self, StartError> {
+    pub(super) async fn start(
+        _: &Config,
+        _: SocketAddr,
+        _: &[(PeerId, PeerConfig)],
+    ) -> Result<Self, StartError> {
         Ok(Carriers)
     }
 

@@ -82,15 +82,12 @@ impl Member {
     pub(super) fn plan_peers(&self, new: &Config) -> PeerPlan {
         let mut plan = PeerPlan::default();
         let mut kept = Vec::new();
-        for peer in &new.peers {
-            let Some(old) = same(&self.config.peers, peer) else {
-                // One that this relay knows by a ticket alone comes again by its place in the list.
-                let guest = self.id_of(peer).map(|id| (id, peer.name.clone()));
-                plan.removed.extend(guest);
-                plan.added.push(peer.clone());
-                continue;
-            };
-            let Some(id) = self.id_of(old).filter(|id| !kept.contains(id)) else {
+        for (peer, old) in matched(&self.config.peers, &new.peers) {
+            // One that was let in without being listed comes again by its place in the list.
+            let guests = self.guests(peer).map(|id| (id, peer.name.clone()));
+            plan.removed.extend(guests);
+            let known = old.and_then(|old| Some((old, self.id_of(old)?)));
+            let Some((old, id)) = known else {
                 plan.added.push(peer.clone());
                 continue;
             };
@@ -107,6 +104,16 @@ impl Member {
             plan.removed.extend(id.map(|id| (id, old.name.clone())));
         }
         plan
+    }
+
+    /// Those that have one of a peer's keys and are not listed.
+    fn guests(&self, peer: &PeerConfig) -> impl Iterator<Item = PeerId> {
+        let ids = peer.key.iter().filter_map(|key| self.node.find(&key));
+        let is_guest = |id: &PeerId| {
+            let peer = self.node.peers().get(id.0 as usize);
+            peer.is_some_and(|p| matches!(p.settings.pass, Pass::Guest | Pass::Record(_)))
+        };
+        ids.filter(is_guest).collect::<Vec<_>>().into_iter()
     }
 
     /// Does it. Who is to go goes first, since another may have its key or its name.
@@ -131,12 +138,49 @@ impl Member {
     }
 }
 
-/// What was said of the same peer before: of one with one of its keys, or of one of its name.
-fn same<'a>(all: &'a [PeerConfig], peer: &PeerConfig) -> Option<&'a PeerConfig> {
-    let has_its_key = |old: &&PeerConfig| peer.key.iter().any(|key| old.key.has(&key));
-    let has_its_name = |old: &&PeerConfig| old.name == peer.name && old.kind == peer.kind;
-    let by_key = all.iter().find(has_its_key);
-    by_key.or_else(|| all.iter().find(has_its_name))
+/// Each peer with what was said of the same one before: of one with one of its keys; else of one of its name, if that is nobody
+/// else by its key.
+fn matched<'a>(
+    old: &'a [PeerConfig],
+    new: &'a [PeerConfig],
+) -> Vec<(&'a PeerConfig, Option<&'a PeerConfig>)> {
+    let by_key = |peer: &PeerConfig| {
+        let has_its_key = |old: &&PeerConfig| peer.key.iter().any(|key| old.key.has(&key));
+        old.iter().find(has_its_key)
+    };
+    let mut taken: Vec<&str> = Vec::new();
+    let mut all: Vec<_> = new.iter().map(|peer| (peer, by_key(peer))).collect();
+    for (_, known) in &mut all {
+        // Two with keys of one: the first has its place.
+        match known {
+            Some(old) if taken.contains(&old.name.as_str()) => *known = None,
+            Some(old) => taken.push(&old.name),
+            None => {}
+        }
+    }
+    for (peer, known) in all.iter_mut().filter(|(_, known)| known.is_none()) {
+        let has_its_name = |old: &&PeerConfig| {
+            old.name == peer.name && old.kind == peer.kind && !taken.contains(&old.name.as_str())
+        };
+        *known = old.iter().find(has_its_name);
+        taken.extend(known.map(|old| old.name.as_str()));
+    }
+    all
+}
+
+/// Whether the same peers have the same MACs pinned to them, by the same numbers: the table has them from its beginning.
+pub(super) fn has_same_pins(old: &Config, new: &Config) -> bool {
+    let matched = matched(&old.peers, &new.peers);
+    let is_same = |(peer, old): &(&PeerConfig, Option<&PeerConfig>)| match old {
+        Some(old) if old.pinned.is_empty() => peer.pinned.is_empty(),
+        Some(old) => old.pinned == peer.pinned && is_same_kind(old, peer),
+        None => peer.pinned.is_empty(),
+    };
+    let is_kept = |peer: &PeerConfig| {
+        let mut known = matched.iter().filter_map(|(_, old)| *old);
+        peer.pinned.is_empty() || known.any(|old| std::ptr::eq(old, peer))
+    };
+    matched.iter().all(is_same) && old.peers.iter().all(is_kept)
 }
 
 /// Whether what it is to us, how it is let in and what its path is like stay as they are.

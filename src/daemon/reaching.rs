@@ -125,6 +125,9 @@ impl EventLoop {
     }
 
     pub(super) fn resolved(&mut self, found: Resolved) {
+        if found.generation != self.resolvers.generation {
+            return;
+        }
         let now = clock::now();
         for failure in &found.failures {
             if self.gate.opens(found.peer, "resolve", now) {

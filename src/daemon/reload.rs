@@ -8,17 +8,16 @@
 use std::fs::File;
 
 use super::assemble::{Member, StartError};
-use super::network;
 use super::peers::PeerChanges;
 use super::ports::{OpenPort, prepare_bridge, tell_vlans};
 use super::rotation;
+use super::{network, peers};
 use crate::api::{Answer, Changes, PeersChanged};
-use crate::config::{Config, PortConfig, load_with};
+use crate::config::{Config, KeySource, PortConfig, load_with};
 use crate::dataplane::workers::Workers;
 use crate::io::clock;
-use crate::keys::{AtHand, OwnKeys, Passphrase, Psks, PublicKey};
+use crate::keys::{AtHand, OwnKeys, Passphrase, Psks};
 use crate::place::PortId;
-use crate::switch::table::Key;
 
 /// What is to be done.
 #[derive(Default)]
@@ -43,9 +42,10 @@ impl Member {
             stands_in: false,
         };
         let (config, report) = load_with(&self.config.path, self.config.demo, &mut opener);
-        let Some(config) = config else {
+        let Some(mut config) = config else {
             return refused(report.to_string().trim_end().into());
         };
+        rotation::settle_time(&mut config.own);
         let plan = match self.plan(&config) {
             Ok(plan) => plan,
             Err(message) => return refused(message),
@@ -91,8 +91,8 @@ impl Member {
     /// The keys, own and the network's, where the configuration has others than those in use.
     fn changed_keys(&self, new: &Config) -> Option<(OwnKeys, Psks)> {
         let keys = rotation::keys_at(&new.own, clock::wall());
-        let in_use = rotation::keys_at(&self.config.own, clock::wall());
-        let is_same = keys.names() == in_use.names() && new.own.network == self.config.own.network;
+        let is_same =
+            keys.names() == self.node.names() && new.own.network == self.config.own.network;
         (!is_same).then(|| (keys, new.own.network.clone()))
     }
 
@@ -151,9 +151,14 @@ impl Member {
                 "[switch]",
                 old.table == new.table && old.storms == new.storms,
             ),
+            (
+                // What is at hand would be taken for what comes from there.
+                "the source of [node] key",
+                old.own.source == new.own.source || matches!(new.own.source, KeySource::File(_)),
+            ),
             ("secret and rates of [admission]", same_relaying(old, new)),
             // They are a part of the table from its beginning.
-            ("pinned of a [[peer]]", pinned(old) == pinned(new)),
+            ("pinned of a [[peer]]", peers::has_same_pins(old, new)),
             (
                 "[control]",
                 old.socket == new.socket && old.state_dir == new.state_dir,
@@ -267,14 +272,6 @@ fn fixed_of_port(old: &PortConfig, new: &PortConfig) -> Vec<String> {
 fn pins(old: &PortConfig, new: Option<&PortConfig>) -> Option<String> {
     let now = new.map_or(&[][..], |p| &p.pinned);
     (old.pinned != now).then(|| format!("pinned of port {}", old.tap))
-}
-
-/// The MACs that are pinned to peers.
-fn pinned(config: &Config) -> Vec<(PublicKey, &[Key])> {
-    let peers = config.peers.iter().filter(|p| !p.pinned.is_empty());
-    let mut all: Vec<_> = peers.map(|p| (p.key.oldest(), &p.pinned[..])).collect();
-    all.sort_unstable_by_key(|(key, _)| *key);
-    all
 }
 
 fn same_relaying(old: &Config, new: &Config) -> bool {

@@ -20,6 +20,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What was found for a peer.
 pub(super) struct Resolved {
+    /// Of which resolvers: those before a reload say what the configuration said then.
+    pub(super) generation: u64,
     pub(super) peer: PeerId,
     pub(super) addresses: Vec<SocketAddr>,
     /// Names that could not be resolved, with the reason.
@@ -42,12 +44,13 @@ pub(super) struct Resolvers {
     _tasks: JoinSet<()>,
     hurries: HashMap<PeerId, Arc<Notify>>,
     found: Sender<Resolved>,
+    pub(super) generation: u64,
 }
 
 impl Resolvers {
     /// The same for these peers, anew.
     pub(super) fn again<'a>(&self, peers: impl Iterator<Item = (PeerId, &'a PeerConfig)>) -> Self {
-        start(peers, &self.found)
+        start(peers, (&self.found, self.generation + 1))
     }
 
     /// A peer does not answer: its names are looked up again soon.
@@ -61,7 +64,7 @@ impl Resolvers {
 /// Keeps resolving the names of all peers that have some.
 pub(super) fn start<'a>(
     peers: impl Iterator<Item = (PeerId, &'a PeerConfig)>,
-    found: &Sender<Resolved>,
+    (found, generation): (&Sender<Resolved>, u64),
 ) -> Resolvers {
     let mut tasks = JoinSet::new();
     let mut hurries = HashMap::new();
@@ -74,20 +77,22 @@ pub(super) fn start<'a>(
             let hurry = Arc::new(Notify::new());
             hurries.insert(id, hurry.clone());
             let names = (id, peer.endpoints.clone());
-            tasks.spawn(keep_resolving(names, hurry, found.clone()));
+            let tell = (found.clone(), generation);
+            tasks.spawn(keep_resolving(names, hurry, tell));
         }
     }
     Resolvers {
         _tasks: tasks,
         hurries,
         found: found.clone(),
+        generation,
     }
 }
 
 async fn keep_resolving(
     (peer, endpoints): (PeerId, Vec<EndpointName>),
     hurry: Arc<Notify>,
-    found: Sender<Resolved>,
+    (found, generation): (Sender<Resolved>, u64),
 ) {
     let mut pause = RETRY_AFTER;
     let mut least = RETRY_AFTER;
@@ -110,6 +115,7 @@ async fn keep_resolving(
             false => (pause * 2).min(AGAIN_AFTER),
         };
         let resolved = Resolved {
+            generation,
             peer,
             addresses,
             failures,

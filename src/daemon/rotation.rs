@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use super::assemble::{Member, StartError};
 use super::state;
 use crate::config::{Config, Identity, KeySource};
 use crate::io::clock;
-use crate::keys::{OwnKeys, PublicKey};
+use crate::keys::{OwnKeys, PublicKey, Stored, read_stored};
 
 /// The keys that count at this time of day: the former one as long as the configuration says.
 pub(super) fn keys_at(own: &Identity, wall: Duration) -> OwnKeys {
@@ -16,6 +17,37 @@ pub(super) fn keys_at(own: &Identity, wall: Duration) -> OwnKeys {
     OwnKeys {
         current: own.keys.current.clone(),
         former: own.keys.former.clone().filter(|_| !is_over),
+    }
+}
+
+/// The public half of the key in a file.
+fn public_in(file: &Path) -> Option<PublicKey> {
+    match read_stored(file).ok()? {
+        Stored::Plain(key) => Some(key.public()),
+        Stored::Sealed(envelope) => Some(PublicKey::from_bytes(*envelope.public())),
+    }
+}
+
+/// A key that was put aside before any clock of today, or in the future, has been put aside now: the clock was wrong then, and
+/// neither shall the key be over at once nor last for years.
+pub(super) fn settle_time(own: &mut Identity) {
+    /// 2020-01-01: this program is younger.
+    const PAST: Duration = Duration::from_secs(1_577_836_800);
+    let wall = clock::wall();
+    let Some(retiring) = &mut own.retiring else {
+        return;
+    };
+    let is_wrong = retiring.since < PAST || retiring.since > wall + Duration::from_secs(60);
+    if !is_wrong {
+        return;
+    }
+    let overlap = retiring.until.saturating_sub(retiring.since);
+    (retiring.since, retiring.until) = (wall, wall + overlap);
+    let now = std::time::UNIX_EPOCH + wall;
+    let told = File::open(&retiring.file).and_then(|file| file.set_modified(now));
+    if let Err(error) = told {
+        let file = retiring.file.display();
+        tracing::warn!("the time of {file} was wrong and stays so: {error}");
     }
 }
 
@@ -76,10 +108,18 @@ impl Member {
         let Some(retiring) = own.retiring.take_if(|r| wall >= r.until) else {
             return;
         };
-        own.keys.former = None;
+        let former = own.keys.former.take().map(|key| key.public());
         let (keys, network) = (own.keys.clone(), own.network.clone());
         self.node.set_keys(keys, network, clock::now());
         let file = retiring.file.display();
+        // Another key may lie there by now: one that is still in use elsewhere.
+        let is_it = former.is_some() && public_in(&retiring.file) == former;
+        if !is_it {
+            tracing::warn!(
+                "the key before the last rotation is over; {file} holds another one and stays"
+            );
+            return;
+        }
         match fs::remove_file(&retiring.file) {
             Ok(()) => tracing::info!("the key before the last rotation is over: {file} is erased"),
             Err(error) => {

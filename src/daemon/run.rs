@@ -68,7 +68,7 @@ async fn serve(
     announce(&member.config);
     let (calls_in, calls) = mpsc::channel(16);
     let (found_in, resolved) = mpsc::channel(16);
-    let resolvers = resolve::start(member.numbered(), &found_in);
+    let resolvers = resolve::start(member.numbered(), (&found_in, 0));
     let room = control::room();
     let server = tokio::spawn(control::serve(listener, calls_in, room.clone()));
     let (mapped_in, mapped) = mpsc::channel(4);

@@ -48,6 +48,15 @@ const OVERTAKEN: Duration = Duration::from_millis(300);
 /// A way that works again so soon after it was given up was given up too early.
 const TOO_EARLY: Duration = Duration::from_secs(3);
 
+/// What the two ends of a session knew of each other.
+#[derive(Debug, Default)]
+pub struct Acquaintance {
+    /// What the peer drew at its start.
+    pub life: Option<[u8; 8]>,
+    /// By which of our keys it knew us.
+    pub called: Option<PublicKey>,
+}
+
 /// Where a peer may be found.
 #[derive(Default)]
 pub struct Places {
@@ -81,8 +90,8 @@ pub struct Places {
     pub throttled: u64,
     /// How it is found on the LAN.
     pub beaconing: Beaconing,
-    /// What the peer drew at its start, as we knew it last.
-    pub life: Option<[u8; 8]>,
+    /// What the two ends knew of each other in the session before.
+    pub acquaintance: Acquaintance,
 }
 
 /// What is known and done while the way in use is doubted.

@@ -164,11 +164,19 @@ impl Node {
             return;
         };
         let life = peer.keyring.current().map(|s| s.boot);
-        let before = std::mem::replace(&mut peer.places.life, life);
+        let before = std::mem::replace(&mut peer.places.acquaintance.life, life);
         let was_up = peer.up_since.is_some();
+        let name = peer.keyring.current().map(|s| s.between.ours);
+        let is_renamed =
+            std::mem::replace(&mut peer.places.acquaintance.called, name) != name && was_up;
         // A restart that we have not missed it for: it remembers nothing of what it was told, and of channels.
         let is_anew = was_up && before != life;
         peer.up_since.get_or_insert(now);
+        if is_renamed && !is_anew && self.serves(id) {
+            // By another name we are somebody else to a relay that lists both: channels are asked for again.
+            self.relay_down(id, now);
+            self.relay_up(id, now);
+        }
         if is_anew {
             self.relay_down(id, now);
             self.close_channels(id, now);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::network::Network;
-use super::{Gone, Node};
+use super::{Gone, Node, publish_route};
 use crate::keys::{OwnKeys, Psks, PublicKey, wipe_stack};
 use crate::mesh::link::Link;
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
@@ -83,6 +83,8 @@ impl Node {
         };
         let has_other_keys = peer.settings.key != settings.key;
         let needs_handshake = has_other_keys || peer.settings.psks != settings.psks;
+        let has_other_rights = (&peer.settings.segments, &peer.settings.vlans)
+            != (&settings.segments, &settings.vlans);
         let shown = peer.keyring.current().map(|s| s.between.theirs);
         let is_stranger = shown.is_some_and(|key| !settings.key.has(&key));
         let names = settings.key;
@@ -99,14 +101,32 @@ impl Node {
             self.say_goodbye(id, now);
             self.take_down(id, Gone::Removed, now);
         } else if has_other_keys {
-            // A relay lets through what is for one of its names.
-            self.close_channels(id, now);
+            self.rename_channels(id);
+        }
+        if has_other_keys {
+            self.end_sessions_of_others(id, &names.iter().collect::<Vec<_>>());
+        }
+        if has_other_rights {
+            // What was told and not taken is told again, and what was taken is not kept.
+            self.close_adverts(id);
+            self.renew_adverts(id, now);
         }
         if needs_handshake {
-            self.end_pending(id, &names.iter().collect::<Vec<_>>());
             self.start_attempt(id, now);
         }
+        self.follow_policy(id, now);
         self.publish_layout();
+    }
+
+    /// What a relay may carry to a peer may be another now.
+    fn follow_policy(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            if peer.settings.relay == RelayUse::Never {
+                peer.places.channels.clear();
+            }
+            publish_route(peer);
+        }
+        self.leave_lost_way(id, now);
     }
 
     /// Somebody is no peer of ours any more.
@@ -169,10 +189,10 @@ impl Node {
         }
     }
 
-    /// Sessions that were made with other keys than these and wait for their first packet wait in vain.
-    fn end_pending(&mut self, id: PeerId, names: &[PublicKey]) {
+    /// Sessions beside the one in use that were made with other keys than these end.
+    fn end_sessions_of_others(&mut self, id: PeerId, names: &[PublicKey]) {
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
-            let retired = peer.keyring.end_pending_of_others(names);
+            let retired = peer.keyring.end_others(names);
             self.plane.remove_inlets(&retired);
         }
     }

@@ -239,15 +239,7 @@ impl Node {
             self.drop_one(DropReason::QueueFull);
             return None;
         }
-        let ends = [one, other].map(|peer| CrossingEnd {
-            link: peer.link.clone(),
-            mac1_keys: peer
-                .settings
-                .key
-                .iter()
-                .map(|key| self.dialect.mac1_key(&key))
-                .collect(),
-        });
+        let ends = [one, other].map(|peer| self.crossing_end(peer));
         let channel = self.fresh_channel();
         let crossing = Crossing {
             ends,
@@ -259,6 +251,30 @@ impl Node {
         serving.others.entry(a).or_default().push(b);
         serving.others.entry(b).or_default().push(a);
         Some(channel)
+    }
+
+    fn crossing_end(&self, peer: &Peer) -> CrossingEnd {
+        let names = peer.settings.key.iter();
+        CrossingEnd {
+            link: peer.link.clone(),
+            mac1_keys: names.map(|key| self.dialect.mac1_key(&key)).collect(),
+        }
+    }
+
+    /// A member has other names: its channels stay, and let through what is for one of them.
+    pub(super) fn rename_channels(&mut self, id: PeerId) {
+        let others = self.relays.serving.others.get(&id).cloned();
+        for other in others.unwrap_or_default() {
+            let channel = self.relays.serving.channels.get(&pair(id, other)).copied();
+            let ends = [id, other].map(|id| self.peers.get(id.0 as usize));
+            if let (Some(channel), [Some(one), Some(two)]) = (channel, ends) {
+                let crossing = Crossing {
+                    ends: [self.crossing_end(one), self.crossing_end(two)],
+                    initiations: PerSecond::default(),
+                };
+                self.plane.add_crossing(channel, crossing);
+            }
+        }
     }
 
     fn fresh_channel(&mut self) -> Channel {

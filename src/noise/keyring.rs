@@ -189,13 +189,20 @@ impl Keyring {
         }
     }
 
-    /// Ends the pending sessions with other keys of the peer than these.
-    pub fn end_pending_of_others(&mut self, names: &[PublicKey]) -> Retired {
+    /// Ends the sessions with other keys of the peer than these, but for the one in use.
+    pub fn end_others(&mut self, names: &[PublicKey]) -> Retired {
         let (own, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
             .into_iter()
             .partition(|s| names.contains(&s.between.theirs));
         self.pending = own;
-        others.into_iter().map(|s| s.index).collect()
+        let previous = self
+            .previous
+            .take_if(|s| !names.contains(&s.between.theirs));
+        others
+            .into_iter()
+            .chain(previous)
+            .map(|s| s.index)
+            .collect()
     }
 
     /// Takes out the pending sessions of other lives than this one.
@@ -228,6 +235,16 @@ impl Keyring {
             retired.push(self.pending.remove(at).index);
         }
         retired
+    }
+
+    /// The keys of the peer that the sessions were made with.
+    pub fn names(&self) -> impl Iterator<Item = PublicKey> {
+        let all = self
+            .current
+            .iter()
+            .chain(&self.previous)
+            .chain(&self.pending);
+        all.map(|s| s.between.theirs)
     }
 
     /// How many sessions there are; at most four.
