@@ -190,3 +190,70 @@ fn many_signers_at_once_do_not_tread_on_each_other() {
     assert_eq!(serials, (2..18).collect::<Vec<u64>>());
     assert!(good(dir, "audit verify ca/audit.log").contains("18 entries"));
 }
+
+/// The files of `keys/vectors`: what is written today reads for ever. The authority's seed is 32 times 1, the member's private key
+/// 32 times 2.
+#[test]
+fn the_forms_are_those_of_version_1() {
+    use l2vpn::keys::{Armor, Authority, AuthorityKey, NetworkFile, PrivateKey, Signs};
+    use l2vpn::wire::record::{MemberId, Record, Roles};
+    use l2vpn::wire::revocation::Revocations;
+    use l2vpn::wire::segment::SegmentId;
+    use l2vpn::wire::vlan::{Vid, VlanClass};
+    use l2vpn::wire::vlans::VlanSet;
+
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys/vectors");
+    let authority = AuthorityKey::from_seed(&zeroize::Zeroizing::new([1; 32]));
+    let issuer = *authority.authority().as_bytes();
+    let network = NetworkFile {
+        name: "lab".into(),
+        id: [3; 32],
+        authorities: vec![authority.authority(), Authority::from_bytes([4; 32])],
+    };
+    let tens = VlanSet::default().with(VlanClass::customer(Vid::new(10).unwrap()));
+    let record = Record {
+        network: [3; 32],
+        member: MemberId([5; 16]),
+        serial: 7,
+        key: *PrivateKey::from_bytes([2; 32]).public().as_bytes(),
+        not_before: 1_800_000_000,
+        not_after: 1_807_776_000,
+        roles: Roles::RELAY.and(Roles::DHCP_SERVER),
+        mac_limit: 0,
+        name: "web3".into(),
+        segments: vec![
+            (SegmentId::new(1).unwrap(), tens),
+            (SegmentId::new(0xff_ffff).unwrap(), VlanSet::everything()),
+        ],
+        macs: Vec::new(),
+        prefixes: vec![("10.77.0.0".parse().unwrap(), 16)],
+        issuer,
+    };
+    let mut list = Revocations {
+        network: [3; 32],
+        epoch: 2,
+        issuer,
+        ..Revocations::default()
+    };
+    list.revoke(MemberId([6; 16]), u64::MAX);
+    let signed = |mut bytes: Vec<u8>, what| {
+        let signature = authority.sign(what, &bytes);
+        bytes.extend_from_slice(&signature);
+        bytes
+    };
+    let record = signed(record.signed().unwrap(), Signs::Record);
+    let list = signed(list.signed().unwrap(), Signs::Revocations);
+    let texts = [
+        ("lab.network", network.to_text()),
+        ("web3.record", Armor::Record.to_text(&record)),
+        ("revoked", Armor::Revocations.to_text(&list)),
+    ];
+    for (name, text) in texts {
+        let file = vectors.join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&file, &text).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), text, "{name}");
+        good(&vectors, &format!("ca show {name}"));
+    }
+}

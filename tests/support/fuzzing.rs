@@ -60,6 +60,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("replay_window", replay_window),
     ("config", config),
     ("key_file", key_file),
+    ("records", records),
+    ("network_texts", network_texts),
     ("two_nodes", two_nodes),
     ("offload_header", offload_header),
     ("segmentation", segmentation),
@@ -386,6 +388,43 @@ pub fn key_file(data: &[u8]) {
         && let Ok(key) = text.parse::<PublicKey>()
     {
         assert_eq!(key.to_string(), text.trim());
+    }
+}
+
+/// Records and lists of revocations: what is read is written as it was, whole and as handshakes have it.
+pub fn records(data: &[u8]) {
+    use l2vpn::wire::record::Record;
+    use l2vpn::wire::revocation::Revocations;
+    if let Ok((record, signature)) = Record::parse(data) {
+        let again = record.signed().expect("its own form");
+        assert_eq!([&again[..], &signature].concat(), data);
+        let short = Record::shortened(data).expect("a whole one");
+        let whole = Record::completed(&short, &record.network, &record.key);
+        assert_eq!(whole.as_deref(), Some(data));
+    }
+    if let Ok((list, signature)) = Revocations::parse(data) {
+        let again = list.signed().expect("its own form");
+        assert_eq!([&again[..], &signature].concat(), data);
+        for (member, serial) in &list.members {
+            assert!(list.has((member, *serial), &[0; 32]));
+        }
+    }
+    let _ = Record::completed(data, &[1; 32], &[2; 32]).map(|whole| Record::parse(&whole));
+}
+
+/// The texts of records, networks and logs have one form each.
+pub fn network_texts(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for armor in [keys::Armor::Record, keys::Armor::Revocations] {
+        if let Some(bytes) = armor.from_text(&text) {
+            assert_eq!(armor.to_text(&bytes), text);
+        }
+    }
+    if let Ok(network) = keys::NetworkFile::from_text(&text) {
+        assert_eq!(network.to_text(), text);
+    }
+    if let Ok(chain) = keys::verify_audit(&text) {
+        assert_eq!(chain.entries, text.lines().count() as u64);
     }
 }
 
