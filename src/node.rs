@@ -32,6 +32,7 @@ mod relaying;
 mod rendezvous;
 mod roaming;
 mod scatter;
+mod spreading;
 mod stamp;
 mod timers;
 mod vantage;
@@ -130,6 +131,8 @@ pub enum Event {
     /// Towards this address, which is a peer's, many ports shall be opened by this datagram; the one that is answered becomes a
     /// leg.
     Scatter(PeerId, SocketAddr, Vec<u8>),
+    /// There are new revocations: this list should be kept.
+    Revocations(Vec<u8>),
     /// A member's record does not hold any more, and why.
     Lapsed(PeerId, DropReason),
     /// Stamps will soon pass this mark (seconds since 1970); it should be stored.

@@ -459,3 +459,110 @@ fn a_dead_clock_keeps_nobody_out() {
     assert!(net.run_until(began + SECOND * 2, |net| seen(net).is_some()
         && net.is_up(0, 1)));
 }
+
+/// Twenty members, all connected; the authority's list is given to one of them while the one that it revokes sends to all. How long it
+/// takes until the last frame of that one is delivered anywhere: a round trip from member to member, and no more.
+#[test]
+fn a_revocation_is_everywhere_in_a_moment() {
+    for size in [1usize, 4000] {
+        let mut recipes: Vec<Recipe> = (0..20).map(|n| Recipe::new(n).untold()).collect();
+        recipes[0].post_quantum = l2vpn::wire::kem::PostQuantum::Off;
+        let mut net = Network::of(recipes, 31);
+        net.record = false;
+        net.weather.delay = MS(20);
+        // Nobody lists the first one: it is let in by its record.
+        for n in 1..20 {
+            let now = net.now;
+            net.member(n).node.remove_peer(PeerId(0), now);
+        }
+        for n in 0..20u8 {
+            let own = signed(
+                &record(net.recipes[usize::from(n)].public(), n),
+                &authority(1),
+            );
+            assert!(
+                net.member(usize::from(n))
+                    .node
+                    .set_network(settings(Some(own)))
+            );
+        }
+        for n in 0..20 {
+            for other in (1..20).filter(|o| *o != n) {
+                net.introduce(n, other);
+            }
+        }
+        net.run_for(SECOND * 6);
+        let up = |net: &Network, n: usize| {
+            let peers = net.members[n].as_ref().unwrap().node.peers().iter();
+            peers.filter(|p| p.up_since.is_some()).count()
+        };
+        assert!((0..20).all(|n| up(&net, n) == 19), "all are connected");
+        let count = |net: &Network| {
+            let members = (1..20).map(|n| net.members[n].as_ref().unwrap());
+            members.map(|m| m.delivered.len()).sum::<usize>()
+        };
+        net.send(
+            0,
+            0,
+            &frame(
+                l2vpn::wire::ethernet::Mac::BROADCAST,
+                host(0),
+                None,
+                b"to all",
+            ),
+        );
+        net.run_for(MS(100));
+        assert_eq!(count(&net), 19);
+        let many = |l: &mut Revocations| {
+            for n in 1..size {
+                let mut id = [0xee; 16];
+                id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+                l.revoke(MemberId(id), 1);
+            }
+            l.revoke(MemberId([0; 16]), u64::MAX);
+        };
+        let list = revocations(1, many, &authority(1));
+        let now = net.now;
+        net.member(7).node.revoke(&list, now).unwrap();
+        net.collect(7);
+        let began = net.now;
+        while net.now.since(began) < SECOND * 10 {
+            net.send(
+                0,
+                0,
+                &frame(
+                    l2vpn::wire::ethernet::Mac::BROADCAST,
+                    host(0),
+                    None,
+                    b"to all",
+                ),
+            );
+            net.run_for(MS(10));
+        }
+        let members = (1..20).map(|n| net.members[n].as_ref().unwrap());
+        let last = members
+            .filter_map(|m| m.delivered.last())
+            .map(|(at, ..)| *at)
+            .max();
+        let last = last.unwrap().since(began);
+        println!(
+            "{} bytes of revocations: the last frame after {} ms",
+            list.len(),
+            last.as_millis()
+        );
+        assert!(
+            last < if size == 1 { MS(150) } else { SECOND * 5 },
+            "{last:?}"
+        );
+        assert!((1..20).all(|n| net.members[n].as_ref().unwrap().node.revocation_epoch() == 1));
+        // Who comes later hears of it with its session.
+        net.rebuild(3);
+        let own = signed(&record(net.recipes[3].public(), 3), &authority(1));
+        assert!(net.member(3).node.set_network(settings(Some(own))));
+        let now = net.now;
+        net.member(3).node.remove_peer(PeerId(0), now);
+        net.introduce(3, 9);
+        net.run_for(SECOND * 6);
+        assert_eq!(net.member(3).node.revocation_epoch(), 1);
+    }
+}

@@ -14,6 +14,7 @@ use super::chronicle::Chronicle;
 use super::control::Call;
 use super::ears::Ears;
 use super::journal::Gate;
+use super::network;
 use super::resolve::{Resolved, Resolvers};
 use super::state;
 use crate::api::{Answer, Pong, Verb};
@@ -278,6 +279,11 @@ impl EventLoop {
             Event::Carrier(segment, peers) => self.carrier(segment, peers > 0),
             Event::Echo(peer, token, bytes) => self.echo_answered(peer, token, bytes.len(), now),
             Event::Emit(port, frame) => self.member.emit(port, &frame),
+            Event::Revocations(list) => {
+                let epoch = self.member.node.revocation_epoch();
+                tracing::info!("revocations of epoch {epoch}");
+                network::keep(&self.member.config, &list);
+            }
             Event::Mark(mark) => {
                 if let Err(error) = state::write_mark(&self.mark_file, mark) {
                     let file = self.mark_file.display();

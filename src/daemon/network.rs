@@ -6,7 +6,6 @@ use super::assemble::Member;
 use super::state;
 use crate::api::NetworkView;
 use crate::config::{Config, NetworkConfig};
-use crate::drops::DropReason;
 use crate::io::clock;
 use crate::keys::Armor;
 use crate::node::Node;
@@ -33,7 +32,8 @@ pub(super) fn enter(config: &Config, node: &mut Node) {
         .into_iter()
         .flatten()
     {
-        take(config, node, list);
+        // One that is no news is refused, and that is all.
+        let _ = node.revoke(list, clock::now());
     }
     if let Some((record, _)) = record
         && record.not_after <= clock::wall().as_secs()
@@ -44,23 +44,8 @@ pub(super) fn enter(config: &Config, node: &mut Node) {
     }
 }
 
-/// Takes a list of revocations, and keeps it if it is news.
-pub(super) fn take(config: &Config, node: &mut Node, list: &[u8]) {
-    let before = node.revocation_epoch();
-    match node.revoke(list, clock::now()) {
-        Ok(()) => {
-            let epoch = node.revocation_epoch();
-            tracing::info!("revocations of epoch {epoch} (before: {before})");
-            keep(config, list);
-        }
-        Err(DropReason::RecordRefused) => {
-            tracing::debug!("a list of revocations that is no news");
-        }
-        Err(_) => {}
-    }
-}
-
-fn keep(config: &Config, list: &[u8]) {
+/// Keeps a list of revocations for the time after a restart.
+pub(super) fn keep(config: &Config, list: &[u8]) {
     let file = state::revoked_file(&config.state_dir, &config.name);
     if let Err(error) = state::write(&file, &Armor::Revocations.to_text(list)) {
         let file = file.display();

@@ -217,6 +217,7 @@ impl Node {
     /// Says with each session what may have been lost before: how the peer looks from here, and where we may be.
     fn introduce_ourselves(&mut self, id: PeerId, now: Instant) {
         self.tell_binding(id, now);
+        self.tell_epoch(id, now);
         if !self.is_kind(id, Kind::Relay) {
             self.greet_client(id, now);
             self.send_candidates(id, now);
@@ -351,6 +352,9 @@ impl Node {
                     | Element::Look(..)
                     | Element::Seen(_)
                     | Element::Guesses(_)
+                    | Element::Epoch(_)
+                    | Element::Wanted(..)
+                    | Element::Part(_)
                     | Element::Scatter(_),
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
@@ -395,6 +399,9 @@ impl Node {
             Element::Look(port, cookie) => self.take_look(id, (port, cookie), now),
             Element::Seen(address) => self.take_seen(id, address, now),
             Element::Guesses(guesses) => self.take_guesses(id, guesses),
+            Element::Epoch(epoch) => self.take_epoch(id, epoch, now),
+            Element::Wanted(epoch, from) => self.take_wanted(id, (epoch, from), now),
+            Element::Part(part) => self.take_part(id, part, now),
             Element::Scatter(address) => self.take_scatter(id, address, now),
             // That was answered before.
             Element::Padding | Element::PathChallenge(_) => {}

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 
 use super::relaying::MOST_GUESTS;
+use super::spreading::Fetch;
 use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::keys::{Authority, Names, Psks, PublicKey, Signs};
@@ -40,8 +41,11 @@ pub(super) struct Network {
     settings: NetworkSettings,
     /// Our record as handshakes have it, its serial, and from when on it holds.
     own: Option<(Vec<u8>, u64, u64)>,
-    /// Who is no member any more.
+    /// Who is no member any more, and that as it came.
     revocations: Revocations,
+    pub(super) list: Vec<u8>,
+    /// A newer list on its way here.
+    pub(super) fetch: Option<Fetch>,
     /// Who has which number.
     members: HashMap<MemberId, PeerId>,
 }
@@ -62,13 +66,16 @@ impl Node {
             }
         };
         let before = self.directory.network.take();
-        let (revocations, members) = before
-            .map(|n| (n.revocations, n.members))
+        let before = before.filter(|n| n.settings.id == settings.id);
+        let (revocations, list, members) = before
+            .map(|n| (n.revocations, n.list, n.members))
             .unwrap_or_default();
         self.directory.network = Some(Network {
             settings,
             own,
             revocations,
+            list,
+            fetch: None,
             members,
         });
         true
@@ -87,13 +94,13 @@ impl Node {
     ///
     /// # Errors
     /// [`DropReason::RecordRefused`] for what is no such list of our network and authorities, or is not newer.
-    pub fn revoke(&mut self, list: &[u8], now: Instant) -> Result<(), DropReason> {
+    pub fn revoke(&mut self, bytes: &[u8], now: Instant) -> Result<(), DropReason> {
         let network = self
             .directory
             .network
             .as_mut()
             .ok_or(DropReason::RecordRefused)?;
-        let (list, signature) = Revocations::parse(list).map_err(|_| DropReason::RecordRefused)?;
+        let (list, signature) = Revocations::parse(bytes).map_err(|_| DropReason::RecordRefused)?;
         let signed = list.signed().map_err(|_| DropReason::RecordRefused)?;
         let is_signed = network.is_signed((&list.issuer, Signs::Revocations), &signed, &signature);
         let is_newer = list.epoch > network.revocations.epoch;
@@ -102,6 +109,7 @@ impl Node {
         }
         network.revocations = list;
         self.end_records(now);
+        self.spread(bytes.to_vec(), now);
         Ok(())
     }
 

@@ -48,6 +48,7 @@ impl Node {
             self.sweep(now);
             self.plane.let_go();
             self.end_records(now);
+            self.go_on_fetching(now);
             self.tidy_adverts(now);
             self.count_active();
             self.tell_news(now);

@@ -38,6 +38,9 @@ const LOOK: u8 = 16;
 const SEEN: u8 = 17;
 const GUESSES: u8 = 18;
 const SCATTER: u8 = 19;
+const EPOCH: u8 = 20;
+const WANTED: u8 = 21;
+const PART: u8 = 22;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +81,44 @@ pub enum Element<'a> {
     Seen(SocketAddr),
     /// Addresses that the sender's NAT may give it next.
     Guesses(Guesses),
+    /// The sender knows the revocations of this epoch.
+    Epoch(u64),
+    /// It wants those of this epoch, from so many bytes on.
+    Wanted(u64, u32),
+    /// A part of them.
+    Part(Part<'a>),
     /// With port 0: the sender would open many ports of that address, for the receiver to find one. With another: it is willing,
     /// and asks from there.
     Scatter(SocketAddr),
+}
+
+/// A part of a list of revocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Of which epoch.
+    pub epoch: u64,
+    /// Bytes of the whole list.
+    pub total: u32,
+    /// Where it begins.
+    pub offset: u32,
+    /// Its bytes, at most [`Part::MOST`].
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Part<'a> {
+    /// The most bytes of one.
+    pub const MOST: usize = 1000;
+
+    fn read(value: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor(value);
+        let part = Part {
+            epoch: cursor.u64()?,
+            total: cursor.u32()?,
+            offset: cursor.u32()?,
+            bytes: cursor.0,
+        };
+        (part.bytes.len() <= Part::MOST).then_some(part)
+    }
 }
 
 /// Ports of one address, one after the other.
@@ -261,6 +299,15 @@ pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
         Element::Look(port, cookie) => put(LOOK, &[&port.to_le_bytes(), &cookie]),
         Element::Seen(address) => put(SEEN, &[&address_bytes(address)]),
         Element::Scatter(address) => put(SCATTER, &[&address_bytes(address)]),
+        Element::Epoch(epoch) => put(EPOCH, &[&epoch.to_le_bytes()]),
+        Element::Wanted(epoch, from) => put(WANTED, &[&epoch.to_le_bytes(), &from.to_le_bytes()]),
+        Element::Part(part) => {
+            let (total, offset) = (part.total.to_le_bytes(), part.offset.to_le_bytes());
+            put(
+                PART,
+                &[&part.epoch.to_le_bytes(), &total, &offset, part.bytes],
+            );
+        }
         Element::Guesses(guesses) => put(GUESSES, &[&guesses.to_bytes()]),
     }
 }
@@ -371,6 +418,11 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         CANDIDATES => Addresses::new(value)
             .map(Element::Candidates)
             .ok_or(DropReason::MalformedInner),
+        EPOCH => token().map(|epoch| Element::Epoch(u64::from_le_bytes(epoch))),
+        WANTED => wanted(value).ok_or(DropReason::MalformedInner),
+        PART => Part::read(value)
+            .map(Element::Part)
+            .ok_or(DropReason::MalformedInner),
         PADDING => Ok(Element::Padding),
         MOVED => Ok(Element::Moved),
         THROTTLED => <[u8; 8]>::try_from(value)
@@ -387,6 +439,13 @@ fn address(value: &[u8]) -> Result<SocketAddr, DropReason> {
     <[u8; ADDRESS_LEN]>::try_from(value)
         .map(|bytes| read_address(&bytes))
         .map_err(|_| DropReason::MalformedInner)
+}
+
+fn wanted(value: &[u8]) -> Option<Element<'_>> {
+    let mut cursor = Cursor(value);
+    let (epoch, from) = (cursor.u64()?, cursor.u32()?);
+    let is_whole = cursor.0.is_empty();
+    is_whole.then_some(Element::Wanted(epoch, from))
 }
 
 fn channel(value: &[u8]) -> Option<Element<'_>> {
@@ -428,6 +487,14 @@ mod tests {
         for element in [
             Element::PathChallenge([3; 8]),
             Element::PathResponse([4; 8]),
+            Element::Epoch(7),
+            Element::Wanted(8, 9),
+            Element::Part(Part {
+                epoch: 1,
+                total: 2000,
+                offset: 1000,
+                bytes: b"revoked",
+            }),
             Element::EchoRequest(9, b"hello"),
             Element::EchoReply(u32::MAX, b""),
             Element::Received(Received {
