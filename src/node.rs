@@ -20,6 +20,7 @@ mod doubt;
 mod establish;
 mod handshakes;
 mod initiating;
+mod introducing;
 pub mod legs;
 mod load;
 pub mod loops;

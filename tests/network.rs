@@ -566,3 +566,66 @@ fn a_revocation_is_everywhere_in_a_moment() {
         assert_eq!(net.member(3).node.revocation_epoch(), 1);
     }
 }
+
+/// Eight members, of whom each knows one and where it is: all find each other. One that comes later is known to all in a moment, one that is
+/// revoked is introduced to nobody.
+#[test]
+fn one_that_is_known_is_enough_to_find_all() {
+    let mut net = Network::of((0..9).map(|n| Recipe::new(n).untold()).collect(), 41);
+    net.record = false;
+    net.weather.delay = MS(20);
+    for n in 0..9u8 {
+        let me = usize::from(n);
+        let own = signed(&record(net.recipes[me].public(), n), &authority(1));
+        assert!(net.member(me).node.set_network(settings(Some(own))));
+        for other in (0..9).filter(|o| *o != me && (*o != 0 || me == 0)) {
+            let (now, id) = (net.now, PeerId(Network::peer_of(me, other)));
+            net.member(me).node.remove_peer(id, now);
+        }
+    }
+    let up = |net: &Network, n: usize| {
+        let peers = net.members[n].as_ref().unwrap().node.peers().iter();
+        peers.filter(|p| p.up_since.is_some()).count()
+    };
+    (1..8).for_each(|n| net.introduce(n, 0));
+    let began = net.now;
+    assert!(net.run_until(began + SECOND * 4, |net| (0..8).all(|n| up(net, n) == 7)));
+    println!(
+        "eight members are all connected after {} ms",
+        net.now.since(began).as_millis()
+    );
+    let began = net.now;
+    net.introduce(8, 0);
+    assert!(net.run_until(began + SECOND * 2, |net| (0..9).all(|n| up(net, n) == 8)));
+    println!(
+        "a ninth is connected to all after {} ms",
+        net.now.since(began).as_millis()
+    );
+    // A frame from each to all, and it is not passed on.
+    for n in 0..9 {
+        net.send(
+            n,
+            0,
+            &frame(
+                l2vpn::wire::ethernet::Mac::BROADCAST,
+                host(n),
+                None,
+                b"to all",
+            ),
+        );
+    }
+    net.run_for(SECOND);
+    assert!((0..9).all(|n| net.members[n].as_ref().unwrap().delivered.len() == 8));
+    // One is revoked, and knocks at everybody whom it knows.
+    let list = revocations(1, |l| l.revoke(MemberId([4; 16]), u64::MAX), &authority(1));
+    let now = net.now;
+    net.member(0).node.revoke(&list, now).unwrap();
+    net.collect(0);
+    net.run_for(SECOND * 200);
+    assert_eq!(up(&net, 4), 0);
+    for n in (0..9).filter(|n| *n != 4) {
+        assert_eq!(up(&net, n), 7, "{n}");
+        let peers = net.members[n].as_ref().unwrap().node.peers().len();
+        assert!(peers <= 17, "{peers} numbers at {n}");
+    }
+}

@@ -581,3 +581,52 @@ fn network() -> Result<(), String> {
     let refused = seen.drops.get("revoked").copied().unwrap_or_default();
     expect(refused > 0, || format!("{:?}", seen.drops))
 }
+
+/// Three hosts, of whom two know the first alone: the two reach each other, and each record's name is what the others call it by.
+fn found() -> Result<(), String> {
+    let mut world = World::mesh()?;
+    world.write()?;
+    let dir = world.dir().join("ca").display().to_string();
+    run(
+        &["ca", "init", &dir, "--name", "lab", "--no-passphrase"],
+        "",
+    )?;
+    let first = world.public_key(0);
+    for (n, name) in NAMES.into_iter().enumerate() {
+        let at = |name: &str| world.config(n).with_file_name(name).display().to_string();
+        let (key, record) = (world.public_key(n), at("member.record"));
+        let sign = ["ca", "sign", &dir, &key, "--name", name, "--segment", "1"];
+        run(&[&sign[..], &["-o", &record]].concat(), "")?;
+        run(&["ca", "export", &dir, "-o", &at("lab.network")], "")?;
+        let text = std::fs::read_to_string(world.config(n)).map_err(|e| e.to_string())?;
+        let mut sections = text.split("[[peer]]");
+        let own = sections.next().unwrap_or_default();
+        let seed = sections.find(|s| n > 0 && s.contains(&first));
+        let seed = seed.map(|s| format!("[[peer]]{s}")).unwrap_or_default();
+        let more = "\n[network]\nfile = \"lab.network\"\nrecord = \"member.record\"\n";
+        std::fs::write(world.config(n), format!("{own}{seed}{more}")).map_err(|e| e.to_string())?;
+    }
+    world.start_all()?;
+    let all = world.eventually(Duration::from_secs(10), |w| {
+        let mut up = Vec::new();
+        for n in 0..3 {
+            let Ok(shown) = shown(w, n) else {
+                return Ok(false);
+            };
+            up.push(shown.peers.iter().filter(|p| p.state == "up").count());
+        }
+        Ok(up == [2, 2, 2])
+    })?;
+    expect(all, || {
+        format!("{:?} {}", shown(&mut world, 1), world.log(1))
+    })?;
+    world.reach(1, v4(2))?;
+    world.reach(2, v4(1))?;
+    world.reach(0, v4(2))?;
+    let names: Vec<String> = shown(&mut world, 2)?
+        .peers
+        .into_iter()
+        .map(|p| p.name)
+        .collect();
+    expect(names.contains(&"b".to_string()), || format!("{names:?}"))
+}

@@ -207,6 +207,7 @@ impl Node {
                 if self.serves(id) {
                     self.relay_up(id, now);
                 }
+                self.introduce(id, now);
                 // A new member may be the other half of a loop.
                 self.lan.loops.next_at = now;
                 self.search_again(id, now);
@@ -355,6 +356,7 @@ impl Node {
                     | Element::Epoch(_)
                     | Element::Wanted(..)
                     | Element::Part(_)
+                    | Element::Member(..)
                     | Element::Scatter(_),
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
@@ -402,6 +404,7 @@ impl Node {
             Element::Epoch(epoch) => self.take_epoch(id, epoch, now),
             Element::Wanted(epoch, from) => self.take_wanted(id, (epoch, from), now),
             Element::Part(part) => self.take_part(id, part, now),
+            Element::Member(record, seen) => self.take_member(id, (record, seen), now),
             Element::Scatter(address) => self.take_scatter(id, address, now),
             // That was answered before.
             Element::Padding | Element::PathChallenge(_) => {}

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 
+use super::introducing::Introductions;
 use super::relaying::MOST_GUESTS;
 use super::spreading::Fetch;
 use super::{Event, Node};
@@ -41,9 +42,13 @@ pub(super) struct Network {
     settings: NetworkSettings,
     /// Our record as handshakes have it, its serial, and from when on it holds.
     own: Option<(Vec<u8>, u64, u64)>,
+    /// Who we are in it.
+    member: Option<MemberId>,
     /// Who is no member any more, and that as it came.
     revocations: Revocations,
     pub(super) list: Vec<u8>,
+    /// Who is brought together with whom.
+    pub(super) introductions: Introductions,
     /// A newer list on its way here.
     pub(super) fetch: Option<Fetch>,
     /// Who has which number.
@@ -53,6 +58,7 @@ pub(super) struct Network {
 impl Node {
     /// Becomes a member of a network, or one with another record; `false` when the record is no record of this network and key.
     pub fn set_network(&mut self, settings: NetworkSettings) -> bool {
+        let mut member = None;
         let own = match &settings.own {
             None => None,
             Some(bytes) => {
@@ -62,19 +68,22 @@ impl Node {
                 let Some(record) = read.filter(fits) else {
                     return false;
                 };
+                member = Some(record.member);
                 Record::shortened(bytes).map(|short| (short, record.serial, record.not_before))
             }
         };
         let before = self.directory.network.take();
         let before = before.filter(|n| n.settings.id == settings.id);
-        let (revocations, list, members) = before
-            .map(|n| (n.revocations, n.list, n.members))
+        let (revocations, list, members, introductions) = before
+            .map(|n| (n.revocations, n.list, n.members, n.introductions))
             .unwrap_or_default();
         self.directory.network = Some(Network {
             settings,
             own,
+            member,
             revocations,
             list,
+            introductions,
             fetch: None,
             members,
         });
@@ -161,15 +170,62 @@ impl Node {
                 let record = self.check_record(short, remote)?;
                 let recorded = recorded(&record);
                 self.check_time(&recorded, now)?;
-                (self.settle_record(&record, now)?, recorded)
+                let whole = Record::completed(short, &record.network, &record.key);
+                let whole = whole.unwrap_or_default();
+                (self.settle_record(&record, (&whole, now))?, recorded)
             }
         };
         self.check_time(&recorded.1, now)?;
         Ok(recorded.0)
     }
 
+    /// Somebody that is listed shows a record, too: it is introduced to others by that.
+    pub(super) fn note_record(
+        &mut self,
+        id: PeerId,
+        (key, offer): (&PublicKey, Option<&Offer>),
+        now: Instant,
+    ) {
+        let Some(short) = offer.and_then(|o| o.record.as_deref()) else {
+            return;
+        };
+        let Ok(record) = self.check_record(short, key) else {
+            return;
+        };
+        let is_good = self.check_time(&recorded(&record), now).is_ok();
+        let whole = Record::completed(short, &record.network, &record.key);
+        if let (true, Some(whole), Some(network)) = (is_good, whole, &mut self.directory.network) {
+            network.introductions.note(record.member, (id, whole));
+        }
+    }
+
+    /// Whether a record is that of a member which is connected by it, or is listed.
+    pub(super) fn is_here(&self, record: &Record) -> bool {
+        let key = PublicKey::from_bytes(record.key);
+        let peer = self.find(&key).and_then(|id| self.peers.get(id.0 as usize));
+        peer.is_some_and(|p| match p.settings.pass {
+            Pass::Record(known) => known.serial == record.serial && p.up_since.is_some(),
+            Pass::Guest => false,
+            Pass::Listed | Pass::Ticket(_) => true,
+        })
+    }
+
+    pub(super) fn is_own_member(&self, member: &MemberId) -> bool {
+        let network = self.directory.network.as_ref();
+        network.is_some_and(|n| n.member.as_ref() == Some(member))
+    }
+
+    /// Whether a record holds now.
+    pub(super) fn check_recorded(&self, record: &Record, now: Instant) -> Result<(), DropReason> {
+        self.check_time(&recorded(record), now)
+    }
+
     /// Whether a record is one of our network, for this key, and signed.
-    fn check_record(&self, short: &[u8], remote: &PublicKey) -> Result<Record, DropReason> {
+    pub(super) fn check_record(
+        &self,
+        short: &[u8],
+        remote: &PublicKey,
+    ) -> Result<Record, DropReason> {
         let network = self
             .directory
             .network
@@ -208,9 +264,12 @@ impl Node {
         }
     }
 
-    /// Makes a member of whom the record is of a peer, or changes the one that it is.
-    fn settle_record(&mut self, record: &Record, now: Instant) -> Result<PeerId, DropReason> {
-        let key = PublicKey::from_bytes(record.key);
+    /// Makes a peer of whom the record is of, or changes the one that it is.
+    pub(super) fn settle_record(
+        &mut self,
+        record: &Record,
+        (bytes, now): (&[u8], Instant),
+    ) -> Result<PeerId, DropReason> {
         let network = self
             .directory
             .network
@@ -219,51 +278,70 @@ impl Node {
         let known = network.members.get(&record.member).copied();
         let peer = known.and_then(|id| self.peers.get(id.0 as usize));
         let before = peer.and_then(|p| match p.settings.pass {
-            Pass::Record(recorded) if recorded.member == record.member => {
-                Some((p.id, p.settings.key, recorded))
+            Pass::Record(known) if known.member == record.member => {
+                Some((p.id, p.settings.key, known.serial))
             }
             _ => None,
         });
-        let Some((id, names, old)) = before else {
-            let is_guest = |p: &&Peer| p.settings.pass == Pass::Guest;
-            let guest = self.find(&key).and_then(|id| self.peers.get(id.0 as usize));
-            if let Some(guest) = guest.filter(is_guest).map(|p| p.id) {
-                self.remove_peer(guest, now);
+        let (id, is_news) = match before {
+            None => (self.admit_new(record, now)?, true),
+            Some((id, names, serial)) => {
+                let is_news = self.admit_again(record, (id, names, serial), now)?;
+                (id, is_news)
             }
-            if self.peers.len() >= MOST_GUESTS {
-                return Err(DropReason::QueueFull);
-            }
-            let settings = granted(record, Names::from(key));
-            let id = self.welcome(settings, now);
-            let has_it = self
-                .peers
-                .get(id.0 as usize)
-                .is_some_and(|p| p.settings.key.current == key);
-            // The key is another peer's already.
-            if !has_it {
-                return Err(DropReason::RecordRefused);
-            }
-            if let Some(network) = &mut self.directory.network {
-                network.members.insert(record.member, id);
-            }
-            return Ok(id);
         };
-        if record.serial < old.serial || (record.serial == old.serial && key != names.current) {
-            return Err(DropReason::RecordRefused);
-        }
-        if record.serial > old.serial {
-            // The key before is good for as long as sessions are made with it; they last for minutes.
-            let former = Some(names.current).filter(|before| *before != key);
-            let names = Names {
-                current: key,
-                former,
-            };
-            if self.find(&key).is_some_and(|other| other != id) {
-                return Err(DropReason::RecordRefused);
-            }
-            self.change_peer(id, granted(record, names), now);
+        if let Some(network) = self.directory.network.as_mut().filter(|_| is_news) {
+            network.members.insert(record.member, id);
+            network
+                .introductions
+                .note(record.member, (id, bytes.to_vec()));
         }
         Ok(id)
+    }
+
+    /// Somebody whose record was not known.
+    fn admit_new(&mut self, record: &Record, now: Instant) -> Result<PeerId, DropReason> {
+        let key = PublicKey::from_bytes(record.key);
+        let is_guest = |p: &&Peer| p.settings.pass == Pass::Guest;
+        let guest = self.find(&key).and_then(|id| self.peers.get(id.0 as usize));
+        if let Some(guest) = guest.filter(is_guest).map(|p| p.id) {
+            self.remove_peer(guest, now);
+        }
+        // The key may be another peer's already.
+        if self.find(&key).is_some() {
+            return Err(DropReason::RecordRefused);
+        }
+        if self.peers.len() >= MOST_GUESTS {
+            return Err(DropReason::QueueFull);
+        }
+        Ok(self.welcome(granted(record, Names::from(key)), now))
+    }
+
+    /// Somebody whose record of this serial was known; gives whether this one takes its place.
+    fn admit_again(
+        &mut self,
+        record: &Record,
+        (id, names, serial): (PeerId, Names, u64),
+        now: Instant,
+    ) -> Result<bool, DropReason> {
+        let key = PublicKey::from_bytes(record.key);
+        if record.serial < serial || (record.serial == serial && key != names.current) {
+            return Err(DropReason::RecordRefused);
+        }
+        if record.serial == serial {
+            return Ok(false);
+        }
+        if self.find(&key).is_some_and(|other| other != id) {
+            return Err(DropReason::RecordRefused);
+        }
+        // The key before is good until the next record: its sessions last for minutes.
+        let former = Some(names.current).filter(|before| *before != key);
+        let names = Names {
+            current: key,
+            former,
+        };
+        self.change_peer(id, granted(record, names), now);
+        Ok(true)
     }
 
     /// Once a second: whose record does not hold any more is no peer.
@@ -282,15 +360,18 @@ impl Node {
         for (id, why) in over {
             self.drop_one(why);
             self.events.push_back(Event::Lapsed(id, why));
-            if let Some(network) = &mut self.directory.network {
-                network.members.retain(|_, owner| *owner != id);
-            }
             self.remove_peer(id, now);
         }
     }
 }
 
 impl Network {
+    /// Who had this number is nobody any more.
+    pub(super) fn forget(&mut self, id: PeerId) {
+        self.members.retain(|_, owner| *owner != id);
+        self.introductions.forget(id);
+    }
+
     fn is_authority(&self, issuer: &[u8; 32]) -> bool {
         let is_it = |a: &Authority| a.as_bytes() == issuer;
         self.settings.authorities.iter().any(is_it)

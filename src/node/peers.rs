@@ -143,6 +143,9 @@ impl Node {
             *peer = Peer::new(id, nobody(name), peer.link.clone());
         }
         self.forget_wishes(id);
+        if let Some(network) = &mut self.directory.network {
+            network.forget(id);
+        }
         self.directory.vacant.push((id, now));
         self.publish_layout();
     }

@@ -78,7 +78,10 @@ impl Node {
             .and_then(|id| self.peers.get(id.0 as usize))
             .map(|p| p.settings.pass);
         match (known, pass) {
-            (Some(id), Some(Pass::Listed | Pass::Ticket(_))) => return Ok(id),
+            (Some(id), Some(Pass::Listed | Pass::Ticket(_))) => {
+                self.note_record(id, (remote, offer), now);
+                return Ok(id);
+            }
             (Some(_), Some(Pass::Record(_))) => return self.admit_recorded(remote, offer, now),
             _ => {}
         }

@@ -49,6 +49,7 @@ impl Node {
             self.plane.let_go();
             self.end_records(now);
             self.go_on_fetching(now);
+            self.go_on_introducing(now);
             self.tidy_adverts(now);
             self.count_active();
             self.tell_news(now);

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::advert::{Advert, Receipt};
 use super::cursor::Cursor;
+use super::record::MAX_RECORD_LEN;
 use super::relayed::Channel;
 use super::segment::SegmentId;
 use super::vantage::Cookie;
@@ -41,6 +42,7 @@ const SCATTER: u8 = 19;
 const EPOCH: u8 = 20;
 const WANTED: u8 = 21;
 const PART: u8 = 22;
+const MEMBER: u8 = 23;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,8 @@ pub enum Element<'a> {
     Wanted(u64, u32),
     /// A part of them.
     Part(Part<'a>),
+    /// There is another member: its record with its signature, and where it is seen.
+    Member(&'a [u8], Option<SocketAddr>),
     /// With port 0: the sender would open many ports of that address, for the receiver to find one. With another: it is willing,
     /// and asks from there.
     Scatter(SocketAddr),
@@ -299,6 +303,10 @@ pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
         Element::Look(port, cookie) => put(LOOK, &[&port.to_le_bytes(), &cookie]),
         Element::Seen(address) => put(SEEN, &[&address_bytes(address)]),
         Element::Scatter(address) => put(SCATTER, &[&address_bytes(address)]),
+        Element::Member(record, seen) => {
+            let seen = seen.map_or([0; ADDRESS_LEN], address_bytes);
+            put(MEMBER, &[&seen, record]);
+        }
         Element::Epoch(epoch) => put(EPOCH, &[&epoch.to_le_bytes()]),
         Element::Wanted(epoch, from) => put(WANTED, &[&epoch.to_le_bytes(), &from.to_le_bytes()]),
         Element::Part(part) => {
@@ -423,6 +431,7 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         PART => Part::read(value)
             .map(Element::Part)
             .ok_or(DropReason::MalformedInner),
+        MEMBER => member(value).ok_or(DropReason::MalformedInner),
         PADDING => Ok(Element::Padding),
         MOVED => Ok(Element::Moved),
         THROTTLED => <[u8; 8]>::try_from(value)
@@ -439,6 +448,12 @@ fn address(value: &[u8]) -> Result<SocketAddr, DropReason> {
     <[u8; ADDRESS_LEN]>::try_from(value)
         .map(|bytes| read_address(&bytes))
         .map_err(|_| DropReason::MalformedInner)
+}
+
+fn member(value: &[u8]) -> Option<Element<'_>> {
+    let (seen, record) = value.split_first_chunk::<ADDRESS_LEN>()?;
+    let seen = (*seen != [0; ADDRESS_LEN]).then(|| read_address(seen));
+    (record.len() <= MAX_RECORD_LEN).then_some(Element::Member(record, seen))
 }
 
 fn wanted(value: &[u8]) -> Option<Element<'_>> {
@@ -488,6 +503,8 @@ mod tests {
             Element::PathChallenge([3; 8]),
             Element::PathResponse([4; 8]),
             Element::Epoch(7),
+            Element::Member(b"a record", None),
+            Element::Member(b"a record", Some(both[1])),
             Element::Wanted(8, 9),
             Element::Part(Part {
                 epoch: 1,

@@ -222,7 +222,7 @@ fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     )?;
     let file = store.keep_revocations(&Armor::Revocations.to_text(&bytes))?;
     say(&format!(
-        "l2vpn: give {} to the members, as [network] revocations, and `l2vpn reload` there\n",
+        "l2vpn: give {} to one member, as [network] revocations, and `l2vpn reload` there: it tells the others\n",
         file.display()
     ));
     print(&format!("{}: revoked, epoch {}\n", record.name, list.epoch))
