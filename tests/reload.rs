@@ -31,6 +31,7 @@ const STORIES: &[(&str, Story)] = &[
         "who_has_a_record_needs_no_list_until_it_is_revoked",
         network,
     ),
+    ("one_known_member_is_enough_to_find_all", found),
 ];
 
 fn main() -> ExitCode {
