@@ -19,6 +19,8 @@ use crate::wire::record::{MemberId, Record};
 
 /// Introductions to one peer at a time: each second, and when it comes.
 const AT_ONCE: usize = 50;
+/// Calls in a second at addresses that others have told, to all together.
+const MOST_CALLS: u64 = 50;
 
 /// Who is introduced to whom.
 #[derive(Default)]
@@ -35,6 +37,14 @@ pub(super) struct Introductions {
 impl Introductions {
     /// Somebody has shown this record, and is introduced to the others once it is connected.
     pub(super) fn note(&mut self, member: MemberId, (id, record): (PeerId, Vec<u8>)) {
+        let known = self.members.get(&member);
+        if known.is_some_and(|(_, owner, before)| *owner == id && *before == record) {
+            return;
+        }
+        self.put_last(member, (id, record));
+    }
+
+    fn put_last(&mut self, member: MemberId, (id, record): (PeerId, Vec<u8>)) {
         let place = self.next;
         self.next += 1;
         if let Some((old, ..)) = self.members.insert(member, (place, id, record)) {
@@ -60,7 +70,7 @@ impl Introductions {
         self.told.remove(&id);
         let known = self.members.iter().find(|(_, (_, owner, _))| *owner == id);
         if let Some((member, record)) = known.map(|(m, (_, _, record))| (*m, record.clone())) {
-            self.note(member, (id, record));
+            self.put_last(member, (id, record));
         }
     }
 }
@@ -143,7 +153,9 @@ impl Node {
                 let mut places = peer.places.known.clone();
                 let is_new = seen.filter(is_askable).filter(|at| !places.contains(at));
                 // One place that others have told is enough, and the last is the best.
-                if let (None, Some(at)) = (peer.up_since, is_new) {
+                // What a member says makes us call somewhere: few a second, whoever says it.
+                let is_few = self.relays.introduced.admit_most(MOST_CALLS, now);
+                if let (None, Some(at), true) = (peer.up_since, is_new, is_few) {
                     places = vec![at];
                     self.set_endpoints(id, places, now);
                 }

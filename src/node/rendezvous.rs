@@ -45,6 +45,8 @@ pub(super) struct Relays {
     pub(super) mapped: Option<SocketAddr>,
     /// Those that we had before we had none.
     pub(super) left: Vec<SocketAddr>,
+    /// Calls at addresses of members that others have told of.
+    pub(super) introduced: PerSecond,
     /// Refusals of the underlay that are looked into.
     pub(super) refusals: PerSecond,
     /// What relays see, by relay.

@@ -134,7 +134,7 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
         false => segments(&args.grant)?,
     };
     let record = Record {
-        serial: before.serial + 1,
+        serial: before.serial.saturating_add(1),
         key,
         not_before: now.saturating_sub(BACKDATED),
         not_after: now + u64::from(args.days) * DAY,
@@ -204,7 +204,7 @@ fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let authority = store.authority(args.words)?;
     let mut list = store.revocations()?;
     list.network = store.network.id;
-    list.epoch += 1;
+    list.epoch = list.epoch.saturating_add(1);
     list.revoke(record.member, u64::MAX);
     list.issuer = *authority.authority().as_bytes();
     let mut bytes = list
