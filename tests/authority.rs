@@ -117,10 +117,17 @@ fn records_are_signed_renewed_revoked_listed_and_shown() {
         listed.contains("web3  serial 2") && listed.contains("good for"),
         "{listed}"
     );
+    good(dir, "ca renew ca web3 --revoke-earlier -o c.record");
+    let revoked = good(dir, "ca show ca/revoked");
+    assert!(
+        revoked.contains("up to serial 2") && revoked.contains("epoch 1"),
+        "{revoked}"
+    );
+    assert!(good(dir, "ca list ca").contains("web3  serial 3"));
     good(dir, "ca revoke ca web3 --reason stolen");
     let listed = good(dir, "ca list ca");
     assert!(
-        listed.contains("revoked") && listed.contains("epoch 1"),
+        listed.contains("revoked") && listed.contains("epoch 2"),
         "{listed}"
     );
     let (_, err) = bad(dir, "ca renew ca web3");
@@ -145,7 +152,7 @@ fn records_are_signed_renewed_revoked_listed_and_shown() {
     assert!(err.contains("no VLAN"), "{err}");
     // All of it is in the log.
     let verified = good(dir, "audit verify ca/audit.log");
-    assert!(verified.contains("4 entries, unbroken"), "{verified}");
+    assert!(verified.contains("6 entries, unbroken"), "{verified}");
     let log = fs::read_to_string(dir.join("ca/audit.log")).unwrap();
     assert!(log.contains("\"reason\":\"stolen\""), "{log}");
     fs::write(

@@ -46,6 +46,12 @@ fn text(snapshot: &Snapshot) -> String {
         ("gauge", "Channels that it relays."),
         one(snapshot.channels as f64),
     );
+    // Absent until there is a record: a 0 would say that it is over.
+    let left = snapshot.network.as_ref().and_then(|n| n.expires_s);
+    if let Some(left) = left {
+        let help = ("gauge", "For how long the member's record holds.");
+        put("record_expires_seconds", help, one(left as f64));
+    }
     let drops = snapshot.drops.iter();
     let drops = drops.map(|(reason, n)| (labels(&[("reason", reason)]), *n as f64));
     let help = ("counter", "Dropped frames and datagrams.");
@@ -162,7 +168,7 @@ fn labels(all: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{CarriedView, TransferView, WayView};
+    use crate::api::{CarriedView, NetworkView, TransferView, WayView};
 
     #[test]
     fn each_number_has_its_help_its_type_and_its_labels() {
@@ -190,6 +196,10 @@ mod tests {
         };
         let snapshot = Snapshot {
             uptime_s: 61,
+            network: Some(NetworkView {
+                expires_s: Some(7_000_000),
+                ..NetworkView::default()
+            }),
             channels: 3,
             peers: vec![client, PeerView::default()],
             drops: [("replay".to_string(), 4)].into(),
@@ -200,6 +210,7 @@ mod tests {
         for line in [
             "l2vpn_uptime_seconds 61".to_string(),
             "l2vpn_channels 3".into(),
+            "l2vpn_record_expires_seconds 7000000".into(),
             "l2vpn_drops_total{reason=\"replay\"} 4".into(),
             "# TYPE l2vpn_drops_total counter".into(),
             format!("l2vpn_peer_up{who} 1"),

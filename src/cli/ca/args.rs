@@ -143,6 +143,10 @@ pub struct RenewArgs {
     /// Its new public key [default: as before]
     #[arg(long)]
     pub key: Option<String>,
+    /// No earlier record of it counts any more: for a key that was stolen, or for fewer rights. The list has to be given to a member,
+    /// as with `revoke`
+    #[arg(long)]
+    pub revoke_earlier: bool,
     /// For how many days from now
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,

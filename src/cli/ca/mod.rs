@@ -128,13 +128,13 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
         }
     };
     let authority = store.authority(args.words)?;
-    let now = clock::wall().as_secs();
+    let (now, earlier) = (clock::wall().as_secs(), before.serial);
     let segments = match args.grant.segment.is_empty() {
         true => before.segments.clone(),
         false => segments(&args.grant)?,
     };
     let record = Record {
-        serial: before.serial.saturating_add(1),
+        serial: earlier.saturating_add(1),
         key,
         not_before: now.saturating_sub(BACKDATED),
         not_after: now + u64::from(args.days) * DAY,
@@ -146,12 +146,13 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
         issuer: *authority.authority().as_bytes(),
         ..before
     };
-    issue(
-        &mut store,
-        (&authority, record),
-        "renewed",
-        args.output.as_deref(),
-    )
+    if args.revoke_earlier {
+        let (name, serial) = (args.name.clone(), earlier.to_string());
+        let of = [("name", name), ("up to serial", serial)];
+        revoke_up_to(&mut store, &authority, (record.member, earlier), &of)?;
+    }
+    let output = args.output.as_deref();
+    issue(&mut store, (&authority, record), "renewed", output)
 }
 
 /// Signs a record, keeps it, and gives it away.
@@ -202,30 +203,38 @@ fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let mut store = Store::open(&args.dir)?;
     let Signed { record, .. } = store.member(&args.name)?;
     let authority = store.authority(args.words)?;
+    let of = [
+        ("name", record.name.clone()),
+        ("reason", args.reason.clone()),
+    ];
+    let epoch = revoke_up_to(&mut store, &authority, (record.member, u64::MAX), &of)?;
+    print(&format!("{}: revoked, epoch {epoch}\n", record.name))
+}
+
+/// Signs and keeps a list by which a member's records up to a serial count no more; gives its epoch.
+fn revoke_up_to(
+    store: &mut Store,
+    authority: &AuthorityKey,
+    (member, serial): (MemberId, u64),
+    of: &[(&str, String)],
+) -> Result<u64, Failure> {
     let mut list = store.revocations()?;
     list.network = store.network.id;
     list.epoch = list.epoch.saturating_add(1);
-    list.revoke(record.member, u64::MAX);
+    list.revoke(member, serial);
     list.issuer = *authority.authority().as_bytes();
-    let mut bytes = list
-        .signed()
-        .map_err(|e| Failure::failed(format!("the list of revocations: {e}")))?;
+    let signed = list.signed();
+    let mut bytes = signed.map_err(|e| Failure::failed(format!("the list of revocations: {e}")))?;
     let signature = authority.sign(Signs::Revocations, &bytes);
     bytes.extend_from_slice(&signature);
-    store.log(
-        "revoked",
-        &[
-            ("name", record.name.clone()),
-            ("reason", args.reason.clone()),
-            ("epoch", list.epoch.to_string()),
-        ],
-    )?;
+    let with_epoch = [of, &[("epoch", list.epoch.to_string())]].concat();
+    store.log("revoked", &with_epoch)?;
     let file = store.keep_revocations(&Armor::Revocations.to_text(&bytes))?;
     say(&format!(
         "l2vpn: give {} to one member, as [network] revocations, and `l2vpn reload` there: it tells the others\n",
         file.display()
     ));
-    print(&format!("{}: revoked, epoch {}\n", record.name, list.epoch))
+    Ok(list.epoch)
 }
 
 fn list(store: &Store) -> Result<(), Failure> {
