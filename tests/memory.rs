@@ -194,11 +194,13 @@ fn sessions() -> Result<(), String> {
     fs::write(world.config(0), alone).map_err(|e| e.to_string())?;
     let (code, _, stderr) = world.cli(0, &["reload"])?;
     expect(code == Some(0), || stderr)?;
-    // What was read by the workers last is let go with their next read.
-    std::thread::sleep(Duration::from_millis(500));
+    // What a worker was looking at just then is let go a second later.
+    let gone = world.eventually(Duration::from_secs(5), |_| {
+        Ok(keys_in(&memory(pid)?).is_empty())
+    })?;
     let pieces = memory(pid)?;
-    let left = keys_in(&pieces);
-    expect(left.is_empty(), || format!("{} keys are left", left.len()))?;
+    let left = keys_in(&pieces).len();
+    expect(gone && left == 0, || format!("{left} keys are left"))?;
     let copies: Vec<usize> = now.iter().map(|key| count(&pieces, key)).collect();
     expect(copies.iter().all(|n| *n == 0), || {
         format!("copies {copies:?}")
