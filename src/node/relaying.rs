@@ -109,7 +109,9 @@ impl Node {
     pub(super) fn wall_seconds(&self, now: Instant) -> u64 {
         let clock = self.relays.serving.clock;
         let clock = clock.map(|(shown, at)| (shown + now.since(at)).as_secs());
-        clock.unwrap_or_else(|| self.settings.wall.seconds(now))
+        // What was shown in an earlier life is past, whatever the clock says now.
+        let floor = self.settings.wall.seconds(now);
+        clock.unwrap_or(floor).max(floor)
     }
 
     fn add_guest(&mut self, key: &PublicKey) -> PeerId {
