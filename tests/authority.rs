@@ -150,6 +150,17 @@ fn records_are_signed_renewed_revoked_listed_and_shown() {
         &format!("ca sign ca {key} --name c --segment 1 --vlan 5000"),
     );
     assert!(err.contains("no VLAN"), "{err}");
+    // What somebody else has put there is not signed anew.
+    let whole = fs::read_to_string(dir.join("ca/revoked")).unwrap();
+    fs::write(
+        dir.join("ca/revoked"),
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("keys/vectors/revoked"))
+            .unwrap(),
+    )
+    .unwrap();
+    let (_, err) = bad(dir, "ca list ca");
+    assert!(err.contains("not of this authority"), "{err}");
+    fs::write(dir.join("ca/revoked"), whole).unwrap();
     // All of it is in the log.
     let verified = good(dir, "audit verify ca/audit.log");
     assert!(verified.contains("6 entries, unbroken"), "{verified}");

@@ -9,8 +9,8 @@ use super::super::args::Words;
 use super::super::exit::{Exit, Failure};
 use crate::io::clock;
 use crate::keys::{
-    Armor, AuthorityKey, KeyFileError, NetworkFile, Opener, StoredAuthority, append_audit,
-    opened_authority, read_authority,
+    Armor, Authority, AuthorityKey, KeyFileError, NetworkFile, Opener, Signs, StoredAuthority,
+    append_audit, opened_authority, read_authority,
 };
 use crate::wire::record::Record;
 use crate::wire::revocation::Revocations;
@@ -103,7 +103,7 @@ impl Store {
         }
         let file = self.record_file(name);
         match file.exists() {
-            true => record_in(&file).map(Some),
+            true => self.record_in(&file).map(Some),
             false => Ok(None),
         }
     }
@@ -125,7 +125,7 @@ impl Store {
             .filter(|p| p.extension().is_some_and(|e| e == "record"))
             .collect();
         files.sort();
-        files.iter().map(|file| record_in(file)).collect()
+        files.iter().map(|file| self.record_in(file)).collect()
     }
 
     /// Keeps a record in the place of the one before.
@@ -141,8 +141,17 @@ impl Store {
         }
         let bytes = Armor::Revocations.from_text(&read(&file)?);
         let list = bytes.and_then(|b| Revocations::parse(&b).ok());
-        let damaged = || Failure::failed(format!("{} is damaged", file.display()));
-        list.map(|(list, _)| list).ok_or_else(damaged)
+        let is_ours = |(list, signature): &(Revocations, [u8; 64])| {
+            let signed = list.signed().unwrap_or_default();
+            list.network == self.network.id
+                && self.is_signed((&list.issuer, Signs::Revocations), &signed, signature)
+        };
+        let damaged = || {
+            let message = format!("{} is damaged, or not of this authority", file.display());
+            Failure::with(Exit::Failed, message, "take it from a copy")
+        };
+        let list = list.filter(is_ours).map(|(list, _)| list);
+        list.ok_or_else(damaged)
     }
 
     /// Keeps the list; gives its file.
@@ -165,18 +174,37 @@ impl Store {
         })
     }
 
+    /// A record as this authority has signed it: what somebody else has put there is not signed anew.
+    fn record_in(&self, file: &Path) -> Result<Signed, Failure> {
+        let bytes = Armor::Record.from_text(&read(file)?);
+        let read = bytes.and_then(|b| Record::parse(&b).ok());
+        let is_ours = |(record, signature): &(Record, [u8; 64])| {
+            let signed = record.signed().unwrap_or_default();
+            record.network == self.network.id
+                && self.is_signed((&record.issuer, Signs::Record), &signed, signature)
+        };
+        let damaged = || {
+            let message = format!("{} is damaged, or not of this authority", file.display());
+            Failure::with(Exit::Failed, message, "take it from a copy")
+        };
+        let record = read.filter(is_ours).map(|(record, _)| Signed { record });
+        record.ok_or_else(damaged)
+    }
+
+    fn is_signed(
+        &self,
+        (issuer, what): (&[u8; 32], Signs),
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> bool {
+        let authority = Authority::from_bytes(*issuer);
+        self.network.authorities.contains(&authority)
+            && authority.verifies(what, message, signature)
+    }
+
     fn record_file(&self, name: &str) -> PathBuf {
         self.dir.join(RECORDS).join(format!("{name}.record"))
     }
-}
-
-fn record_in(file: &Path) -> Result<Signed, Failure> {
-    let bytes = Armor::Record.from_text(&read(file)?);
-    let record = bytes.and_then(|b| Record::parse(&b).ok());
-    let damaged = || Failure::failed(format!("{} is damaged", file.display()));
-    record
-        .map(|(record, _)| Signed { record })
-        .ok_or_else(damaged)
 }
 
 /// A text file that is not too long.
