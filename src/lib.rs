@@ -12,15 +12,16 @@
 //! | [`keys`] | secrets: key types and files | - |
 //! | [`noise`] | authentication: from two public keys to AEAD halves | `wire keys` |
 //! | [`switch`] | switching: who gets this frame? | `wire` |
-//! | [`config`] | wishes: from TOML to a checked configuration | `wire keys switch` |
-//! | [`mesh`] | peers: paths, attempts, what waits for them | `wire keys noise` |
-//! | [`node`] | core: one member without its outside | `wire keys noise switch mesh` |
+//! | [`trust`] | trust: whose word makes a member | `wire keys` |
+//! | [`config`] | wishes: from TOML to a checked configuration | `wire keys switch trust` |
+//! | [`mesh`] | peers: paths, attempts, what waits for them | `wire keys noise trust` |
+//! | [`node`] | core: one member without its outside | `wire keys noise switch mesh trust` |
 //! | [`dataplane`] | hot path: frames out, frames in | `wire noise switch mesh node io` |
 //! | [`io`] | outside: every system call and all `unsafe` | `wire keys` |
 //! | [`lab`] | laboratory: hosts as namespaces | `wire io` |
 //! | [`api`] | control objects of daemon and command line | - |
 //! | [`daemon`] | running: assembly, event loop, control socket | all but `cli lab` |
-//! | [`cli`] | talking: one file per verb | `api config daemon keys lab io`, suite names |
+//! | [`cli`] | talking: one file per verb | `api config daemon keys lab io trust`, suite names |
 //!
 //! `time`, `drops`, `place`, `carrier` and `sync` are single words that every room uses: an instant, a reason, a direction,
 //! what carries, an atomic. Below `io` and
@@ -69,4 +70,5 @@ pub mod place;
 pub mod switch;
 pub mod sync;
 pub mod time;
+pub mod trust;
 pub mod wire;

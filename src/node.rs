@@ -13,7 +13,9 @@
 //! datagram kinds 8-10, control, close --Note--> Node --publish--> Plane (layout, links, sessions) <-- workers
 //! ```
 
+mod admitting;
 mod adverts;
+mod asking;
 mod beacons;
 mod candidates;
 mod doubt;
@@ -59,6 +61,7 @@ use crate::switch::neighbors::Quarrel;
 use crate::switch::offences::Offence;
 use crate::switch::table::{Frozen, Moved};
 use crate::time::{Duration, Instant};
+use crate::wire::asking::Ask;
 use crate::wire::control::{self, Element};
 use crate::wire::inner::TYPE_CONTROL;
 use crate::wire::kem::PostQuantum;
@@ -132,8 +135,14 @@ pub enum Event {
     /// Towards this address, which is a peer's, many ports shall be opened by this datagram; the one that is answered becomes a
     /// leg.
     Scatter(PeerId, SocketAddr, Vec<u8>),
-    /// There are new revocations: this list should be kept.
-    Revocations(Vec<u8>),
+    /// There are new revocations: what [`Node::revocation_lists`] gives should be kept.
+    Revocations,
+    /// Somebody asks for a record: [`Node::answer_ask`] it.
+    Asked(PeerId, Ask),
+    /// What a peer answers to [`Node::ask`]: an [`crate::wire::asking::Answer`].
+    Answered(PeerId, Vec<u8>),
+    /// An admin gave us this record, which counts from now on and should be kept.
+    Renewed(Vec<u8>),
     /// A member's record does not hold any more, and why.
     Lapsed(PeerId, DropReason),
     /// Stamps will soon pass this mark (seconds since 1970); it should be stored.
@@ -389,6 +398,10 @@ impl Node {
             abilities,
             ticket: match peer.map(|p| p.settings.pass) {
                 Some(Pass::Ticket(ticket)) => Some(ticket.to_bytes()),
+                _ => None,
+            },
+            invite: match peer.map(|p| p.settings.pass) {
+                Some(Pass::Invite(invite)) => Some(invite),
                 _ => None,
             },
             psk_tags: PskTags::default(),

@@ -10,9 +10,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("keys", &[]),
     ("noise", &["wire", "keys"]),
     ("switch", &["wire"]),
-    ("config", &["wire", "keys", "switch"]),
-    ("mesh", &["wire", "keys", "noise"]),
-    ("node", &["wire", "keys", "noise", "switch", "mesh"]),
+    ("trust", &["wire", "keys"]),
+    ("config", &["wire", "keys", "switch", "trust"]),
+    ("mesh", &["wire", "keys", "noise", "trust"]),
+    (
+        "node",
+        &["wire", "keys", "noise", "switch", "mesh", "trust"],
+    ),
     (
         "dataplane",
         &["wire", "noise", "switch", "mesh", "node", "io"],
@@ -33,12 +37,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "dataplane",
             "io",
             "api",
+            "trust",
         ],
     ),
     (
         "cli",
         &[
-            "api", "config", "daemon", "keys", "lab", "io", "noise", "wire",
+            "api", "config", "daemon", "keys", "lab", "io", "noise", "trust", "wire",
         ],
     ),
     ("time", &[]),
@@ -50,7 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const OPEN_TO_ALL: &[&str] = &["time", "drops", "place", "carrier", "sync"];
 /// Rooms without sockets, clocks, tasks, files of the system or dice.
 const PURE: &[&str] = &[
-    "wire", "keys", "noise", "switch", "mesh", "node", "time", "drops", "place",
+    "wire", "keys", "noise", "switch", "mesh", "node", "time", "trust", "drops", "place",
 ];
 const MAX_FILE: usize = 600;
 const MAX_FUNCTION: usize = 60;

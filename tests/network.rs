@@ -12,7 +12,14 @@ use l2vpn::node::network::NetworkSettings;
 use l2vpn::node::{Event, Gone};
 use l2vpn::place::PeerId;
 use l2vpn::time::Duration;
+use l2vpn::trust::Realm;
+use l2vpn::trust::Signer;
+use l2vpn::wire::asking::{Answer, Ask, Gift};
+use l2vpn::wire::control::{self, Element, ListName, Part};
+use l2vpn::wire::delegation::Delegation;
+use l2vpn::wire::inner::TYPE_CONTROL;
 use l2vpn::wire::kem::ParameterSet;
+use l2vpn::wire::proof::Proof;
 use l2vpn::wire::record::{MemberId, Record, Roles};
 use l2vpn::wire::revocation::Revocations;
 use l2vpn::wire::segment::SegmentId;
@@ -63,9 +70,12 @@ fn signed(record: &Record, by: &AuthorityKey) -> Vec<u8> {
 
 fn settings(own: Option<Vec<u8>>) -> NetworkSettings {
     NetworkSettings {
-        id: ID,
-        authorities: vec![authority(1).authority()],
+        realm: Realm {
+            id: ID,
+            authorities: vec![authority(1).authority()],
+        },
         own,
+        grace: Duration::ZERO,
     }
 }
 
@@ -83,6 +93,13 @@ fn revocations(epoch: u64, change: impl FnOnce(&mut Revocations), by: &Authority
     bytes
 }
 
+fn enter(net: &mut Network, n: usize, settings: NetworkSettings) -> bool {
+    let now = net.now;
+    let is_in = net.member(n).node.set_network(settings, now);
+    net.collect(n);
+    is_in
+}
+
 /// Two members: 0 lists 1, which lists nobody and is in the network.
 fn pair(seed: u64) -> Network {
     let mut net = Network::of(vec![Recipe::new(0).untold(), Recipe::new(1).untold()], seed);
@@ -92,13 +109,13 @@ fn pair(seed: u64) -> Network {
     net.member(1).node.remove_peer(PeerId(0), now);
     let own = record(net.recipes[1].public(), 1);
     let own = signed(&own, &authority(1));
-    assert!(net.member(1).node.set_network(settings(Some(own))));
+    assert!(enter(&mut net, 1, settings(Some(own))));
     net
 }
 
 /// Member 0 shows this record from now on.
 fn show(net: &mut Network, bytes: Vec<u8>) -> bool {
-    net.member(0).node.set_network(settings(Some(bytes)))
+    enter(net, 0, settings(Some(bytes)))
 }
 
 fn call(net: &mut Network) {
@@ -151,7 +168,7 @@ fn who_shows_a_record_is_let_in_without_being_listed() {
     let now = net.now;
     net.member(1).node.remove_peer(PeerId(0), now);
     let own = signed(&record(net.recipes[1].public(), 1), &authority(1));
-    net.member(1).node.set_network(settings(Some(own)));
+    enter(&mut net, 1, settings(Some(own)));
     net.run_for(SECOND * 40);
     assert!(seen(&net).is_some());
 }
@@ -272,7 +289,7 @@ fn what_a_record_grants_is_what_those_who_receive_enforce() {
     let now = net.now;
     net.member(1).node.remove_peer(PeerId(0), now);
     let own = signed(&record(net.recipes[1].public(), 1), &authority(1));
-    net.member(1).node.set_network(settings(Some(own)));
+    enter(&mut net, 1, settings(Some(own)));
     let mut own = record(net.recipes[0].public(), 0);
     let ten = VlanSet::default().with(VlanClass::customer(Vid::new(10).unwrap()));
     own.segments = vec![(segment(1), ten)];
@@ -313,21 +330,21 @@ fn who_is_revoked_or_over_delivers_nothing_after_a_second() {
             &record(net.recipes[1].public(), 1),
             &authority(1),
         )));
-        both.authorities.push(authority(2).authority());
+        both.realm.authorities.push(authority(2).authority());
         let list = revocations(
             1,
             |l| l.retire(*authority(1).authority().as_bytes()),
             &authority(2),
         );
         let now = net.now;
-        net.member(1).node.set_network(both);
+        enter(net, 1, both);
         net.member(1).node.revoke(&list, now).unwrap();
         net.collect(1);
     };
     let forget: Change = |net| {
         let mut none = settings(None);
-        none.authorities.clear();
-        net.member(1).node.set_network(none);
+        none.realm.authorities.clear();
+        enter(net, 1, none);
     };
     for (what, change, limit) in [
         ("over", (|_| {}) as Change, 3100),
@@ -431,14 +448,14 @@ fn a_newer_record_takes_the_place_of_an_older_one() {
     assert_eq!(net.member(1).delivered.len(), sent, "no frame is lost");
     let peer = &net.member(1).node.peers()[id.0 as usize];
     assert_eq!(peer.settings.key.current, new_key.public());
-    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.serial == 2));
+    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.term.serial == 2));
     assert_eq!(peer.known_as(), new_key.public());
     // The thief of the old key and record.
     net.set_keys(0, old_key.into(), Default::default());
     assert!(show(&mut net, first));
     net.run_for(SECOND * 400);
     let peer = &net.member(1).node.peers()[id.0 as usize];
-    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.serial == 2));
+    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.term.serial == 2));
 }
 
 /// A member that boots in 1970 takes the records of today, and is let in: its own record says what time it is at least.
@@ -451,7 +468,7 @@ fn a_dead_clock_keeps_nobody_out() {
     let now = net.now;
     net.member(1).node.remove_peer(PeerId(0), now);
     let own = signed(&record(net.recipes[1].public(), 1), &authority(1));
-    net.member(1).node.set_network(settings(Some(own)));
+    enter(&mut net, 1, settings(Some(own)));
     let own = signed(&record(net.recipes[0].public(), 0), &authority(1));
     assert!(show(&mut net, own));
     let began = net.now;
@@ -480,11 +497,7 @@ fn a_revocation_is_everywhere_in_a_moment() {
                 &record(net.recipes[usize::from(n)].public(), n),
                 &authority(1),
             );
-            assert!(
-                net.member(usize::from(n))
-                    .node
-                    .set_network(settings(Some(own)))
-            );
+            assert!(enter(&mut net, usize::from(n), settings(Some(own))));
         }
         for n in 0..20 {
             for other in (1..20).filter(|o| *o != n) {
@@ -558,7 +571,7 @@ fn a_revocation_is_everywhere_in_a_moment() {
         // Who comes later hears of it with its session.
         net.rebuild(3);
         let own = signed(&record(net.recipes[3].public(), 3), &authority(1));
-        assert!(net.member(3).node.set_network(settings(Some(own))));
+        assert!(enter(&mut net, 3, settings(Some(own))));
         let now = net.now;
         net.member(3).node.remove_peer(PeerId(0), now);
         net.introduce(3, 9);
@@ -577,7 +590,7 @@ fn one_that_is_known_is_enough_to_find_all() {
     for n in 0..9u8 {
         let me = usize::from(n);
         let own = signed(&record(net.recipes[me].public(), n), &authority(1));
-        assert!(net.member(me).node.set_network(settings(Some(own))));
+        assert!(enter(&mut net, me, settings(Some(own))));
         for other in (0..9).filter(|o| *o != me && (*o != 0 || me == 0)) {
             let (now, id) = (net.now, PeerId(Network::peer_of(me, other)));
             net.member(me).node.remove_peer(id, now);
@@ -628,4 +641,211 @@ fn one_that_is_known_is_enough_to_find_all() {
         let peers = net.members[n].as_ref().unwrap().node.peers().len();
         assert!(peers <= 17, "{peers} numbers at {n}");
     }
+}
+
+/// What another key may sign, for the authority.
+fn delegation(delegate: &AuthorityKey) -> (Delegation, [u8; 64]) {
+    let delegation = Delegation {
+        network: ID,
+        delegate: *delegate.authority().as_bytes(),
+        not_before: NOW - DAY,
+        not_after: NOW + 365 * DAY,
+        days: 90,
+        roles: Roles::NONE,
+        segments: vec![(segment(1), VlanSet::everything())],
+        issuer: *authority(1).authority().as_bytes(),
+    };
+    let signature = authority(1).sign(Signs::Delegation, &delegation.signed().unwrap());
+    (delegation, signature)
+}
+
+/// A record that a delegate has signed is as good as one of the authority's, as far as the delegate may go, and as long as it may.
+#[test]
+fn a_delegate_signs_what_it_may_and_as_long_as_it_may() {
+    let delegate = authority(7);
+    let by = |change: fn(&mut Record), key| {
+        let mut r = record(key, 0);
+        r.issuer = *delegate.authority().as_bytes();
+        change(&mut r);
+        let signature = delegate.sign(Signs::Record, &r.signed().unwrap());
+        let proof = Proof {
+            record: r,
+            signature,
+            delegation: Some(delegation(&delegate)),
+        };
+        proof.to_bytes().unwrap()
+    };
+    type Change = fn(&mut Record);
+    let cases: [(&str, Change); 3] = [
+        ("a role", |r| r.roles = Roles::RELAY),
+        ("too long", |r| r.not_after += 400 * DAY),
+        ("another segment", |r| {
+            r.segments = vec![(segment(2), VlanSet::everything())];
+        }),
+    ];
+    for (what, change) in cases {
+        let mut net = pair(51);
+        let key = net.recipes[0].public();
+        assert!(show(&mut net, by(change, key)));
+        call(&mut net);
+        assert_eq!(seen(&net), None, "{what}");
+        assert!(net.member(1).drops(DropReason::RecordRefused) > 0, "{what}");
+    }
+    let mut net = pair(51);
+    let key = net.recipes[0].public();
+    assert!(show(&mut net, by(|_| {}, key)));
+    call(&mut net);
+    assert!(seen(&net).is_some());
+    let list = revocations(
+        1,
+        |l| l.retire(*delegate.authority().as_bytes()),
+        &authority(1),
+    );
+    let now = net.now;
+    net.member(1).node.revoke(&list, now).unwrap();
+    net.collect(1);
+    net.run_for(SECOND * 130);
+    assert_eq!(seen(&net), None, "the delegate signs no more");
+}
+
+/// Says something to a peer that no honest member says.
+fn say(net: &mut Network, (from, to): (usize, usize), element: Element<'_>) {
+    let key = net.recipes[to].public();
+    let now = net.now;
+    let member = net.member(from);
+    let id = member.node.find(&key).unwrap();
+    let link = member.node.peers()[id.0 as usize].link.clone();
+    let body = control::write(element);
+    link.send_message(TYPE_CONTROL, &body, None, member.node.outgoing(), now)
+        .unwrap();
+    net.collect(from);
+}
+
+/// One announces a list that is greater than all others, and brings nothing, or rubbish, or a byte at a time.
+#[test]
+fn a_liar_keeps_nobody_from_genuine_revocations() {
+    let issuer = *authority(1).authority().as_bytes();
+    for lie in ["nothing", "rubbish", "crumbs"] {
+        let mut net = Network::of((0..3).map(|n| Recipe::new(n).untold()).collect(), 61);
+        net.record = false;
+        net.weather.delay = MS(10);
+        for n in 0..3u8 {
+            let own = signed(
+                &record(net.recipes[usize::from(n)].public(), n),
+                &authority(1),
+            );
+            assert!(enter(&mut net, usize::from(n), settings(Some(own))));
+        }
+        for (a, b) in [(0, 1), (1, 2)] {
+            net.introduce(a, b);
+        }
+        net.run_for(SECOND * 3);
+        let name = ListName {
+            issuer,
+            epoch: u64::MAX,
+        };
+        say(&mut net, (0, 1), Element::Epoch(name));
+        for n in 0..20u32 {
+            let bytes: &[u8] = if lie == "rubbish" { &[7; 500] } else { &[7] };
+            let part = Part {
+                list: name,
+                total: 500,
+                offset: n,
+                bytes,
+            };
+            if lie != "nothing" && (n == 0 || lie == "crumbs") {
+                say(&mut net, (0, 1), Element::Part(part));
+            }
+            net.run_for(MS(50));
+        }
+        let list = revocations(1, |l| l.revoke(MemberId([9; 16]), 1), &authority(1));
+        let now = net.now;
+        net.member(2).node.revoke(&list, now).unwrap();
+        net.collect(2);
+        net.run_for(SECOND);
+        assert_eq!(net.member(1).node.revocation_epoch(), 1, "{lie}");
+        net.run_for(SECOND * 10);
+        assert_eq!(net.member(0).node.revocation_epoch(), 1, "and the liar's");
+    }
+}
+
+/// A key was stolen and the member has another: the old one is let in while its record counts, and not a second longer.
+#[test]
+fn the_key_of_an_earlier_record_counts_no_longer_than_that() {
+    let mut net = pair(71);
+    let old_key = PrivateKey::from_bytes(net.recipes[0].key);
+    assert!(show(
+        &mut net,
+        signed(&record(old_key.public(), 0), &authority(1))
+    ));
+    call(&mut net);
+    let new_key = PrivateKey::from_bytes([0x31; 32]);
+    let mut second = record(new_key.public(), 0);
+    second.serial = 2;
+    net.set_keys(0, new_key.into(), Default::default());
+    assert!(show(&mut net, signed(&second, &authority(1))));
+    net.run_for(SECOND * 5);
+    // The thief has the key, and shows nothing: it is known by that.
+    net.set_keys(0, old_key.into(), Default::default());
+    let now = net.now;
+    net.member(0).node.leave_network(now);
+    net.run_for(SECOND * 200);
+    let id = seen(&net).expect("for a while");
+    let list = revocations(1, |l| l.revoke(MemberId([0; 16]), 1), &authority(1));
+    let now = net.now;
+    net.member(1).node.revoke(&list, now).unwrap();
+    net.collect(1);
+    net.run_for(MS(100));
+    assert_eq!(seen(&net), None);
+    net.run_for(SECOND * 400);
+    assert_eq!(seen(&net), None);
+    let peer = &net.member(1).node.peers()[id.0 as usize];
+    assert_eq!(peer.settings.key.former, None);
+    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.term.serial == 2));
+}
+
+/// Two thirds of a record's time are over: the member asks an admin, and the others know the new one at once; nothing is lost by it.
+#[test]
+fn records_are_renewed_by_admins_before_their_time_is_over() {
+    let mut net = pair(81);
+    let delegate = authority(7);
+    let signer = Signer::delegate(delegate.clone(), delegation(&delegate)).unwrap();
+    let now = net.now;
+    net.member(1).node.set_invites([]);
+    let mut own = record(net.recipes[0].public(), 0);
+    (own.not_before, own.not_after) = (NOW - 600, NOW + 600);
+    assert!(show(&mut net, signed(&own, &authority(1))));
+    call(&mut net);
+    let id = seen(&net).unwrap();
+    let (mut sent, mut renewed_at) = (0, None);
+    while net.now.since(now) < SECOND * 900 {
+        net.send(0, 0, &voice(&[]));
+        sent += 1;
+        net.run_for(SECOND);
+        let asked = net
+            .member(1)
+            .events
+            .iter()
+            .any(|(_, e)| matches!(e, Event::Asked(_, Ask::Renew(key)) if *key == own.key));
+        if asked && renewed_at.is_none() {
+            renewed_at = Some(net.now.since(now).as_secs());
+            let mut next = own.clone();
+            next.serial = 2;
+            next.not_after = NOW + 90 * DAY - 600;
+            let proof = signer.issue(next).unwrap();
+            let now = net.now;
+            let answer = Answer::Given(Gift::Record, &proof);
+            net.member(1).node.answer_ask(id, answer, now);
+            net.collect(1);
+        }
+    }
+    assert!((195..=240).contains(&renewed_at.unwrap()), "{renewed_at:?}");
+    assert_eq!(net.member(1).delivered.len(), sent);
+    let until = net.member(0).node.own_record_until();
+    assert_eq!(until, Some((2, NOW + 90 * DAY - 600)));
+    let peer = &net.member(1).node.peers()[id.0 as usize];
+    assert!(matches!(peer.settings.pass, Pass::Record(r) if r.term.serial == 2));
+    let asks = net.member(1).events.iter();
+    let asks = asks.filter(|(_, e)| matches!(e, Event::Asked(..))).count();
+    assert!(asks <= 2, "{asks}");
 }

@@ -202,7 +202,7 @@ proptest! {
     ) {
         let vlans = |bits: Vec<u16>| bits.into_iter().fold(VlanSet::default(), |s, b| s.with(VlanClass::from_bits(b)));
         let segments: Vec<_> = segments.into_iter().map(|(id, bits)| (id, vlans(bits))).collect();
-        let offer = Offer { suites, segments, boot, edition, crossing, abilities: Abilities::BUNDLES, ticket: None, psk_tags: Default::default(), record: None, held: None, kem_key: None };
+        let offer = Offer { suites, segments, boot, edition, crossing, abilities: Abilities::BUNDLES, ticket: None, invite: None, psk_tags: Default::default(), record: None, held: None, kem_key: None };
         let written = offer.write();
         prop_assert!(written.len() <= 470, "it fits an initiation: {}", written.len());
         let read = Offer::read(&written).unwrap();

@@ -220,7 +220,7 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// `250ms`, `25s`, `5m`, `1h`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

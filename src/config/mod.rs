@@ -20,6 +20,7 @@ mod ports;
 pub mod raw;
 mod relays;
 mod secrets;
+mod signing;
 mod switching;
 pub mod template;
 pub mod tuning;
@@ -43,7 +44,7 @@ pub use checker::is_name;
 pub use endpoint::EndpointName;
 use finding::Report;
 pub use identity::{Identity, Retiring};
-pub use network::NetworkConfig;
+pub use network::{NetworkConfig, OnExpiry};
 pub use secrets::KeySource;
 use tuning::{Offloading, Tuning};
 

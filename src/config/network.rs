@@ -2,13 +2,19 @@
 
 use std::path::Path;
 
-use super::checker::Checker;
+use super::checker::{Checker, parse_duration};
 use super::paths::resolve;
 use super::raw::{Field, RawNetwork, Section};
-use crate::keys::{Armor, Authority, Names, NetworkFile, Signs};
+use super::signing;
+use crate::keys::{Armor, Names, NetworkFile};
+use crate::time::Duration;
+use crate::trust::{Realm, Refusal, Signer};
+use crate::wire::proof::Proof;
 use crate::wire::record::Record;
 use crate::wire::revocation::Revocations;
 
+/// The longest time that a record counts after its end, unless it counts for ever.
+const MOST_GRACE: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Bytes of the longest file that is read here.
 const MAX_LEN: u64 = 1 << 20;
 
@@ -21,6 +27,34 @@ pub struct NetworkConfig {
     pub record: Option<(Record, Vec<u8>)>,
     /// Who is revoked, with the signature, as the configuration has it.
     pub revocations: Option<Vec<u8>>,
+    /// What becomes of those whose record is over.
+    pub on_expiry: OnExpiry,
+    /// What this member signs with, if it is an admin.
+    pub signer: Option<Signer>,
+}
+
+/// What becomes of members whose record is over. Revocations count at once, whatever it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExpiry {
+    /// They are let go.
+    #[default]
+    Drop,
+    /// They are let go so long after.
+    Grace(Duration),
+    /// They stay.
+    Warn,
+}
+
+impl OnExpiry {
+    /// For how long a record counts after its end.
+    pub const fn grace(self) -> Duration {
+        match self {
+            OnExpiry::Drop => Duration::ZERO,
+            OnExpiry::Grace(grace) => grace,
+            // Longer than anybody waits, and short enough to be added to a time.
+            OnExpiry::Warn => Duration::from_secs(u32::MAX as u64 * 64),
+        }
+    }
 }
 
 pub(super) fn check(
@@ -42,10 +76,14 @@ pub(super) fn check(
     let revocations = raw
         .revocations
         .and_then(|f| revocations(checker, f, &network));
+    let on_expiry = raw.on_expiry.and_then(|f| on_expiry(checker, f));
+    let signer = signing::check(checker, (raw.signer, raw.delegation), &network);
     Some(NetworkConfig {
         network,
         record,
         revocations,
+        on_expiry: on_expiry.unwrap_or_default(),
+        signer,
     })
 }
 
@@ -73,47 +111,39 @@ fn record(
 ) -> Option<(Record, Vec<u8>)> {
     let (text, at) = text(checker, field)?;
     let bytes = Armor::Record.from_text(&text);
-    let read = bytes.and_then(|b| Some((Record::parse(&b).ok()?, b)));
-    let Some(((record, signature), bytes)) = read else {
+    let read = bytes.and_then(|b| Some((Proof::parse(&b).ok()?, b)));
+    let Some((proof, bytes)) = read else {
         checker
             .findings
             .error(&at, "this is no member's record")
             .hint("`l2vpn ca sign` makes one");
         return None;
     };
-    let signed = record.signed().unwrap_or_default();
-    let is_for_us = own.is_none_or(|own| own.current.as_bytes() == &record.key);
-    let wrong = if record.network != network.id {
-        Some((
-            "this record is of another network",
-            "[network] file and record go together".into(),
-        ))
-    } else if !is_signed(
-        network,
-        (&record.issuer, Signs::Record),
-        &signed,
-        &signature,
-    ) {
-        let hint = "an authority's successor has to stand in the network's file";
-        Some((
-            "this record is signed by no authority of the network",
-            hint.to_string(),
-        ))
-    } else if !is_for_us {
-        let own = own.map(|own| own.current.to_string()).unwrap_or_default();
-        let hint = format!(
-            "`l2vpn ca renew DIR {} --key {own}` makes one for this key",
-            record.name
-        );
-        Some(("this record is for another key than this member's", hint))
-    } else {
-        None
+    let record = &proof.record;
+    let wrong = match Realm::of(network).believe(&proof) {
+        Err(refusal @ Refusal::OtherNetwork) => Some((
+            format!("this record {refusal}"),
+            "[network] file and record go together".to_string(),
+        )),
+        Err(refusal) => Some((
+            format!("this record {refusal}"),
+            "an authority's successor has to stand in the network's file".to_string(),
+        )),
+        Ok(_) => own
+            .filter(|own| own.current.as_bytes() != &record.key)
+            .map(|own| {
+                let (name, key) = (&record.name, own.current);
+                (
+                    "this record is for another key than this member's".to_string(),
+                    format!("`l2vpn ca renew DIR {name} --key {key}` makes one for this key"),
+                )
+            }),
     };
     if let Some((message, hint)) = wrong {
         checker.findings.error(&at, message).hint(hint);
         return None;
     }
-    Some((record, bytes))
+    Some((proof.record, bytes))
 }
 
 fn revocations(
@@ -131,39 +161,39 @@ fn revocations(
             .hint("`l2vpn ca revoke` makes one: the file \"revoked\" in the authority's directory");
         return None;
     };
-    let signed = list.signed().unwrap_or_default();
-    let fits = list.network == network.id
-        && is_signed(
-            network,
-            (&list.issuer, Signs::Revocations),
-            &signed,
-            &signature,
-        );
-    if !fits {
+    if let Err(refusal) = Realm::of(network).believe_list(&list, &signature) {
         checker
             .findings
-            .error(
-                &at,
-                "this list of revocations is of another network, or signed by no authority of it",
-            )
+            .error(&at, format!("this list of revocations {refusal}"))
             .hint("[network] file and revocations go together");
         return None;
     }
     Some(bytes)
 }
 
-fn is_signed(
-    network: &NetworkFile,
-    (issuer, what): (&[u8; 32], Signs),
-    message: &[u8],
-    signature: &[u8; 64],
-) -> bool {
-    let authority = Authority::from_bytes(*issuer);
-    network.authorities.contains(&authority) && authority.verifies(what, message, signature)
+fn on_expiry(checker: &mut Checker<'_>, field: Field<String>) -> Option<OnExpiry> {
+    let (text, at) = checker.take(Some(field))?;
+    let grace = text.strip_prefix("grace ").map(str::trim);
+    let read = match (text.as_str(), grace.map(parse_duration)) {
+        ("drop", _) => Some(OnExpiry::Drop),
+        ("warn", _) => Some(OnExpiry::Warn),
+        (_, Some(Some(grace))) if grace <= MOST_GRACE => Some(OnExpiry::Grace(grace)),
+        _ => None,
+    };
+    if read.is_none() {
+        checker
+            .findings
+            .error(
+                &at,
+                format!("on_expiry \"{}\" is unknown", text.escape_debug()),
+            )
+            .hint("\"drop\", \"grace 24h\" (a year at most) or \"warn\"");
+    }
+    read
 }
 
 /// What a named file says.
-fn text(
+pub(super) fn text(
     checker: &mut Checker<'_>,
     field: Field<String>,
 ) -> Option<(String, std::ops::Range<usize>)> {

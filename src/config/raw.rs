@@ -329,6 +329,12 @@ tables! {
         record: Field<String>,
         /// The file that says who is revoked.
         revocations: Field<String>,
+        /// What becomes of members whose record is over: `drop`, `grace 24h`, `warn`.
+        on_expiry: Field<String>,
+        /// The file of the key that an admin signs with.
+        signer: Field<String>,
+        /// The file of what it may sign.
+        delegation: Field<String>,
     }
     /// `[switch]`
     RawSwitch {

@@ -279,11 +279,12 @@ impl EventLoop {
             Event::Carrier(segment, peers) => self.carrier(segment, peers > 0),
             Event::Echo(peer, token, bytes) => self.echo_answered(peer, token, bytes.len(), now),
             Event::Emit(port, frame) => self.member.emit(port, &frame),
-            Event::Revocations(list) => {
+            Event::Revocations => {
                 let epoch = self.member.node.revocation_epoch();
                 tracing::info!("revocations of epoch {epoch}");
-                network::keep(&self.member.config, &list);
+                network::keep_lists(&self.member.config, &self.member.node);
             }
+            Event::Renewed(record) => network::keep_record(&self.member.config, &record),
             Event::Mark(mark) => {
                 if let Err(error) = state::write_mark(&self.mark_file, mark) {
                     let file = self.mark_file.display();

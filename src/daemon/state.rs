@@ -70,6 +70,11 @@ pub(super) fn revoked_file(state_dir: &Path, name: &str) -> PathBuf {
     state_dir.join(format!("{name}.revoked"))
 }
 
+/// The file of the record that an admin has given a member.
+pub(super) fn record_file(state_dir: &Path, name: &str) -> PathBuf {
+    state_dir.join(format!("{name}.record"))
+}
+
 /// Writes a file of the state: whole or not at all.
 ///
 /// # Errors

@@ -136,9 +136,12 @@ impl Member {
         WayView {
             kind: kind.into(),
             record_s: match peer.settings.pass {
-                Pass::Record(recorded) => {
-                    Some(recorded.not_after.saturating_sub(clock::wall().as_secs()))
-                }
+                Pass::Record(recorded) => Some(
+                    recorded
+                        .term
+                        .not_after
+                        .saturating_sub(clock::wall().as_secs()),
+                ),
                 _ => None,
             },
             via: relay.map(|relay| self.peer_name(relay)),

@@ -9,6 +9,8 @@ pub enum Armor {
     Record,
     /// Who is revoked.
     Revocations,
+    /// What another key may sign.
+    Delegation,
 }
 
 const COLUMNS: usize = 64;
@@ -18,6 +20,7 @@ impl Armor {
         match self {
             Armor::Record => "l2vpn-record 1",
             Armor::Revocations => "l2vpn-revocations 1",
+            Armor::Delegation => "l2vpn-delegation 1",
         }
     }
 
@@ -45,6 +48,21 @@ impl Armor {
     }
 }
 
+impl Armor {
+    /// The bytes of each of several texts, one behind the other; `None` when one of them is not right.
+    pub fn all_from_text(self, text: &str) -> Option<Vec<Vec<u8>>> {
+        let first = format!("{}\n", self.first_line());
+        let mut bodies = text.split(&first);
+        // What stands before the first one is nothing.
+        if bodies.next()? != "" {
+            return None;
+        }
+        bodies
+            .map(|body| self.from_text(&format!("{first}{body}")))
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,8 +72,12 @@ mod tests {
         for len in [0, 1, 47, 48, 49, 96, 1024] {
             let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
             let text = Armor::Record.to_text(&bytes);
-            assert_eq!(Armor::Record.from_text(&text), Some(bytes), "{len}");
+            assert_eq!(Armor::Record.from_text(&text), Some(bytes.clone()), "{len}");
+            assert_eq!(Armor::Record.all_from_text(&text), Some(vec![bytes]));
             assert_eq!(Armor::Revocations.from_text(&text), None);
+            let twice = Armor::Record.all_from_text(&text.repeat(2)).unwrap();
+            assert!(twice.len() == 2 && twice[0] == twice[1]);
+            assert_eq!(Armor::Record.all_from_text(&format!("x{text}")), None);
             assert!(text.lines().all(|line| line.len() <= COLUMNS));
             for other in [
                 format!("{text}\n"),

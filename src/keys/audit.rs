@@ -109,9 +109,14 @@ pub fn append_audit(
         before: chain.last,
     };
     let line = serde_json::to_string(&entry).map_err(io::Error::from)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()?;
-    Ok(())
+    let written = file
+        .write_all(format!("{line}\n").as_bytes())
+        .and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a line would be taken for damage for ever.
+        file.set_len(text.len() as u64)?;
+    }
+    Ok(written?)
 }
 
 #[cfg(test)]

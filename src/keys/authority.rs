@@ -22,6 +22,8 @@ pub enum Signs {
     Record,
     /// Who is no member any more.
     Revocations,
+    /// What another key may sign.
+    Delegation,
 }
 
 impl Signs {
@@ -29,6 +31,7 @@ impl Signs {
         match self {
             Signs::Record => b"l2vpn record v1\0",
             Signs::Revocations => b"l2vpn revocations v1\0",
+            Signs::Delegation => b"l2vpn delegation v1\0",
         }
     }
 

@@ -17,9 +17,10 @@ use crate::noise::schedule::{
 use crate::noise::session::Role;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
+use crate::trust::Recorded;
+use crate::wire::asking::INVITE_LEN;
 use crate::wire::control::Received;
 use crate::wire::offer::Stamp;
-use crate::wire::record::MemberId;
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
@@ -50,21 +51,6 @@ pub enum RelayUse {
     Never,
 }
 
-/// What is kept of a member's record beside what it may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    /// Whose it is.
-    pub member: MemberId,
-    /// Which of its records it is.
-    pub serial: u64,
-    /// From when on it holds, in seconds since 1970.
-    pub not_before: u64,
-    /// Until when.
-    pub not_after: u64,
-    /// Who has signed it.
-    pub issuer: [u8; 32],
-}
-
 /// By what word a relay and a member know each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pass {
@@ -75,11 +61,16 @@ pub enum Pass {
     Ticket(Ticket),
     /// It has shown us one.
     Guest,
+    /// We show it this invitation.
+    Invite([u8; INVITE_LEN]),
+    /// It has shown us one.
+    Invited([u8; INVITE_LEN]),
     /// It has shown us a record that an authority has signed.
     Record(Recorded),
 }
 
 /// What the configuration says of a peer.
+#[derive(Clone)]
 pub struct PeerSettings {
     /// What it is to us.
     pub kind: Kind,

@@ -48,13 +48,15 @@ const OVERTAKEN: Duration = Duration::from_millis(300);
 /// A way that works again so soon after it was given up was given up too early.
 const TOO_EARLY: Duration = Duration::from_secs(3);
 
-/// What the two ends of a session knew of each other.
+/// What the two ends of a session knew of each other, and what others have told of one.
 #[derive(Debug, Default)]
 pub struct Acquaintance {
     /// What the peer drew at its start.
     pub life: Option<[u8; 8]>,
     /// By which of our keys it knew us.
     pub called: Option<PublicKey>,
+    /// Addresses that others have told of it while it was not connected, each by whom.
+    pub introduced: Vec<(PeerId, SocketAddr)>,
 }
 
 /// Where a peer may be found.

@@ -218,7 +218,7 @@ impl Node {
     /// Says with each session what may have been lost before: how the peer looks from here, and where we may be.
     fn introduce_ourselves(&mut self, id: PeerId, now: Instant) {
         self.tell_binding(id, now);
-        self.tell_epoch(id, now);
+        self.tell_epochs(id, now);
         if !self.is_kind(id, Kind::Relay) {
             self.greet_client(id, now);
             self.send_candidates(id, now);
@@ -357,6 +357,8 @@ impl Node {
                     | Element::Wanted(..)
                     | Element::Part(_)
                     | Element::Member(..)
+                    | Element::Ask(_)
+                    | Element::Answer(_)
                     | Element::Scatter(_),
                 ) => std::mem::replace(&mut wished, true),
                 Ok(Element::EchoRequest(..) | Element::EchoReply(..)) => {
@@ -401,10 +403,12 @@ impl Node {
             Element::Look(port, cookie) => self.take_look(id, (port, cookie), now),
             Element::Seen(address) => self.take_seen(id, address, now),
             Element::Guesses(guesses) => self.take_guesses(id, guesses),
-            Element::Epoch(epoch) => self.take_epoch(id, epoch, now),
-            Element::Wanted(epoch, from) => self.take_wanted(id, (epoch, from), now),
+            Element::Epoch(list) => self.take_epoch(id, list, now),
+            Element::Wanted(list, from) => self.take_wanted(id, (list, from), now),
             Element::Part(part) => self.take_part(id, part, now),
             Element::Member(record, seen) => self.take_member(id, (record, seen), now),
+            Element::Ask(ask) => self.take_ask(id, ask, now),
+            Element::Answer(answer) => self.take_answer(id, answer, now),
             Element::Scatter(address) => self.take_scatter(id, address, now),
             // That was answered before.
             Element::Padding | Element::PathChallenge(_) => {}

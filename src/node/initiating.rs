@@ -103,7 +103,11 @@ impl Node {
         self.events.extend(mark.map(Event::Mark));
         let mut offer = self.offer(id, self.settings.suites);
         offer.psk_tags = self.psks(id).tags(&stamp);
-        offer.record = self.own_record(id);
+        // It is for the key that we have now.
+        offer.record = match own {
+            Which::Current => self.own_record(id),
+            Which::Former => None,
+        };
         let (kem, payload) = self.first_payload(id, stamp, offer)?;
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
         let made: Result<_, HandshakeError> = self.local(own).initiate(

@@ -6,49 +6,87 @@
 //! last: a few at a time, so a newcomer to a large network is not flooded. What is told is checked as in a handshake, and
 //! whoever is introduced still has to prove that it has the key.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 
 use super::Node;
+use super::admitting::{Believed, By};
+use super::plane::PerSecond;
 use super::rendezvous::is_askable;
 use crate::drops::DropReason;
+use crate::keys::PublicKey;
 use crate::mesh::peer::Kind;
 use crate::place::PeerId;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
-use crate::wire::record::{MemberId, Record};
+use crate::wire::proof::Proof;
+use crate::wire::record::MemberId;
 
 /// Introductions to one peer at a time: each second, and when it comes.
 const AT_ONCE: usize = 50;
-/// Calls in a second at addresses that others have told, to all together.
+/// Calls in a second at addresses that one member has told,
 const MOST_CALLS: u64 = 50;
+/// and that all have.
+const MOST_CALLS_OF_ALL: u64 = 200;
+/// Records that are looked at in a second for one member that tells of them: a signature is 50 us of work.
+const MOST_LOOKS: u64 = 100;
+/// Addresses of one that is not connected, each told by another.
+const MOST_PLACES: usize = 4;
+/// Who comes again and again is told of all, and all of it, this often.
+const CALM: Duration = Duration::from_secs(10);
 
 /// Who is introduced to whom.
 #[derive(Default)]
 pub(super) struct Introductions {
     /// Those with a record, in the order in which they came.
     row: BTreeMap<u64, MemberId>,
-    /// Each with its place in the row, its number, and its record.
-    members: HashMap<MemberId, (u64, PeerId, Vec<u8>)>,
+    members: HashMap<MemberId, Introduced>,
     next: u64,
     /// How far in the row each peer was told.
     told: HashMap<PeerId, u64>,
+    /// When each peer was told of all, and all of it.
+    greeted: HashMap<PeerId, Instant>,
+    /// Who came again since, too early.
+    waiting: BTreeSet<PeerId>,
+    /// What each peer that tells of others may still cost.
+    tellers: HashMap<PeerId, Allowance>,
+}
+
+/// A member with a record.
+struct Introduced {
+    /// Its place in the row.
+    place: u64,
+    owner: PeerId,
+    record: Vec<u8>,
+}
+
+/// What telling of others costs us.
+#[derive(Default)]
+struct Allowance {
+    looks: PerSecond,
+    calls: PerSecond,
 }
 
 impl Introductions {
     /// Somebody has shown this record, and is introduced to the others once it is connected.
     pub(super) fn note(&mut self, member: MemberId, (id, record): (PeerId, Vec<u8>)) {
         let known = self.members.get(&member);
-        if known.is_some_and(|(_, owner, before)| *owner == id && *before == record) {
+        if known.is_some_and(|m| m.owner == id && m.record == record) {
             return;
         }
         self.put_last(member, (id, record));
     }
 
-    fn put_last(&mut self, member: MemberId, (id, record): (PeerId, Vec<u8>)) {
+    fn put_last(&mut self, member: MemberId, (owner, record): (PeerId, Vec<u8>)) {
         let place = self.next;
         self.next += 1;
-        if let Some((old, ..)) = self.members.insert(member, (place, id, record)) {
-            self.row.remove(&old);
+        let introduced = Introduced {
+            place,
+            owner,
+            record,
+        };
+        if let Some(old) = self.members.insert(member, introduced) {
+            self.row.remove(&old.place);
         }
         self.row.insert(place, member);
     }
@@ -56,22 +94,59 @@ impl Introductions {
     /// Who had this number is nobody any more.
     pub(super) fn forget(&mut self, id: PeerId) {
         self.told.remove(&id);
+        self.greeted.remove(&id);
+        self.waiting.remove(&id);
+        self.tellers.remove(&id);
         let row = &mut self.row;
-        self.members.retain(|_, (place, owner, _)| {
-            if *owner == id {
-                row.remove(place);
+        self.members.retain(|_, member| {
+            if member.owner == id {
+                row.remove(&member.place);
             }
-            *owner != id
+            member.owner != id
         });
     }
 
-    /// A peer has come anew: it is told of all, and all of it.
-    fn greet(&mut self, id: PeerId) {
+    /// A peer has come anew: it is told of all, and all of it. Not at once if it came a moment ago: each time costs a message for each
+    /// member, and whoever comes says that it is new.
+    fn greet(&mut self, id: PeerId, now: Instant) -> bool {
+        let last = self.greeted.get(&id);
+        if last.is_some_and(|at| now.since(*at) < CALM) {
+            self.waiting.insert(id);
+            return false;
+        }
+        self.waiting.remove(&id);
+        self.greeted.insert(id, now);
         self.told.remove(&id);
-        let known = self.members.iter().find(|(_, (_, owner, _))| *owner == id);
-        if let Some((member, record)) = known.map(|(m, (_, _, record))| (*m, record.clone())) {
+        let known = self.members.iter().find(|(_, m)| m.owner == id);
+        if let Some((member, record)) = known.map(|(m, i)| (*m, i.record.clone())) {
             self.put_last(member, (id, record));
         }
+        true
+    }
+
+    /// Who has waited long enough to be greeted again.
+    fn due(&self, now: Instant) -> Vec<PeerId> {
+        let is_due = |id: &&PeerId| {
+            let last = self.greeted.get(id);
+            last.is_none_or(|at| now.since(*at) >= CALM)
+        };
+        self.waiting.iter().filter(is_due).copied().collect()
+    }
+
+    /// Whether just this record is known, and need not be looked at again.
+    fn has(&self, member: &MemberId, record: &[u8]) -> bool {
+        let known = self.members.get(member);
+        known.is_some_and(|known| known.record == record)
+    }
+
+    /// The record that a peer has shown.
+    pub(super) fn record_of(&self, id: PeerId) -> Option<&[u8]> {
+        let known = self.members.values().find(|known| known.owner == id);
+        known.map(|known| &known.record[..])
+    }
+
+    fn owner(&self, member: &MemberId) -> Option<PeerId> {
+        self.members.get(member).map(|known| known.owner)
     }
 }
 
@@ -81,12 +156,23 @@ impl Node {
         let Some(network) = self.directory.network.as_mut() else {
             return;
         };
-        network.introductions.greet(id);
-        self.go_on_introducing(now);
+        if network.introductions.greet(id, now) {
+            self.tell_all_of_others(now);
+        }
     }
 
     /// Once a second: tells each peer of some that it has not heard of.
     pub(super) fn go_on_introducing(&mut self, now: Instant) {
+        let Some(network) = self.directory.network.as_mut() else {
+            return;
+        };
+        for id in network.introductions.due(now) {
+            network.introductions.greet(id, now);
+        }
+        self.tell_all_of_others(now);
+    }
+
+    fn tell_all_of_others(&mut self, now: Instant) {
         let Some(network) = &self.directory.network else {
             return;
         };
@@ -113,7 +199,7 @@ impl Node {
         let mut last = None;
         for (place, member) in row.range(from..).take(AT_ONCE) {
             last = Some(*place);
-            let Some((_, owner, record)) = members.get(member) else {
+            let Some(Introduced { owner, record, .. }) = members.get(member) else {
                 continue;
             };
             let peer = self.peers.get(owner.0 as usize);
@@ -139,49 +225,72 @@ impl Node {
     pub(super) fn take_member(
         &mut self,
         from: PeerId,
-        (bytes, seen): (&[u8], Option<std::net::SocketAddr>),
+        (bytes, seen): (&[u8], Option<SocketAddr>),
         now: Instant,
     ) {
         if !self.is_kind(from, Kind::Member) || self.directory.network.is_none() {
             return self.drop_one(DropReason::UnknownControl);
         }
-        match self.settle_introduced(bytes, now) {
-            Ok(Some(id)) => {
-                let Some(peer) = self.peers.get(id.0 as usize) else {
-                    return;
-                };
-                let mut places = peer.places.known.clone();
-                let is_new = seen.filter(is_askable).filter(|at| !places.contains(at));
-                // One place that others have told is enough, and the last is the best.
-                // What a member says makes us call somewhere: few a second, whoever says it.
-                let is_few = self.relays.introduced.admit_most(MOST_CALLS, now);
-                if let (None, Some(at), true) = (peer.up_since, is_new, is_few) {
-                    places = vec![at];
-                    self.set_endpoints(id, places, now);
-                }
-            }
+        match self.settle_introduced(from, bytes, now) {
+            Ok(Some(id)) => self.note_place(from, (id, seen), now),
             Ok(None) => {}
             Err(reason) => self.drop_one(reason),
         }
     }
 
+    /// Where one that is not connected may be, as a member says: it makes us call there, so few are called, whoever says it, and what
+    /// one says does not take the place of what others say.
+    fn note_place(&mut self, from: PeerId, (id, seen): (PeerId, Option<SocketAddr>), now: Instant) {
+        let peer = self.peers.get_mut(id.0 as usize);
+        let (Some(peer), Some(at)) = (peer, seen.filter(is_askable)) else {
+            return;
+        };
+        let places = &mut peer.places;
+        if peer.up_since.is_some() || places.known.contains(&at) {
+            return;
+        }
+        let network = self.directory.network.as_mut();
+        let teller = network.and_then(|n| n.introductions.tellers.get(&from));
+        let is_few = teller.is_none_or(|t| t.calls.admit_most(MOST_CALLS, now));
+        if !is_few || !self.relays.introduced.admit_most(MOST_CALLS_OF_ALL, now) {
+            return;
+        }
+        let introduced = &mut places.acquaintance.introduced;
+        introduced.retain(|(by, _)| *by != from);
+        introduced.insert(0, (from, at));
+        introduced.truncate(MOST_PLACES);
+        let known = introduced.iter().map(|(_, at)| *at).collect();
+        self.set_endpoints(id, known, now);
+    }
+
     /// The number of somebody of whom another has told, if it is not here already.
     fn settle_introduced(
         &mut self,
+        from: PeerId,
         bytes: &[u8],
         now: Instant,
     ) -> Result<Option<PeerId>, DropReason> {
-        let (record, _) = Record::parse(bytes).map_err(|_| DropReason::RecordRefused)?;
-        let key = crate::keys::PublicKey::from_bytes(record.key);
-        if self.names().has(&key) || self.is_own_member(&record.member) {
+        let proof = Proof::parse(bytes).map_err(|_| DropReason::RecordRefused)?;
+        let (key, member) = (PublicKey::from_bytes(proof.record.key), proof.record.member);
+        let is_ours = self.names().has(&key) || self.is_own_member(&member);
+        if is_ours || self.is_here(&proof.record) {
             return Ok(None);
         }
-        if self.is_here(&record) {
-            return Ok(None);
+        let network = self.directory.network.as_mut();
+        let network = network.ok_or(DropReason::UnknownControl)?;
+        let introductions = &mut network.introductions;
+        if introductions.has(&member, bytes) {
+            return Ok(introductions.owner(&member));
         }
-        let short = Record::shortened(bytes).ok_or(DropReason::RecordRefused)?;
-        let record = self.check_record(&short, &key)?;
-        self.check_recorded(&record, now)?;
-        self.settle_record(&record, (bytes, now)).map(Some)
+        let teller = introductions.tellers.entry(from).or_default();
+        if !teller.looks.admit_most(MOST_LOOKS, now) {
+            return Err(DropReason::RateLimited);
+        }
+        let believed = network.settings.realm.believe(&proof);
+        let term = believed.map_err(|_| DropReason::RecordRefused)?;
+        self.check_time(&member, &term, now)?;
+        let bytes = bytes.to_vec();
+        let believed = Believed { proof, bytes, term };
+        self.settle_record(believed, By::Word, now).map(Some)
     }
 }

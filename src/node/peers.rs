@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::asking::Asking;
 use super::network::Network;
 use super::{Gone, Node, publish_route};
 use crate::keys::{OwnKeys, Psks, PublicKey, wipe_stack};
@@ -31,6 +32,15 @@ pub(super) struct Directory {
     vacant: Vec<(PeerId, Instant)>,
     /// The network that we are in.
     pub(super) network: Option<Network>,
+    /// Who asks us for records, and whom we ask.
+    pub(super) asking: Asking,
+}
+
+impl Directory {
+    /// How many of so many numbers somebody has.
+    pub(super) fn living(&self, numbers: usize) -> usize {
+        numbers.saturating_sub(self.vacant.len())
+    }
 }
 
 impl Node {
@@ -88,6 +98,8 @@ impl Node {
         let shown = peer.keyring.current().map(|s| s.between.theirs);
         let is_stranger = shown.is_some_and(|key| !settings.key.has(&key));
         let names = settings.key;
+        let (served, serves) = (peer.settings.serves, settings.serves);
+        let is_up = peer.up_since.is_some();
         peer.settings = settings;
         let by_key = &mut self.directory.by_key;
         by_key.retain(|key, owner| *owner != id || names.has(key));
@@ -113,6 +125,11 @@ impl Node {
         }
         if needs_handshake {
             self.start_attempt(id, now);
+        }
+        match (served, serves) {
+            (true, false) => self.relay_down(id, now),
+            (false, true) if is_up => self.relay_up(id, now),
+            _ => {}
         }
         self.follow_policy(id, now);
         self.publish_layout();
@@ -143,6 +160,7 @@ impl Node {
             *peer = Peer::new(id, nobody(name), peer.link.clone());
         }
         self.forget_wishes(id);
+        self.forget_asking(id);
         if let Some(network) = &mut self.directory.network {
             network.forget(id);
         }

@@ -78,15 +78,23 @@ impl Node {
             .and_then(|id| self.peers.get(id.0 as usize))
             .map(|p| p.settings.pass);
         match (known, pass) {
-            (Some(id), Some(Pass::Listed | Pass::Ticket(_))) => {
+            (Some(id), Some(Pass::Listed | Pass::Ticket(_) | Pass::Invite(_))) => {
                 self.note_record(id, (remote, offer), now);
                 return Ok(id);
             }
-            (Some(_), Some(Pass::Record(_))) => return self.admit_recorded(remote, offer, now),
             _ => {}
         }
-        if offer.is_some_and(|o| o.record.is_some()) && self.directory.network.is_some() {
-            return self.admit_recorded(remote, offer, now);
+        let is_recorded = matches!(pass, Some(Pass::Record(_)));
+        let shows_one = offer.is_some_and(|o| o.record.is_some());
+        if is_recorded || shows_one && self.directory.network.is_some() {
+            let admitted = self.admit_recorded(remote, offer, now);
+            // Who may not come in as a member may still be a guest of a relay.
+            if is_recorded || admitted.is_ok() || offer.is_none_or(|o| o.ticket.is_none()) {
+                return admitted;
+            }
+        }
+        if let Some(invite) = offer.and_then(|o| o.invite) {
+            return self.admit_invited(remote, &invite, now);
         }
         let secret = self
             .relays
@@ -99,7 +107,7 @@ impl Node {
         if !ticket.holds(secret, remote, self.wall_seconds(now)) {
             return Err(DropReason::TicketRefused);
         }
-        if known.is_none() && self.peers.len() >= MOST_GUESTS {
+        if known.is_none() && self.is_full() {
             return Err(DropReason::QueueFull);
         }
         Ok(known.unwrap_or_else(|| self.add_guest(remote)))

@@ -132,10 +132,14 @@ impl Node {
 
     /// A relay is gone: so are its channels.
     pub(super) fn relay_down(&mut self, relay: PeerId, now: Instant) {
-        if !self.serves(relay) {
+        // It may have been one until now.
+        let seen = self.relays.observed.len();
+        self.relays.observed.retain(|(r, _)| *r != relay);
+        let has_channel = |p: &Peer| p.places.channels.iter().any(|(r, _)| *r == relay);
+        let was_of_use = seen != self.relays.observed.len() || self.peers.iter().any(has_channel);
+        if !self.serves(relay) && !was_of_use {
             return;
         }
-        self.relays.observed.retain(|(r, _)| *r != relay);
         self.forget_seen(relay);
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));

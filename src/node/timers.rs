@@ -50,6 +50,8 @@ impl Node {
             self.end_records(now);
             self.go_on_fetching(now);
             self.go_on_introducing(now);
+            self.go_on_renewing(now);
+            self.end_joining(now);
             self.tidy_adverts(now);
             self.count_active();
             self.tell_news(now);

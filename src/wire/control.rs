@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::advert::{Advert, Receipt};
+use super::asking::{MAX_ANSWER, MAX_ASK};
 use super::cursor::Cursor;
 use super::record::MAX_RECORD_LEN;
 use super::relayed::Channel;
@@ -43,6 +44,8 @@ const EPOCH: u8 = 20;
 const WANTED: u8 = 21;
 const PART: u8 = 22;
 const MEMBER: u8 = 23;
+const ASK: u8 = 24;
+const ANSWER: u8 = 25;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +86,16 @@ pub enum Element<'a> {
     Seen(SocketAddr),
     /// Addresses that the sender's NAT may give it next.
     Guesses(Guesses),
-    /// The sender knows the revocations of this epoch.
-    Epoch(u64),
-    /// It wants those of this epoch, from so many bytes on.
-    Wanted(u64, u32),
-    /// A part of them.
+    /// The sender knows this list of revocations.
+    Epoch(ListName),
+    /// It wants that one, from so many bytes on.
+    Wanted(ListName, u32),
+    /// A part of one.
     Part(Part<'a>),
+    /// To an admin: a record is wanted ([`super::asking`]).
+    Ask(&'a [u8]),
+    /// From an admin: what became of that.
+    Answer(&'a [u8]),
     /// There is another member: its record with its signature, and where it is seen.
     Member(&'a [u8], Option<SocketAddr>),
     /// With port 0: the sender would open many ports of that address, for the receiver to find one. With another: it is willing,
@@ -96,11 +103,39 @@ pub enum Element<'a> {
     Scatter(SocketAddr),
 }
 
+/// Which list of revocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListName {
+    /// The authority that has signed it.
+    pub issuer: [u8; 32],
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+impl ListName {
+    const LEN: usize = 40;
+
+    fn to_bytes(self) -> [u8; ListName::LEN] {
+        let mut out = [0; ListName::LEN];
+        let (issuer, epoch) = out.split_at_mut(32);
+        issuer.copy_from_slice(&self.issuer);
+        epoch.copy_from_slice(&self.epoch.to_le_bytes());
+        out
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        Some(ListName {
+            issuer: cursor.array()?,
+            epoch: cursor.u64()?,
+        })
+    }
+}
+
 /// A part of a list of revocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
-    /// Of which epoch.
-    pub epoch: u64,
+    /// Of which list.
+    pub list: ListName,
     /// Bytes of the whole list.
     pub total: u32,
     /// Where it begins.
@@ -116,7 +151,7 @@ impl<'a> Part<'a> {
     fn read(value: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor(value);
         let part = Part {
-            epoch: cursor.u64()?,
+            list: ListName::read(&mut cursor)?,
             total: cursor.u32()?,
             offset: cursor.u32()?,
             bytes: cursor.0,
@@ -307,14 +342,13 @@ pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
             let seen = seen.map_or([0; ADDRESS_LEN], address_bytes);
             put(MEMBER, &[&seen, record]);
         }
-        Element::Epoch(epoch) => put(EPOCH, &[&epoch.to_le_bytes()]),
-        Element::Wanted(epoch, from) => put(WANTED, &[&epoch.to_le_bytes(), &from.to_le_bytes()]),
+        Element::Epoch(list) => put(EPOCH, &[&list.to_bytes()]),
+        Element::Wanted(list, from) => put(WANTED, &[&list.to_bytes(), &from.to_le_bytes()]),
+        Element::Ask(bytes) => put(ASK, &[bytes]),
+        Element::Answer(bytes) => put(ANSWER, &[bytes]),
         Element::Part(part) => {
             let (total, offset) = (part.total.to_le_bytes(), part.offset.to_le_bytes());
-            put(
-                PART,
-                &[&part.epoch.to_le_bytes(), &total, &offset, part.bytes],
-            );
+            put(PART, &[&part.list.to_bytes(), &total, &offset, part.bytes]);
         }
         Element::Guesses(guesses) => put(GUESSES, &[&guesses.to_bytes()]),
     }
@@ -426,12 +460,15 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         CANDIDATES => Addresses::new(value)
             .map(Element::Candidates)
             .ok_or(DropReason::MalformedInner),
-        EPOCH => token().map(|epoch| Element::Epoch(u64::from_le_bytes(epoch))),
+        EPOCH => epoch(value).ok_or(DropReason::MalformedInner),
         WANTED => wanted(value).ok_or(DropReason::MalformedInner),
         PART => Part::read(value)
             .map(Element::Part)
             .ok_or(DropReason::MalformedInner),
         MEMBER => member(value).ok_or(DropReason::MalformedInner),
+        ASK if value.len() <= MAX_ASK => Ok(Element::Ask(value)),
+        ANSWER if value.len() <= MAX_ANSWER => Ok(Element::Answer(value)),
+        ASK | ANSWER => Err(DropReason::MalformedInner),
         PADDING => Ok(Element::Padding),
         MOVED => Ok(Element::Moved),
         THROTTLED => <[u8; 8]>::try_from(value)
@@ -458,9 +495,15 @@ fn member(value: &[u8]) -> Option<Element<'_>> {
 
 fn wanted(value: &[u8]) -> Option<Element<'_>> {
     let mut cursor = Cursor(value);
-    let (epoch, from) = (cursor.u64()?, cursor.u32()?);
+    let (list, from) = (ListName::read(&mut cursor)?, cursor.u32()?);
     let is_whole = cursor.0.is_empty();
-    is_whole.then_some(Element::Wanted(epoch, from))
+    is_whole.then_some(Element::Wanted(list, from))
+}
+
+fn epoch(value: &[u8]) -> Option<Element<'_>> {
+    let mut cursor = Cursor(value);
+    let list = ListName::read(&mut cursor)?;
+    cursor.0.is_empty().then_some(Element::Epoch(list))
 }
 
 fn channel(value: &[u8]) -> Option<Element<'_>> {
@@ -502,12 +545,26 @@ mod tests {
         for element in [
             Element::PathChallenge([3; 8]),
             Element::PathResponse([4; 8]),
-            Element::Epoch(7),
+            Element::Epoch(ListName {
+                issuer: [6; 32],
+                epoch: 7,
+            }),
             Element::Member(b"a record", None),
             Element::Member(b"a record", Some(both[1])),
-            Element::Wanted(8, 9),
+            Element::Wanted(
+                ListName {
+                    issuer: [6; 32],
+                    epoch: 8,
+                },
+                9,
+            ),
+            Element::Ask(&[1, 2]),
+            Element::Answer(&[2, 1]),
             Element::Part(Part {
-                epoch: 1,
+                list: ListName {
+                    issuer: [6; 32],
+                    epoch: 8,
+                },
                 total: 2000,
                 offset: 1000,
                 bytes: b"revoked",

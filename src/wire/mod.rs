@@ -8,11 +8,13 @@
 //! Ethernet is big endian as IEEE 802.3 has it; everything of our own is little endian.
 
 pub mod advert;
+pub mod asking;
 pub mod beacon;
 pub mod bundle;
 pub mod checksum;
 pub mod control;
 pub mod datagram;
+pub mod delegation;
 pub mod ethernet;
 pub mod fragment;
 pub mod inner;
@@ -24,6 +26,7 @@ pub mod offer;
 pub mod offload;
 pub mod piece;
 pub mod probe;
+pub mod proof;
 pub mod record;
 pub mod relayed;
 pub mod revocation;
@@ -36,3 +39,4 @@ pub mod vlan;
 pub mod vlans;
 
 pub(crate) mod cursor;
+mod signed;

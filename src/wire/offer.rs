@@ -9,8 +9,9 @@
 //! those and for each of the network's; two of each at most), 16 encapsulation key (of ML-KEM, 800 or 1184 bytes, in message 1). Elements 3 and 4 let both ends
 //! settle on one session after a crossing, without taking a restart for one; 7 says which of two announcements is newer.
 //! 17 is the member's record without network and key, in message 1, and 18 in either the serial of the other end's record that is known
-//! already: it need not be sent again (eight bytes). Types up to 31 are kept for more of that kind. Unknown elements are skipped.
+//! already: it need not be sent again (eight bytes). 19 is the invitation that the initiator comes by (eight bytes). Types up to 31 are kept for more of that kind. Unknown elements are skipped.
 
+use super::asking::INVITE_LEN;
 use super::control::{MAX_SEGMENTS, read_segments, tlv, write_segments};
 use super::cursor::Cursor;
 use super::kem::ParameterSet;
@@ -32,6 +33,7 @@ const TICKET: u8 = 8;
 const KEM_KEY: u8 = 16;
 const RECORD: u8 = 17;
 const HELD: u8 = 18;
+const INVITE: u8 = 19;
 const PSK_TAGS: u8 = 9;
 /// Bytes of what tells that an end has a pre-shared key.
 pub const PSK_TAG_LEN: usize = 8;
@@ -133,6 +135,8 @@ pub struct Offer {
     pub abilities: Abilities,
     /// A relay's word that this end may use it.
     pub ticket: Option<[u8; TICKET_LEN]>,
+    /// The invitation that this end comes by.
+    pub invite: Option<[u8; INVITE_LEN]>,
     /// Which pre-shared keys this end has, when it is the one that begins.
     pub psk_tags: PskTags,
     /// This end's record, without network and key, when it is the one that begins.
@@ -178,6 +182,10 @@ impl Offer {
             out.extend_from_slice(&[TICKET, TICKET_LEN as u8, 0]);
             out.extend_from_slice(ticket);
         }
+        if let Some(invite) = &self.invite {
+            out.extend_from_slice(&[INVITE, INVITE_LEN as u8, 0]);
+            out.extend_from_slice(invite);
+        }
         self.psk_tags.write(&mut out);
         for (kind, value) in [(RECORD, &self.record), (KEM_KEY, &self.kem_key)] {
             if let Some(value) = value {
@@ -221,6 +229,7 @@ impl Offer {
         let (mut crossing, mut abilities, mut vlans) = (false, None, None);
         let mut edition: Option<[u8; 4]> = None;
         let (mut ticket, mut psk_tags, mut kem_key) = (None, None, None);
+        let mut invite = None;
         let (mut record, mut held): (_, Option<[u8; 8]>) = (None, None);
         while !cursor.0.is_empty() {
             match tlv(&mut cursor)? {
@@ -232,6 +241,7 @@ impl Offer {
                 (VLANS, value) if vlans.is_none() => vlans = Some(read_vlans(value)?),
                 (EDITION, value) if edition.is_none() => edition = Some(value.try_into().ok()?),
                 (TICKET, value) if ticket.is_none() => ticket = Some(value.try_into().ok()?),
+                (INVITE, value) if invite.is_none() => invite = Some(value.try_into().ok()?),
                 (PSK_TAGS, value) if psk_tags.is_none() => psk_tags = Some(PskTags::read(value)?),
                 // One of a set that this version does not know is none.
                 (KEM_KEY, value) if kem_key.is_none() => {
@@ -241,7 +251,7 @@ impl Offer {
                     record = Some(value.to_vec());
                 }
                 (HELD, value) if held.is_none() => held = Some(value.try_into().ok()?),
-                (SUITES..=PSK_TAGS | KEM_KEY..=HELD, _) => return None,
+                (SUITES..=PSK_TAGS | KEM_KEY..=INVITE, _) => return None,
                 _ => {}
             }
         }
@@ -263,6 +273,7 @@ impl Offer {
             crossing,
             abilities: abilities.unwrap_or_default(),
             ticket,
+            invite,
             psk_tags: psk_tags.unwrap_or_default(),
             record,
             held: held.map(u64::from_le_bytes),
@@ -313,6 +324,7 @@ mod tests {
             crossing: true,
             abilities: Abilities::ALL,
             ticket: Some([5; TICKET_LEN]),
+            invite: Some([9; INVITE_LEN]),
             psk_tags: PskTags {
                 pair: vec![[1; 8]],
                 network: vec![[2; 8], [3; 8]],

@@ -8,20 +8,19 @@
 //! Integers are little endian, times are seconds since 1970. Lists are sorted and name nothing twice, a prefix has zeros behind its
 //! length, and nothing follows the signature: whatever can be said has one form, and what has another is refused. So a signature
 //! cannot be told from another that is as good (CVE-2026-25793 of another system), and a record is known by member and serial, never by
-//! a hash of its bytes. Inside a handshake network and key are left out: both ends have them.
+//! a hash of its bytes.
 //!
-//! A record of this type is well formed; that somebody has signed it is [`crate::keys::Authority::verifies`]'s to say.
+//! A record of this type is well formed; whether it is to be believed is [`crate::trust`]'s to say.
 
 use std::net::IpAddr;
 
 use super::cursor::Cursor;
 use super::ethernet::Mac;
 use super::segment::SegmentId;
+use super::signed::{self, Signed};
 use super::vlans::VlanSet;
 
-/// The version of this form.
-const VERSION: u8 = 1;
-/// Bytes of the longest record: it has to fit into one initiation.
+/// Bytes of the longest record, with the delegation behind it: it has to fit into one initiation.
 pub const MAX_RECORD_LEN: usize = 1024;
 /// Entries of the longest list in it.
 pub const MAX_LIST: usize = 64;
@@ -31,9 +30,9 @@ pub const MAX_NAME_LEN: usize = 63;
 pub const SIGNATURE_LEN: usize = 64;
 /// Bytes of what a network is known by.
 pub const NETWORK_LEN: usize = 32;
-const KEY_LEN: usize = 32;
+pub(super) const KEY_LEN: usize = 32;
 /// Bytes of member and serial.
-const NAMED_LEN: usize = 24;
+pub(super) const NAMED_LEN: usize = 24;
 
 /// Who a member is for as long as it is one, whatever its keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +61,18 @@ impl Roles {
         ("dhcp-server", Roles::DHCP_SERVER),
         ("admin", Roles::ADMIN),
     ];
+
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Option<Roles> {
+        cursor.u8().map(Roles)
+    }
+
+    pub(super) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(super) const fn is_known(self) -> bool {
+        self.0 & !Roles::ALL == 0
+    }
 
     /// These and others.
     #[must_use]
@@ -132,13 +143,31 @@ pub enum NoRecord {
     Form,
 }
 
-impl Record {
-    /// What is signed: everything but the signature.
-    ///
-    /// # Errors
-    /// [`NoRecord::Form`] for what cannot be said in it, [`NoRecord::TooLong`].
-    pub fn signed(&self) -> Result<Vec<u8>, NoRecord> {
-        let mut out = vec![VERSION];
+impl Signed for Record {
+    const VERSION: u8 = 1;
+    const MOST: usize = MAX_RECORD_LEN;
+
+    fn read(cursor: &mut Cursor<'_>) -> Option<Record> {
+        let _version = cursor.u8()?;
+        Some(Record {
+            network: cursor.array()?,
+            member: MemberId(cursor.array()?),
+            serial: cursor.u64()?,
+            key: cursor.array()?,
+            not_before: cursor.u64()?,
+            not_after: cursor.u64()?,
+            roles: Roles::read(cursor)?,
+            mac_limit: cursor.u16()?,
+            name: name(cursor)?,
+            segments: read_segments(cursor)?,
+            macs: list(cursor, |c| Some(Mac(c.array()?)))?,
+            prefixes: list(cursor, read_prefix)?,
+            issuer: cursor.array()?,
+        })
+    }
+
+    fn form(&self) -> Result<Vec<u8>, NoRecord> {
+        let mut out = vec![Self::VERSION];
         out.extend_from_slice(&self.network);
         out.extend_from_slice(&self.member.0);
         out.extend_from_slice(&self.serial.to_le_bytes());
@@ -149,14 +178,7 @@ impl Record {
         out.extend_from_slice(&self.mac_limit.to_le_bytes());
         out.push(counted(self.name.len(), MAX_NAME_LEN)?);
         out.extend_from_slice(self.name.as_bytes());
-        out.push(counted(self.segments.len(), MAX_LIST)?);
-        for (segment, vlans) in &self.segments {
-            out.extend_from_slice(&segment.to_bytes());
-            if !vlans.is_told_exactly() {
-                return Err(NoRecord::Form);
-            }
-            vlans.write(&mut out);
-        }
+        write_segments(&self.segments, &mut out)?;
         out.push(counted(self.macs.len(), MAX_LIST)?);
         self.macs
             .iter()
@@ -166,14 +188,21 @@ impl Record {
             write_prefix(*prefix, &mut out)?;
         }
         out.extend_from_slice(&self.issuer);
-        match (
-            self.is_in_form(),
-            out.len() + SIGNATURE_LEN <= MAX_RECORD_LEN,
-        ) {
+        match (self.is_in_form(), out.len() + SIGNATURE_LEN <= Self::MOST) {
             (false, _) => Err(NoRecord::Form),
             (_, false) => Err(NoRecord::TooLong),
             _ => Ok(out),
         }
+    }
+}
+
+impl Record {
+    /// What is signed: everything but the signature.
+    ///
+    /// # Errors
+    /// [`NoRecord::Form`] for what cannot be said in it, [`NoRecord::TooLong`].
+    pub fn signed(&self) -> Result<Vec<u8>, NoRecord> {
+        self.form()
     }
 
     /// Reads a record and its signature, all of it.
@@ -181,43 +210,7 @@ impl Record {
     /// # Errors
     /// See [`NoRecord`].
     pub fn parse(bytes: &[u8]) -> Result<(Record, [u8; SIGNATURE_LEN]), NoRecord> {
-        if bytes.len() > MAX_RECORD_LEN {
-            return Err(NoRecord::TooLong);
-        }
-        let split = bytes.split_last_chunk::<SIGNATURE_LEN>();
-        let (signed, signature) = split.ok_or(NoRecord::Length)?;
-        if signed.first().is_some_and(|version| *version != VERSION) {
-            return Err(NoRecord::Version);
-        }
-        let mut cursor = Cursor(signed);
-        let record = read(&mut cursor).ok_or(NoRecord::Length)?;
-        if !cursor.0.is_empty() {
-            return Err(NoRecord::Length);
-        }
-        // The one form, whatever the rules above have missed.
-        match record.signed() {
-            Ok(again) if again == signed => Ok((record, *signature)),
-            _ => Err(NoRecord::Form),
-        }
-    }
-
-    /// A record with its signature as a handshake has it: without network and key.
-    pub fn shortened(bytes: &[u8]) -> Option<Vec<u8>> {
-        let (version, rest) = bytes.split_first()?;
-        let rest = rest.get(NETWORK_LEN..)?;
-        let (named, rest) = rest.split_at_checked(NAMED_LEN)?;
-        Some([&[*version], named, rest.get(KEY_LEN..)?].concat())
-    }
-
-    /// The whole record to what a handshake has of it.
-    pub fn completed(
-        short: &[u8],
-        network: &[u8; NETWORK_LEN],
-        key: &[u8; KEY_LEN],
-    ) -> Option<Vec<u8>> {
-        let (version, rest) = short.split_first()?;
-        let (named, rest) = rest.split_at_checked(NAMED_LEN)?;
-        Some([&[*version], &network[..], named, key, rest].concat())
+        signed::whole(bytes)
     }
 
     fn is_in_form(&self) -> bool {
@@ -226,9 +219,9 @@ impl Record {
         let is_name =
             self.name.bytes().all(inner) && starts.is_some_and(|b| b.is_ascii_alphanumeric());
         is_name
-            && self.roles.0 & !Roles::ALL == 0
+            && self.roles.is_known()
             && self.not_before < self.not_after
-            && self.segments.is_sorted_by(|(a, _), (b, _)| a < b)
+            && is_in_order(&self.segments)
             && self.macs.is_sorted_by(|a, b| a < b)
             && self
                 .macs
@@ -245,25 +238,29 @@ fn counted(len: usize, most: usize) -> Result<u8, NoRecord> {
     }
 }
 
-fn read(cursor: &mut Cursor<'_>) -> Option<Record> {
-    let _version = cursor.u8()?;
-    Some(Record {
-        network: cursor.array()?,
-        member: MemberId(cursor.array()?),
-        serial: cursor.u64()?,
-        key: cursor.array()?,
-        not_before: cursor.u64()?,
-        not_after: cursor.u64()?,
-        roles: Roles(cursor.u8()?),
-        mac_limit: cursor.u16()?,
-        name: name(cursor)?,
-        segments: list(cursor, |c| {
-            Some((SegmentId::from_bytes(c.array()?)?, VlanSet::read(c)?))
-        })?,
-        macs: list(cursor, |c| Some(Mac(c.array()?)))?,
-        prefixes: list(cursor, read_prefix)?,
-        issuer: cursor.array()?,
+pub(super) fn read_segments(cursor: &mut Cursor<'_>) -> Option<Vec<(SegmentId, VlanSet)>> {
+    list(cursor, |c| {
+        Some((SegmentId::from_bytes(c.array()?)?, VlanSet::read(c)?))
     })
+}
+
+pub(super) fn write_segments(
+    segments: &[(SegmentId, VlanSet)],
+    out: &mut Vec<u8>,
+) -> Result<(), NoRecord> {
+    out.push(counted(segments.len(), MAX_LIST)?);
+    for (segment, vlans) in segments {
+        out.extend_from_slice(&segment.to_bytes());
+        if !vlans.is_told_exactly() {
+            return Err(NoRecord::Form);
+        }
+        vlans.write(out);
+    }
+    Ok(())
+}
+
+pub(super) fn is_in_order(segments: &[(SegmentId, VlanSet)]) -> bool {
+    segments.is_sorted_by(|(a, _), (b, _)| a < b)
 }
 
 fn name(cursor: &mut Cursor<'_>) -> Option<String> {
@@ -360,10 +357,6 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Record::parse(&bytes[..len]).is_err(), "cut to {len}");
         }
-        let short = Record::shortened(&bytes).unwrap();
-        assert_eq!(short.len(), bytes.len() - 64);
-        let again = Record::completed(&short, &[1; 32], &[4; 32]);
-        assert_eq!(again, Some(bytes.clone()));
         let longer = [&bytes[..], &[0]].concat();
         assert!(Record::parse(&longer).is_err());
         // Whatever bit is flipped, what is read has that form again, or is nothing.

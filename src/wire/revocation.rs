@@ -10,8 +10,8 @@
 
 use super::cursor::Cursor;
 use super::record::{MemberId, NETWORK_LEN, NoRecord, SIGNATURE_LEN};
+use super::signed::{self, Signed};
 
-const VERSION: u8 = 1;
 const KEY_LEN: usize = 32;
 /// The most members that one list revokes.
 pub const MAX_REVOKED: usize = 4096;
@@ -29,7 +29,7 @@ pub struct Revocations {
     pub epoch: u64,
     /// Members, each with the greatest serial that is revoked.
     pub members: Vec<(MemberId, u64)>,
-    /// Authorities whose records count no more.
+    /// Authorities whose records count no more, and keys that an authority has delegated to.
     pub authorities: Vec<[u8; KEY_LEN]>,
     /// The authority that signs the list.
     pub issuer: [u8; KEY_LEN],
@@ -67,6 +67,41 @@ impl Revocations {
     /// # Errors
     /// [`NoRecord::Form`] for lists out of order, [`NoRecord::TooLong`].
     pub fn signed(&self) -> Result<Vec<u8>, NoRecord> {
+        self.form()
+    }
+
+    /// Reads a list and its signature, all of it.
+    ///
+    /// # Errors
+    /// See [`NoRecord`].
+    pub fn parse(bytes: &[u8]) -> Result<(Self, [u8; SIGNATURE_LEN]), NoRecord> {
+        signed::whole(bytes)
+    }
+}
+
+impl Signed for Revocations {
+    const VERSION: u8 = 1;
+    const MOST: usize = MAX_REVOCATIONS_LEN;
+
+    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let _version = cursor.u8()?;
+        let network = cursor.array()?;
+        let epoch = cursor.u64()?;
+        let count = usize::from(cursor.u16()?).min(MAX_REVOKED + 1);
+        let member = |c: &mut Cursor<'_>| Some((MemberId(c.array()?), c.u64()?));
+        let members = (0..count).map(|_| member(cursor)).collect::<Option<_>>()?;
+        let count = usize::from(cursor.u8()?).min(MAX_RETIRED + 1);
+        let authorities = (0..count).map(|_| cursor.array()).collect::<Option<_>>()?;
+        Some(Revocations {
+            network,
+            epoch,
+            members,
+            authorities,
+            issuer: cursor.array()?,
+        })
+    }
+
+    fn form(&self) -> Result<Vec<u8>, NoRecord> {
         let in_order = self.members.is_sorted_by(|(a, _), (b, _)| a < b)
             && self.authorities.is_sorted_by(|a, b| a < b);
         if !in_order {
@@ -75,7 +110,7 @@ impl Revocations {
         if self.members.len() > MAX_REVOKED || self.authorities.len() > MAX_RETIRED {
             return Err(NoRecord::TooLong);
         }
-        let mut out = vec![VERSION];
+        let mut out = vec![Self::VERSION];
         out.extend_from_slice(&self.network);
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&(self.members.len() as u16).to_le_bytes());
@@ -90,48 +125,6 @@ impl Revocations {
         out.extend_from_slice(&self.issuer);
         Ok(out)
     }
-
-    /// Reads a list and its signature, all of it.
-    ///
-    /// # Errors
-    /// See [`NoRecord`].
-    pub fn parse(bytes: &[u8]) -> Result<(Self, [u8; SIGNATURE_LEN]), NoRecord> {
-        if bytes.len() > MAX_REVOCATIONS_LEN {
-            return Err(NoRecord::TooLong);
-        }
-        let split = bytes.split_last_chunk::<SIGNATURE_LEN>();
-        let (signed, signature) = split.ok_or(NoRecord::Length)?;
-        if signed.first().is_some_and(|version| *version != VERSION) {
-            return Err(NoRecord::Version);
-        }
-        let mut cursor = Cursor(signed);
-        let list = read(&mut cursor).ok_or(NoRecord::Length)?;
-        if !cursor.0.is_empty() {
-            return Err(NoRecord::Length);
-        }
-        match list.signed() {
-            Ok(again) if again == signed => Ok((list, *signature)),
-            _ => Err(NoRecord::Form),
-        }
-    }
-}
-
-fn read(cursor: &mut Cursor<'_>) -> Option<Revocations> {
-    let _version = cursor.u8()?;
-    let network = cursor.array()?;
-    let epoch = cursor.u64()?;
-    let count = usize::from(cursor.u16()?).min(MAX_REVOKED + 1);
-    let member = |c: &mut Cursor<'_>| Some((MemberId(c.array()?), c.u64()?));
-    let members = (0..count).map(|_| member(cursor)).collect::<Option<_>>()?;
-    let count = usize::from(cursor.u8()?).min(MAX_RETIRED + 1);
-    let authorities = (0..count).map(|_| cursor.array()).collect::<Option<_>>()?;
-    Some(Revocations {
-        network,
-        epoch,
-        members,
-        authorities,
-        issuer: cursor.array()?,
-    })
 }
 
 #[cfg(test)]

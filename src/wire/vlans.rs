@@ -143,6 +143,11 @@ impl VlanSet {
         self
     }
 
+    /// Whether all of it is in another set.
+    pub fn is_within(&self, other: &VlanSet) -> bool {
+        self.0.iter().zip(other.0.iter()).all(|(a, b)| a & !b == 0)
+    }
+
     /// All of them, untagged frames before all others.
     pub fn iter(&self) -> impl Iterator<Item = VlanClass> + '_ {
         let all = (0..0x2000).map(VlanClass::from_bits);

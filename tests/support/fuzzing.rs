@@ -393,14 +393,33 @@ pub fn key_file(data: &[u8]) {
 
 /// Records and lists of revocations: what is read is written as it was, whole and as handshakes have it.
 pub fn records(data: &[u8]) {
+    use l2vpn::wire::asking;
+    use l2vpn::wire::delegation::Delegation;
+    use l2vpn::wire::proof::Proof;
     use l2vpn::wire::record::Record;
     use l2vpn::wire::revocation::Revocations;
     if let Ok((record, signature)) = Record::parse(data) {
         let again = record.signed().expect("its own form");
         assert_eq!([&again[..], &signature].concat(), data);
-        let short = Record::shortened(data).expect("a whole one");
-        let whole = Record::completed(&short, &record.network, &record.key);
+    }
+    if let Ok(proof) = Proof::parse(data) {
+        assert_eq!(proof.to_bytes().as_deref(), Ok(data), "its own form");
+        let short = Proof::shortened(data).expect("a whole one");
+        let whole = Proof::completed(&short, &proof.record.network, &proof.record.key);
         assert_eq!(whole.as_deref(), Some(data));
+    }
+    if let Ok((delegation, signature)) = Delegation::parse(data) {
+        let again = delegation.signed().expect("its own form");
+        assert_eq!([&again[..], &signature].concat(), data);
+    }
+    if let Some(ask) = asking::Ask::parse(data) {
+        assert_eq!(ask.to_bytes(), data);
+    }
+    if let Some(answer) = asking::Answer::parse(data) {
+        assert_eq!(answer.to_bytes(), data);
+        if let asking::Answer::Given(asking::Gift::Segments, names) = answer {
+            let _ = asking::read_segment_notes(names);
+        }
     }
     if let Ok((list, signature)) = Revocations::parse(data) {
         let again = list.signed().expect("its own form");
@@ -409,7 +428,7 @@ pub fn records(data: &[u8]) {
             assert!(list.has((member, *serial), &[0; 32]));
         }
     }
-    let _ = Record::completed(data, &[1; 32], &[2; 32]).map(|whole| Record::parse(&whole));
+    let _ = Proof::completed(data, &[1; 32], &[2; 32]).map(|whole| Proof::parse(&whole));
 }
 
 /// The texts of records, networks and logs have one form each.

@@ -9,6 +9,7 @@ use crate::io::clock::{self, OsEntropy};
 use crate::keys::{
     Armor, Authority, AuthorityKey, Cost, NetworkFile, PublicKey, Signs, write_authority,
 };
+use crate::wire::proof::Proof;
 use crate::wire::record::{MemberId, Record, Roles};
 use crate::wire::segment::SegmentId;
 use crate::wire::vlans::VlanSet;
@@ -287,8 +288,8 @@ fn show(file: &std::path::Path) -> Result<(), Failure> {
         }
         return print(&out);
     }
-    let record = Armor::Record.from_text(&text).map(|b| Record::parse(&b));
-    let Some(Ok((record, _))) = record else {
+    let proof = Armor::Record.from_text(&text).map(|b| Proof::parse(&b));
+    let Some(Ok(Proof { record, .. })) = proof else {
         let message = format!(
             "{} is no record, network or list of revocations",
             file.display()

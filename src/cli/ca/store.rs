@@ -9,9 +9,11 @@ use super::super::args::Words;
 use super::super::exit::{Exit, Failure};
 use crate::io::clock;
 use crate::keys::{
-    Armor, Authority, AuthorityKey, KeyFileError, NetworkFile, Opener, Signs, StoredAuthority,
-    append_audit, opened_authority, read_authority,
+    Armor, AuthorityKey, KeyFileError, NetworkFile, Opener, StoredAuthority, append_audit,
+    opened_authority, read_authority,
 };
+use crate::trust::Realm;
+use crate::wire::proof::Proof;
 use crate::wire::record::Record;
 use crate::wire::revocation::Revocations;
 
@@ -141,10 +143,9 @@ impl Store {
         }
         let bytes = Armor::Revocations.from_text(&read(&file)?);
         let list = bytes.and_then(|b| Revocations::parse(&b).ok());
+        let realm = Realm::of(&self.network);
         let is_ours = |(list, signature): &(Revocations, [u8; 64])| {
-            let signed = list.signed().unwrap_or_default();
-            list.network == self.network.id
-                && self.is_signed((&list.issuer, Signs::Revocations), &signed, signature)
+            realm.believe_list(list, signature).is_ok()
         };
         let damaged = || {
             let message = format!("{} is damaged, or not of this authority", file.display());
@@ -174,36 +175,22 @@ impl Store {
         })
     }
 
+    fn record_file(&self, name: &str) -> PathBuf {
+        self.dir.join(RECORDS).join(format!("{name}.record"))
+    }
+
     /// A record as this authority has signed it: what somebody else has put there is not signed anew.
     fn record_in(&self, file: &Path) -> Result<Signed, Failure> {
         let bytes = Armor::Record.from_text(&read(file)?);
-        let read = bytes.and_then(|b| Record::parse(&b).ok());
-        let is_ours = |(record, signature): &(Record, [u8; 64])| {
-            let signed = record.signed().unwrap_or_default();
-            record.network == self.network.id
-                && self.is_signed((&record.issuer, Signs::Record), &signed, signature)
-        };
+        let proof = bytes.and_then(|b| Proof::parse(&b).ok());
+        let realm = Realm::of(&self.network);
+        let is_ours = |proof: &Proof| realm.believe(proof).is_ok();
         let damaged = || {
             let message = format!("{} is damaged, or not of this authority", file.display());
             Failure::with(Exit::Failed, message, "take it from a copy")
         };
-        let record = read.filter(is_ours).map(|(record, _)| Signed { record });
+        let record = proof.filter(is_ours).map(|p| Signed { record: p.record });
         record.ok_or_else(damaged)
-    }
-
-    fn is_signed(
-        &self,
-        (issuer, what): (&[u8; 32], Signs),
-        message: &[u8],
-        signature: &[u8; 64],
-    ) -> bool {
-        let authority = Authority::from_bytes(*issuer);
-        self.network.authorities.contains(&authority)
-            && authority.verifies(what, message, signature)
-    }
-
-    fn record_file(&self, name: &str) -> PathBuf {
-        self.dir.join(RECORDS).join(format!("{name}.record"))
     }
 }
 

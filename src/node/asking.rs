@@ -1,0 +1,239 @@
+//! Admins: who asks one for a record, and who is asked.
+//!
+//! # Why
+//! The authority is off the network, so a member of it that may sign in its place gives records to those who were invited, and
+//! longer ones to members whose time runs out. Signing needs a key and a book of invitations, which are the outside's: here it is
+//! settled who may ask for what, and when we ask ourselves.
+//!
+//! One that was invited knows a secret, which is the pre-shared key of its session: without it there is no session. It is a client
+//! that nothing is carried for, and is forgotten [`JOINING`] after it came, or when it is gone.
+//! Memory: [`MOST_JOINERS`] of them at a time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Event, Node};
+use crate::drops::DropReason;
+use crate::keys::{Names, Psk, Psks, PublicKey};
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
+use crate::place::PeerId;
+use crate::time::{Duration, Instant};
+use crate::wire::asking::{Answer, Ask, Gift, INVITE_LEN, NotGiven};
+use crate::wire::control::{self, Element};
+use crate::wire::proof::Proof;
+use crate::wire::record::Roles;
+use crate::wire::service::Services;
+
+/// Those that were invited and are here at a time.
+const MOST_JOINERS: usize = 256;
+/// How long one may take.
+const JOINING: Duration = Duration::from_secs(60);
+/// Asks that are passed on in a second.
+const MOST_ASKS: u64 = 200;
+/// A member asks for a longer record this often, each time another admin.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// What is asked of us, and what we ask.
+#[derive(Default)]
+pub(super) struct Asking {
+    /// Whether we can sign.
+    signs: bool,
+    /// Invitations that are open, or were: who used one of those is told so.
+    invites: HashMap<[u8; INVITE_LEN], Psk>,
+    /// Who was invited and is here, since when.
+    joiners: BTreeMap<PeerId, Instant>,
+    passed_on: super::plane::PerSecond,
+    /// Whom we have asked.
+    asked: Option<PeerId>,
+    asked_at: Option<Instant>,
+}
+
+impl Node {
+    /// Signs for others from now on, and knows these invitations.
+    pub fn set_invites(&mut self, invites: impl IntoIterator<Item = ([u8; INVITE_LEN], Psk)>) {
+        self.directory.asking.signs = true;
+        self.directory.asking.invites = invites.into_iter().collect();
+    }
+
+    /// Signs for nobody any more.
+    pub fn end_signing(&mut self) {
+        self.directory.asking = Asking::default();
+    }
+
+    /// Lets in one that was invited.
+    pub(super) fn admit_invited(
+        &mut self,
+        key: &PublicKey,
+        invite: &[u8; INVITE_LEN],
+        now: Instant,
+    ) -> Result<PeerId, DropReason> {
+        let asking = &self.directory.asking;
+        let secret = asking.invites.get(invite).ok_or(DropReason::Stranger)?;
+        if let Some(id) = self.find(key) {
+            return Ok(id);
+        }
+        if asking.joiners.len() >= MOST_JOINERS || self.is_full() {
+            return Err(DropReason::QueueFull);
+        }
+        let settings = PeerSettings {
+            kind: Kind::Client,
+            name: key.short(),
+            key: Names::from(*key),
+            psks: Psks {
+                current: Some(secret.clone()),
+                former: None,
+            },
+            relay: RelayUse::Never,
+            pass: Pass::Invited(*invite),
+            keepalive: None,
+            mtu: None,
+            segments: Some(Vec::new()),
+            vlans: None,
+            roles: Services::NONE,
+            serves: false,
+        };
+        let id = self.welcome(settings, now);
+        self.directory.asking.joiners.insert(id, now);
+        Ok(id)
+    }
+
+    /// Who was invited and did not come, or is gone.
+    pub(super) fn end_joining(&mut self, now: Instant) {
+        let joiners = self.directory.asking.joiners.iter();
+        let is_over = |(_, since): &(&PeerId, &Instant)| now.since(**since) >= JOINING;
+        let over: Vec<PeerId> = joiners.filter(is_over).map(|(id, _)| *id).collect();
+        for id in over {
+            self.remove_peer(id, now);
+        }
+    }
+
+    /// Who had this number is nobody any more.
+    pub(super) fn forget_asking(&mut self, id: PeerId) {
+        let asking = &mut self.directory.asking;
+        asking.joiners.remove(&id);
+        asking.asked.take_if(|asked| *asked == id);
+    }
+
+    /// Somebody asks for a record.
+    pub(super) fn take_ask(&mut self, id: PeerId, bytes: &[u8], now: Instant) {
+        let Some(ask) = Ask::parse(bytes) else {
+            return self.drop_one(DropReason::MalformedInner);
+        };
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return;
+        };
+        let may = match (ask, peer.settings.pass) {
+            (Ask::Join(_, invite), Pass::Invited(by)) => invite == by,
+            (Ask::Renew(_), Pass::Record(_) | Pass::Listed) => peer.settings.kind == Kind::Member,
+            _ => false,
+        };
+        if !may {
+            return self.drop_one(DropReason::UnknownControl);
+        }
+        let asking = &self.directory.asking;
+        if !asking.passed_on.admit_most(MOST_ASKS, now) {
+            return self.drop_one(DropReason::RateLimited);
+        }
+        match asking.signs {
+            true => self.events.push_back(Event::Asked(id, ask)),
+            false => self.answer_ask(id, Answer::Refused(NotGiven::CannotSign), now),
+        }
+    }
+
+    /// Answers somebody that has asked.
+    pub fn answer_ask(&mut self, id: PeerId, answer: Answer<'_>, now: Instant) {
+        let bytes = answer.to_bytes();
+        self.send_control(id, &control::write(Element::Answer(&bytes)), None, now);
+    }
+
+    /// Asks a peer; what it answers is an [`Event::Answered`].
+    pub fn ask(&mut self, id: PeerId, ask: Ask, now: Instant) {
+        self.directory.asking.asked = Some(id);
+        let bytes = ask.to_bytes();
+        self.send_control(id, &control::write(Element::Ask(&bytes)), None, now);
+    }
+
+    /// The record that a peer has shown last, with its proof.
+    pub fn record_of(&self, id: PeerId) -> Option<&[u8]> {
+        let network = self.directory.network.as_ref()?;
+        network.introductions.record_of(id)
+    }
+
+    /// Somebody that we have asked answers.
+    pub(super) fn take_answer(&mut self, id: PeerId, bytes: &[u8], now: Instant) {
+        if self.directory.asking.asked != Some(id) {
+            return self.drop_one(DropReason::UnknownControl);
+        }
+        match Answer::parse(bytes) {
+            None => self.drop_one(DropReason::MalformedInner),
+            Some(Answer::Given(Gift::Record, record)) if self.directory.network.is_some() => {
+                self.take_renewed(record, now);
+            }
+            Some(_) => self.events.push_back(Event::Answered(id, bytes.to_vec())),
+        }
+    }
+
+    /// A longer record of ours: it counts from now on if it is one.
+    fn take_renewed(&mut self, bytes: &[u8], now: Instant) {
+        let Some(network) = &self.directory.network else {
+            return;
+        };
+        let realm = &network.settings.realm;
+        let proof = Proof::parse(bytes).ok();
+        let proof = proof.filter(|proof| realm.believe(proof).is_ok());
+        let is_ours = proof.is_some_and(|proof| {
+            network.own.as_ref().is_some_and(|own| {
+                proof.record.member == own.member && proof.record.serial > own.serial
+            })
+        });
+        let mut settings = network.settings.clone();
+        settings.own = Some(bytes.to_vec());
+        if !is_ours || !self.set_network(settings, now) {
+            return self.drop_one(DropReason::RecordRefused);
+        }
+        self.events.push_back(Event::Renewed(bytes.to_vec()));
+    }
+
+    /// Once a second: asks an admin for a longer record when two thirds of ours are over.
+    pub(super) fn go_on_renewing(&mut self, now: Instant) {
+        let network = self.directory.network.as_ref();
+        let Some(own) = network.and_then(|n| n.own.as_ref()) else {
+            return;
+        };
+        let life = own.not_after.saturating_sub(own.not_before);
+        if self.wall_seconds(now) < own.not_before + life / 3 * 2 {
+            return;
+        }
+        let asking = &self.directory.asking;
+        if asking.asked_at.is_some_and(|at| now.since(at) < ASK_EVERY) {
+            return;
+        }
+        let Some(admin) = self.next_admin(asking.asked) else {
+            return;
+        };
+        self.directory.asking.asked_at = Some(now);
+        self.ask(admin, Ask::Renew(*self.own.current.as_bytes()), now);
+    }
+
+    /// Whom to ask next: members whose record says that they are admins, then those that are listed and may be. Each has its turn.
+    fn next_admin(&self, last: Option<PeerId>) -> Option<PeerId> {
+        let is_here = |p: &&Peer| p.up_since.is_some() && p.settings.kind == Kind::Member;
+        let all = || self.peers.iter().filter(is_here);
+        let is_admin = |p: &&Peer| self.roles_of(p).is_some_and(|r| r.has(Roles::ADMIN));
+        let may_be = |p: &&Peer| p.settings.pass == Pass::Listed && self.roles_of(p).is_none();
+        let mut order: Vec<PeerId> = all().filter(is_admin).map(|p| p.id).collect();
+        order.extend(all().filter(may_be).map(|p| p.id));
+        let at = order.iter().position(|id| Some(*id) == last);
+        let next = at.map_or(0, |at| at + 1);
+        order.get(next).or(order.first()).copied()
+    }
+
+    fn roles_of(&self, peer: &Peer) -> Option<Roles> {
+        match peer.settings.pass {
+            Pass::Record(recorded) => Some(recorded.roles),
+            _ => {
+                let proof = self.record_of(peer.id).and_then(|b| Proof::parse(b).ok());
+                proof.map(|proof| proof.record.roles)
+            }
+        }
+    }
+}
