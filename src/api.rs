@@ -4,6 +4,7 @@
 //! [`Snapshot`] as it stands here.
 
 mod changes;
+mod invites;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use changes::{Changes, PeersChanged};
+pub use invites::{InviteOrder, InviteView};
 pub use secret::Secret;
 
 /// The version of these objects.
@@ -62,6 +64,12 @@ pub enum Verb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vlan: Option<String>,
     },
+    /// Invite somebody into the network.
+    Invite(Box<InviteOrder>),
+    /// Which invitations are there?
+    Invites,
+    /// Take back the invitations with this name or id.
+    Uninvite(String),
     /// Read the configuration again and take up what has changed.
     Reload,
     /// The same, with the passphrase of the key that is in the file now.
@@ -96,6 +104,12 @@ pub enum Answer {
     Reloaded(Changes),
     /// To [`Verb::Reload`]: why nothing was, with places and hints.
     Rejected(String),
+    /// To [`Verb::Invite`]: its text, which is a secret.
+    Invitation(Secret),
+    /// To [`Verb::Invites`].
+    Invites(Vec<InviteView>),
+    /// To [`Verb::Uninvite`]: how many were taken back.
+    Uninvited(usize),
     /// To [`Verb::Down`]: it is ending.
     Ending,
     /// The request cannot be met, and why.

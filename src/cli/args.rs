@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as Group, Parser, Subcommand};
 
 use super::ca::args::CaArgs;
+use super::inviting::{InviteArgs, JoinArgs};
 use crate::io::secrets::Asking;
 
 /// An encrypted Layer-2 overlay VPN: one Ethernet between many hosts.
@@ -34,6 +35,10 @@ pub enum Verb {
     Key(KeyArgs),
     /// Run an authority: sign records of members, so that members need not list each other
     Ca(CaArgs),
+    /// Invite machines into the network, at a running admin
+    Invite(InviteArgs),
+    /// Become a member by an invitation: make a key, get a record, write a configuration
+    Join(JoinArgs),
     /// Check an audit log
     Audit(AuditArgs),
     /// Start this member, in the foreground

@@ -15,7 +15,10 @@ mod down;
 mod events;
 mod exit;
 mod init;
+mod invite;
+pub mod inviting;
 mod isolated;
+mod join;
 mod key;
 mod macs;
 mod member;
@@ -56,6 +59,8 @@ fn run(verb: Verb) -> Result<exit::Exit, Failure> {
         Verb::Init(args) => init::run(&args),
         Verb::Key(args) => key::run(&args),
         Verb::Ca(args) => ca::run(&args),
+        Verb::Invite(args) => invite::run(&args),
+        Verb::Join(args) => join::run(&args),
         Verb::Audit(args) => audit::run(&args),
         Verb::Up(args) => up::run(&args),
         Verb::Relay(args) => relay::run(&args),

@@ -219,8 +219,8 @@ pub fn is_name(name: &str) -> bool {
             .is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
-/// `250ms`, `25s`, `5m`, `1h`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+/// A time with its unit: `250ms`, `25s`, `5m`, `1h`, `7d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
@@ -229,6 +229,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     Some(Duration::from_millis(number.checked_mul(millis)?))
@@ -243,6 +244,7 @@ mod tests {
         assert_eq!(parse_duration("25s"), Some(Duration::from_secs(25)));
         assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(parse_duration("1h"), Some(Duration::from_secs(3600)));
+        assert_eq!(parse_duration("2d"), Some(Duration::from_secs(172_800)));
         for bad in [
             "",
             "25",

@@ -11,6 +11,7 @@ mod checker;
 mod endpoint;
 pub mod finding;
 mod identity;
+pub mod joined;
 mod listening;
 mod network;
 pub mod paths;
@@ -36,11 +37,12 @@ use crate::switch::port::PortRule;
 use crate::switch::storm::StormLimits;
 use crate::switch::table::{Key, Limits};
 use crate::time::Duration;
+use crate::wire::asking::INVITE_LEN;
 use crate::wire::ethernet::Mac;
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
 use crate::wire::vlans::VlanSet;
-pub use checker::is_name;
+pub use checker::{is_name, parse_duration};
 pub use endpoint::EndpointName;
 use finding::Report;
 pub use identity::{Identity, Retiring};
@@ -202,6 +204,8 @@ pub struct PeerConfig {
     pub relay: RelayPolicy,
     /// Its word that this member may use it, when it is a relay.
     pub ticket: Option<Ticket>,
+    /// The invitation that we come by; no file names one.
+    pub invite: Option<[u8; INVITE_LEN]>,
     /// Send something at least this often.
     pub keepalive: Option<Duration>,
     /// The path MTU, when not to be taken from the route.

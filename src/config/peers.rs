@@ -81,6 +81,7 @@ fn one(
         carried,
         relay,
         ticket: None,
+        invite: None,
         keepalive,
         mtu,
         segments,

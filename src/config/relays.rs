@@ -138,6 +138,7 @@ fn bare(
         carried,
         relay: RelayPolicy::default(),
         ticket: None,
+        invite: None,
         // A NAT keeps the way from a relay open for as long as something passes.
         keepalive: (kind == PeerKind::Relay).then_some(DEFAULT_KEEPALIVE),
         mtu: None,

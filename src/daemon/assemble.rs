@@ -9,7 +9,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{Receiver, channel};
 
+use super::admin::Admin;
 use super::carriers::Carriers;
+use super::joining::Joining;
 use super::ports::{self, OpenPort, Ports};
 use super::{network, peers, rotation};
 use crate::carrier::Carrier;
@@ -167,6 +169,10 @@ pub(super) struct Member {
     pub(super) lock: Option<File>,
     /// What the MACs of its ports are made of.
     pub(super) origin: PublicKey,
+    /// What it has if it is an admin.
+    pub(super) admin: Option<Admin>,
+    /// What becomes of it where it only asks to be a member.
+    pub(super) joining: Option<Joining>,
 }
 
 /// Opens and sets up everything; what was opened before an error closes with it.
@@ -210,10 +216,10 @@ pub(super) async fn assemble(
     };
     let own = outside.lanes.first().map(|l| l.bulk.local_address());
     let own = own.and_then(Result::ok).unwrap_or(config.listen);
-    let peers = (0..).map(PeerId).zip(config.peers.iter().cloned());
-    let peers: Vec<_> = peers.collect();
+    let peers: Vec<_> = (0..).map(PeerId).zip(config.peers.clone()).collect();
     let carriers = Carriers::start(&config, own, &peers).await?;
-    let node = node(&config, plane, mark);
+    let mut node = node(&config, plane, mark);
+    let admin = Admin::open(&config, &mut node);
     Ok(Member {
         config,
         node,
@@ -226,6 +232,8 @@ pub(super) async fn assemble(
         carriers,
         lock,
         origin,
+        admin,
+        joining: None,
     })
 }
 

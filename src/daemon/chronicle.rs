@@ -95,6 +95,10 @@ impl Member {
                 let text = format!("{remote}: somebody sits in the middle of the connection");
                 ("carrier-refused", text)
             }
+            Event::Renewed(_) => (
+                "record-renewed",
+                "an admin has given this member a longer record".into(),
+            ),
             Event::Lapsed(peer, why) => ("record-lapsed", self.lapsed(*peer, *why)),
             Event::Offence(offence) => ("rule-broken", self.offence(offence)),
             other => return self.describe_lan(other),

@@ -14,9 +14,9 @@ use super::chronicle::Chronicle;
 use super::control::Call;
 use super::ears::Ears;
 use super::journal::Gate;
-use super::network;
 use super::resolve::{Resolved, Resolvers};
 use super::state;
+use super::{joining, network};
 use crate::api::{Answer, Pong, Verb};
 use crate::dataplane::workers::Workers;
 use crate::drops::DropReason;
@@ -131,6 +131,7 @@ impl EventLoop {
         routes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut notes = Vec::with_capacity(NOTES_AT_ONCE);
         let mut beacon = vec![0; MAX_BEACON];
+        let mut asking = tokio::time::interval(joining::AGAIN);
         while !self.ending {
             self.settle();
             let wait = self.member.node.deadline().since(clock::now());
@@ -160,6 +161,7 @@ impl EventLoop {
                 }
                 news = self.member.carriers.next() => self.carrier_news(news),
                 () = self.member.changes.next() => self.look_at_addresses().await,
+                _ = asking.tick(), if self.member.joining.is_some() => self.ask_again(),
                 _ = routes.tick() => {
                     self.look_at_routes();
                     self.look_at_addresses().await;
@@ -180,6 +182,16 @@ impl EventLoop {
         self.member.node.close(clock::now());
         self.send();
         (self.member, self.workers)
+    }
+
+    /// Asks to be a member again, or ends.
+    fn ask_again(&mut self) {
+        let now = clock::now();
+        let Member { node, joining, .. } = &mut self.member;
+        if let Some(joining) = joining {
+            joining.again(node, now);
+            self.ending |= joining.is_over(now);
+        }
     }
 
     /// Takes up what has changed of the configuration, and says so.
@@ -264,6 +276,10 @@ impl EventLoop {
             self.log(&event, (kind, &message), now);
             self.chronicle.add(clock::wall(), (kind, message));
         }
+        let Member { node, joining, .. } = &mut self.member;
+        if let Some(joining) = joining {
+            joining.event(&event, node, now);
+        }
         match event {
             Event::Beacon(bytes) => {
                 if let Some(beacons) = &self.ears.beacons {
@@ -284,6 +300,7 @@ impl EventLoop {
                 tracing::info!("revocations of epoch {epoch}");
                 network::keep_lists(&self.member.config, &self.member.node);
             }
+            Event::Asked(peer, ask) => self.member.asked(peer, ask),
             Event::Renewed(record) => network::keep_record(&self.member.config, &record),
             Event::Mark(mark) => {
                 if let Err(error) = state::write_mark(&self.mark_file, mark) {
@@ -404,6 +421,9 @@ impl EventLoop {
                 self.ping(target, size, timeout_ms, call.answer);
                 return None;
             }
+            Verb::Invite(order) => self.member.invite(*order),
+            Verb::Invites => self.member.invites(),
+            Verb::Uninvite(named) => self.member.uninvite(&named),
             Verb::Reload | Verb::ReloadWith(_) => return Some(call),
             Verb::Down => {
                 self.ending = true;

@@ -5,6 +5,7 @@
 //! notes of the workers, the node's deadline, requests on the control socket, resolved names, signals. Frames never pass
 //! through it. Teardown mirrors setup: goodbye, threads, addresses, socket; TAPs vanish with their descriptors.
 
+mod admin;
 mod assemble;
 mod bridging;
 #[cfg_attr(not(feature = "quic"), path = "no_carriers.rs")]
@@ -14,6 +15,7 @@ mod control;
 mod ears;
 mod event_loop;
 mod hosts;
+mod joining;
 mod journal;
 mod network;
 mod paths;
@@ -29,5 +31,6 @@ mod view;
 
 pub use assemble::StartError;
 pub use control::{CallError, call};
+pub use joining::{Given, JoinError, join};
 pub use journal::log_filter;
 pub use run::{Plan, run};

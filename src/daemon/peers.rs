@@ -24,7 +24,11 @@ pub(super) fn settings(peer: &PeerConfig) -> PeerSettings {
             RelayPolicy::ControlOnly => RelayUse::ControlOnly,
             RelayPolicy::Never => RelayUse::Never,
         },
-        pass: peer.ticket.map_or(Pass::Listed, Pass::Ticket),
+        pass: match (peer.ticket, peer.invite) {
+            (Some(ticket), _) => Pass::Ticket(ticket),
+            (None, Some(invite)) => Pass::Invite(invite),
+            (None, None) => Pass::Listed,
+        },
         keepalive: peer.keepalive,
         mtu: peer.mtu,
         segments: peer.segments.as_ref().map(|list| {

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 
+use super::admin::Admin;
 use super::assemble::{Member, StartError};
 use super::peers::PeerChanges;
 use super::ports::{OpenPort, prepare_bridge, tell_vlans};
@@ -78,6 +79,7 @@ impl Member {
         }
         if changes.network || changes.own_key {
             network::enter(&self.config, &mut self.node);
+            self.admin = Admin::open(&self.config, &mut self.node);
         }
         changes.peers = PeersChanged {
             added: peers.added.clone(),

@@ -70,6 +70,16 @@ pub(super) fn revoked_file(state_dir: &Path, name: &str) -> PathBuf {
     state_dir.join(format!("{name}.revoked"))
 }
 
+/// The file of the invitations that an admin has made: it holds secrets.
+pub(super) fn invites_file(state_dir: &Path, name: &str) -> PathBuf {
+    state_dir.join(format!("{name}.invites"))
+}
+
+/// The log of what an admin has given.
+pub(super) fn audit_file(state_dir: &Path, name: &str) -> PathBuf {
+    state_dir.join(format!("{name}.audit.log"))
+}
+
 /// The file of the record that an admin has given a member.
 pub(super) fn record_file(state_dir: &Path, name: &str) -> PathBuf {
     state_dir.join(format!("{name}.record"))

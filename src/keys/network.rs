@@ -40,6 +40,21 @@ impl NetworkFile {
         }
     }
 
+    /// The same network with one authority more, before the others; `None` when it has as many as it can.
+    pub fn with(&self, authority: Authority) -> Option<Self> {
+        let mut network = self.clone();
+        network.authorities.insert(0, authority);
+        (network.authorities.len() <= MAX_AUTHORITIES).then_some(network)
+    }
+
+    /// The same network without this authority.
+    #[must_use]
+    pub fn without(&self, authority: &Authority) -> Self {
+        let mut network = self.clone();
+        network.authorities.retain(|known| known != authority);
+        network
+    }
+
     /// The text, with a line end at its end.
     pub fn to_text(&self) -> String {
         let id = Base64::encode_string(&self.id);

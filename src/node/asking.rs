@@ -96,6 +96,13 @@ impl Node {
         Ok(id)
     }
 
+    /// Whether a member that is not connected comes by an invitation of ours again: it has lost what it was given.
+    pub(super) fn may_come_anew(&self, id: PeerId, invite: &[u8; INVITE_LEN]) -> bool {
+        let peer = self.peers.get(id.0 as usize);
+        let is_away = |p: &Peer| p.up_since.is_none() && matches!(p.settings.pass, Pass::Record(_));
+        peer.is_some_and(is_away) && self.directory.asking.invites.contains_key(invite)
+    }
+
     /// Who was invited and did not come, or is gone.
     pub(super) fn end_joining(&mut self, now: Instant) {
         let joiners = self.directory.asking.joiners.iter();

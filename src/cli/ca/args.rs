@@ -5,9 +5,6 @@ use std::path::PathBuf;
 use clap::{Args as Group, Subcommand};
 
 use super::super::args::Words;
-use super::super::exit::{Exit, Failure};
-use crate::wire::vlan::{Vid, VlanClass};
-use crate::wire::vlans::{VidSet, VlanSet};
 
 /// `ca`
 #[derive(Debug, Group)]
@@ -22,18 +19,22 @@ pub struct CaArgs {
 pub enum CaVerb {
     /// Make an authority and its network, in a new directory
     Init(InitCa),
+    /// Make a member that invites others: key, record, what it may sign, and a configuration
+    Admin(AdminArgs),
     /// Sign a record of a new member
     Sign(SignArgs),
     /// Give a member another record: for longer, with another key, or with other rights
     Renew(RenewArgs),
     /// Say that somebody is no member any more
     Revoke(RevokeArgs),
+    /// Say that a key signs no more: an authority's that has a successor, or an admin's
+    Retire(RetireArgs),
     /// List the members that have records
     List {
         /// The authority's directory
         dir: PathBuf,
     },
-    /// Show what a record, a list of revocations or a network's file says
+    /// Show what a record, a delegation, a list of revocations or a network's file says
     Show {
         /// The file
         file: PathBuf,
@@ -56,6 +57,9 @@ pub struct InitCa {
     /// What the network is called
     #[arg(long, default_value = "l2vpn")]
     pub name: String,
+    /// The directory of an authority of this network: the new one is to take its place
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    pub successor_of: Option<PathBuf>,
     /// Leave the key in plain text: for tests, and for disks that are encrypted themselves
     #[arg(long)]
     pub no_passphrase: bool,
@@ -73,40 +77,52 @@ pub struct Grant {
     /// VLANs that it may take part in, in each of them: 10, 20-29, untagged [default: all]
     #[arg(long, value_name = "VLAN", value_delimiter = ',')]
     pub vlan: Vec<String>,
-    /// What it may do beside: relay, router, dhcp-server
+    /// What it may do beside: relay, router, dhcp-server; admin is said of it by `ca admin`
     #[arg(long, value_parser = ["relay", "router", "dhcp-server"])]
     pub role: Vec<String>,
 }
 
-impl Grant {
-    pub(super) fn vlans(&self) -> Result<VlanSet, Failure> {
-        let mut list = VidSet::default();
-        let mut has_untagged = false;
-        for text in &self.vlan {
-            if text == "untagged" {
-                has_untagged = true;
-                continue;
-            }
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            let vid = |text: &str| text.parse().ok().and_then(Vid::new);
-            let (Some(first), Some(last)) = (vid(first), vid(last)) else {
-                let message = format!("\"{}\" is no VLAN or range of VLANs", text.escape_debug());
-                return Err(Failure::with(
-                    Exit::Config,
-                    message,
-                    "10, 20-29 or untagged",
-                ));
-            };
-            (first.get()..=last.get())
-                .filter_map(Vid::new)
-                .for_each(|v| list.insert(v));
-        }
-        let set = VlanSet::of_list(&list);
-        Ok(match has_untagged {
-            true => set.with(VlanClass::UNTAGGED),
-            false => set,
-        })
-    }
+/// `ca admin`
+#[derive(Debug, Group)]
+pub struct AdminArgs {
+    /// The authority's directory
+    pub dir: PathBuf,
+    /// What the member is called
+    #[arg(long)]
+    pub name: String,
+    /// A segment that it takes part in and invites into, with its id: lan=1; may be given several times
+    #[arg(long, value_name = "NAME=ID", required = true)]
+    pub segment: Vec<String>,
+    /// VLANs, in each of them, of itself and of those that it invites: 10, 20-29, untagged [default: all]
+    #[arg(long, value_name = "VLAN", value_delimiter = ',')]
+    pub vlan: Vec<String>,
+    /// What it may do beside: relay, router, dhcp-server
+    #[arg(long, value_parser = ["relay", "router", "dhcp-server"])]
+    pub role: Vec<String>,
+    /// What those may do that it invites
+    #[arg(long, value_parser = ["relay", "router", "dhcp-server"])]
+    pub grant_role: Vec<String>,
+    /// For how many days its records may hold
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub grant_days: u16,
+    /// For how many days it may sign: its records count no longer than that
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub delegation_days: u32,
+    /// For how many days its own record holds
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// The address of its host in the first segment, 10.77.0.1/24
+    #[arg(long)]
+    pub address: Option<String>,
+    /// Where it is called [default: "[::]:7656"]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// The directory to make
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Where the authority's passphrase comes from.
+    #[command(flatten)]
+    pub words: Words,
 }
 
 /// `ca sign`
@@ -166,8 +182,23 @@ pub struct RenewArgs {
 pub struct RevokeArgs {
     /// The authority's directory
     pub dir: PathBuf,
-    /// The member
-    pub name: String,
+    /// The member: its name, or its id as `l2vpn ca show` prints it of a record
+    pub member: String,
+    /// Why, for the log
+    #[arg(long)]
+    pub reason: String,
+    /// Where the authority's passphrase comes from.
+    #[command(flatten)]
+    pub words: Words,
+}
+
+/// `ca retire`
+#[derive(Debug, Group)]
+pub struct RetireArgs {
+    /// The directory of the authority that says so
+    pub dir: PathBuf,
+    /// The key that signs no more, or the file of a delegation
+    pub key: String,
     /// Why, for the log
     #[arg(long)]
     pub reason: String,

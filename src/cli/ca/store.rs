@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::super::args::Words;
 use super::super::exit::{Exit, Failure};
+use super::super::render::say;
 use crate::io::clock;
 use crate::keys::{
-    Armor, AuthorityKey, KeyFileError, NetworkFile, Opener, StoredAuthority, append_audit,
-    opened_authority, read_authority,
+    Armor, Authority, AuthorityKey, KeyFileError, NetworkFile, Opener, StoredAuthority,
+    append_audit, opened_authority, read_authority,
 };
 use crate::trust::Realm;
 use crate::wire::proof::Proof;
@@ -127,7 +128,15 @@ impl Store {
             .filter(|p| p.extension().is_some_and(|e| e == "record"))
             .collect();
         files.sort();
-        files.iter().map(|file| self.record_in(file)).collect()
+        let mut all = Vec::new();
+        for file in files {
+            match self.record_in(&file) {
+                Ok(signed) => all.push(signed),
+                // One of an authority that is retired, perhaps; nothing is signed by it.
+                Err(failure) => say(&format!("l2vpn: left out: {failure}\n")),
+            }
+        }
+        Ok(all)
     }
 
     /// Keeps a record in the place of the one before.
@@ -160,6 +169,28 @@ impl Store {
         let file = self.dir.join(REVOKED);
         replace(&file, text)?;
         Ok(file)
+    }
+
+    /// Takes over the records of the authority before.
+    pub(super) fn follow(&mut self, before: &Store) -> Result<(), Failure> {
+        for Signed { record } in before.all()? {
+            let text = read(&before.record_file(&record.name))?;
+            self.keep(&record.name, &text)?;
+        }
+        Ok(())
+    }
+
+    /// An authority is none of the network any more.
+    pub(super) fn forget_authority(&mut self, key: &Authority) -> Result<(), Failure> {
+        let network = self.network.without(key);
+        if network != self.network && !network.authorities.is_empty() {
+            replace(&self.dir.join(NETWORK), &network.to_text())?;
+            self.network = network;
+            say(
+                "l2vpn: the network's file has one authority less: export it again for new members\n",
+            );
+        }
+        Ok(())
     }
 
     /// Notes what was done.
