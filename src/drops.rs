@@ -135,6 +135,10 @@ reasons! {
     RecordRefused => "record-refused",
     /// A member's record whose time is over, or has not come: or a clock that is wrong.
     RecordNotNow => "record-not-now",
+    /// A frame from a MAC that its member's record does not name, or that another's does.
+    SourceNotGranted => "source-not-granted",
+    /// A claim of an address that the member's record does not grant, or one that cannot be read.
+    AddressNotGranted => "address-not-granted",
     /// A member, a record of it or an authority that was revoked.
     Revoked => "revoked",
     /// More than a relay may carry for one member, or for all.

@@ -489,10 +489,12 @@ fn secret(entropy: &mut dyn Entropy) -> [u8; 32] {
 /// What the configuration says of a peer in a segment, if anything.
 fn limit(peer: &Peer, segment: SegmentId) -> Option<Limit> {
     let roles = peer.settings.roles;
+    let claims = &peer.settings.claims;
+    let is_unlimited = roles == Services::NONE && claims.is_empty();
     let allowed = peer.allowed_in(segment);
     let vlans = match allowed.filter(|_| peer.is_admitted_to(segment)) {
         None => None,
-        Some(None) if roles == Services::NONE => return None,
+        Some(None) if is_unlimited => return None,
         Some(None) => Some(VlanSet::everything()),
         Some(some) => some,
     };
@@ -500,6 +502,7 @@ fn limit(peer: &Peer, segment: SegmentId) -> Option<Limit> {
         peer: peer.id,
         vlans: vlans.map(Arc::new),
         roles,
+        claims: claims.clone(),
     })
 }
 

@@ -849,3 +849,90 @@ fn records_are_renewed_by_admins_before_their_time_is_over() {
     let asks = asks.filter(|(_, e)| matches!(e, Event::Asked(..))).count();
     assert!(asks <= 2, "{asks}");
 }
+
+/// A member says that its hosts have other MACs and addresses than its record names, by frames of its own making; and another says that
+/// it has the MAC that the record names.
+#[test]
+fn hosts_are_called_what_the_record_says_and_nothing_else() {
+    let mut net = Network::of((0..3).map(|n| Recipe::new(n).untold()).collect(), 91);
+    net.record = false;
+    net.weather.delay = MS(5);
+    for n in 0..3u8 {
+        let me = usize::from(n);
+        let mut own = record(net.recipes[me].public(), n);
+        if n == 0 {
+            own.macs = vec![host(0)];
+            own.prefixes = vec![("10.0.0.0".parse().unwrap(), 24)];
+        }
+        let own = signed(&own, &authority(1));
+        assert!(enter(&mut net, me, settings(Some(own))));
+        for other in (0..3).filter(|o| *o != me && (*o != 1 || me == 1)) {
+            let (now, id) = (net.now, PeerId(Network::peer_of(me, other)));
+            net.member(me).node.remove_peer(id, now);
+        }
+    }
+    for n in [0, 2] {
+        net.introduce(n, 1);
+    }
+    net.run_for(SECOND * 3);
+    let delivered = |net: &Network, n: usize| net.members[n].as_ref().unwrap().delivered.len();
+    let arp = |from, sender: [u8; 4]| {
+        let head = [0, 1, 8, 0, 6, 4, 0, 2];
+        let from: l2vpn::wire::ethernet::Mac = from;
+        let packet = [
+            &head[..],
+            &from.0,
+            &sender,
+            &[0; 6],
+            &[10, 0, 0, 9],
+            &[0; 18],
+        ]
+        .concat();
+        let mut bytes = [&host(1).0[..], &from.0, &[0x08, 0x06]].concat();
+        bytes.extend_from_slice(&packet);
+        bytes
+    };
+    let mut expected = 0;
+    for (bytes, comes) in [
+        (frame(host(1), host(0), None, b"its own"), true),
+        (frame(host(1), host(7), None, b"another's"), false),
+        (arp(host(0), [10, 0, 0, 1]), true),
+        (arp(host(0), [10, 0, 1, 1]), false),
+    ] {
+        net.send(0, 0, &bytes);
+        net.run_for(MS(100));
+        expected += usize::from(comes);
+        assert_eq!(delivered(&net, 1), expected, "{bytes:02x?}");
+    }
+    assert!(net.member(1).drops(DropReason::SourceNotGranted) > 0);
+    assert!(net.member(1).drops(DropReason::AddressNotGranted) > 0);
+    // The MAC of the record is nobody else's, and its owner goes on undisturbed.
+    net.send(2, 0, &frame(host(1), host(0), None, b"stolen"));
+    net.run_for(MS(100));
+    assert_eq!(delivered(&net, 1), expected);
+    net.send(1, 0, &frame(host(0), host(1), None, b"an answer"));
+    net.run_for(MS(100));
+    assert_eq!(delivered(&net, 0), 1);
+    // What no record limits is as free as before.
+    net.send(2, 0, &arp(host(2), [10, 9, 9, 9]));
+    net.run_for(MS(100));
+    assert_eq!(delivered(&net, 1), expected + 1);
+}
+
+/// A record says that three MACs are behind a member: of a hundred the last three are remembered, and another's are left alone.
+#[test]
+fn as_many_macs_are_remembered_as_the_record_says() {
+    let mut net = pair(95);
+    let mut own = record(net.recipes[0].public(), 0);
+    own.mac_limit = 3;
+    assert!(show(&mut net, signed(&own, &authority(1))));
+    call(&mut net);
+    let id = seen(&net).unwrap();
+    for n in 10..110 {
+        net.send(0, 0, &frame(host(1), host(n), None, b"one of many"));
+        net.run_for(MS(10));
+    }
+    let place = l2vpn::place::Place::Peer(id);
+    let table = &net.member(1).plane.switch.table;
+    assert_eq!(table.count(place), 3);
+}

@@ -393,6 +393,7 @@ fn a_stranger_hears_nothing() {
         segments: None,
         vlans: None,
         roles: Services::NONE,
+        claims: Default::default(),
         serves: false,
     };
     let id = outside.node.add_peer(settings(target));
@@ -525,6 +526,7 @@ fn under_load_only_proven_addresses_get_through() {
             segments: None,
             vlans: None,
             roles: Services::NONE,
+            claims: Default::default(),
             serves: false,
         });
         let now = net.now;
@@ -1060,6 +1062,7 @@ fn a_key_of_low_order_makes_no_packet_and_no_busy_loop() {
         segments: None,
         vlans: None,
         roles: Services::NONE,
+        claims: Default::default(),
         serves: false,
     });
     node.set_endpoints(id, vec![address(7)], now);

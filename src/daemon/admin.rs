@@ -194,6 +194,9 @@ impl Admin {
         if order.uses == 0 || order.uses > MAX_USES {
             return Err(format!("an invitation is good for 1 to {MAX_USES} members"));
         }
+        if order.uses > 1 && !order.address.is_empty() {
+            return Err("one address is not for several machines".into());
+        }
         if order.places.is_empty() {
             let message = "no address of this member is known: name one with --endpoint HOST:PORT";
             return Err(message.into());

@@ -81,7 +81,7 @@ async fn serve(config: Config, ask: Ask, patience: Duration) -> Result<Given, Jo
     member.joining = Some(Joining {
         peer: PeerId(0),
         ask,
-        until: clock::now() + patience.into(),
+        until: clock::now() + patience,
         is_connected: false,
         gifts: BTreeMap::new(),
         refused: None,

@@ -1,5 +1,7 @@
 //! The peers of the configuration, and the node's: which is which, and what a changed configuration makes of them.
 
+use std::sync::Arc;
+
 use super::assemble::Member;
 use crate::config::{Config, PeerConfig, PeerKind, RelayPolicy};
 use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
@@ -36,6 +38,7 @@ pub(super) fn settings(peer: &PeerConfig) -> PeerSettings {
             list.iter().map(all).collect()
         }),
         vlans: peer.vlans.clone(),
+        claims: Arc::default(),
         serves: peer.serves,
         roles: peer.roles,
     }

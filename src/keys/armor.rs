@@ -54,7 +54,7 @@ impl Armor {
         let first = format!("{}\n", self.first_line());
         let mut bodies = text.split(&first);
         // What stands before the first one is nothing.
-        if bodies.next()? != "" {
+        if !bodies.next()?.is_empty() {
             return None;
         }
         bodies

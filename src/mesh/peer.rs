@@ -19,6 +19,7 @@ use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::trust::Recorded;
 use crate::wire::asking::INVITE_LEN;
+use crate::wire::claims::Claims;
 use crate::wire::control::Received;
 use crate::wire::offer::Stamp;
 use crate::wire::segment::SegmentId;
@@ -94,6 +95,8 @@ pub struct PeerSettings {
     pub vlans: Option<VlanSet>,
     /// What the hosts behind it may offer where a guard is on.
     pub roles: Services,
+    /// What the hosts behind it may call themselves.
+    pub claims: Arc<Claims>,
     /// Whether it relays for us, besides being a member.
     pub serves: bool,
 }

@@ -6,6 +6,8 @@
 //! revoked; who has none that holds any more is gone at once, session and all. Identity is the member and the serial, so a member may
 //! have another key: both are good for [`OVERLAP`], but the former one no longer than its own record, and not once that is revoked.
 
+use std::sync::Arc;
+
 use super::relaying::MOST_GUESTS;
 use super::{Event, Node};
 use crate::drops::DropReason;
@@ -15,6 +17,7 @@ use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::trust::realm::key_of;
 use crate::trust::{Recorded, Term};
+use crate::wire::claims::Claims;
 use crate::wire::offer::Offer;
 use crate::wire::proof::Proof;
 use crate::wire::record::{MemberId, Record, Roles};
@@ -304,6 +307,11 @@ fn granted(record: &Record, key: Names, recorded: Recorded) -> PeerSettings {
             dhcp_server: record.roles.has(Roles::DHCP_SERVER),
             router: record.roles.has(Roles::ROUTER),
         },
+        claims: Arc::new(Claims {
+            macs: record.macs.clone(),
+            prefixes: record.prefixes.clone(),
+            mac_limit: record.mac_limit,
+        }),
         serves: record.roles.has(Roles::RELAY),
     }
 }

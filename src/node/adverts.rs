@@ -230,9 +230,23 @@ impl Node {
         let Some(domain) = layout.domain(segment) else {
             return;
         };
-        let has_part = domain.admit(id, class).is_ok() && domain.vlans.contains(class);
-        if !has_part {
+        let Ok(limit) = domain.admit(id, class) else {
             return;
+        };
+        if !domain.vlans.contains(class) {
+            return;
+        }
+        let claims = limit.map(|l| &l.claims);
+        let may = match (subject, claims) {
+            (Subject::Mac(mac), claims) => {
+                claims.is_none_or(|c| c.allows_mac(mac))
+                    && domain.admit_source(Place::Peer(id), mac).is_ok()
+            }
+            (Subject::Address(ip), Some(claims)) => claims.allows_address(ip),
+            _ => true,
+        };
+        if !may {
+            return self.drop_one(DropReason::SourceNotGranted);
         }
         let is_own = |mac| layout.is_own(mac);
         match (subject, item.state) {

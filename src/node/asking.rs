@@ -89,6 +89,7 @@ impl Node {
             segments: Some(Vec::new()),
             vlans: None,
             roles: Services::NONE,
+            claims: Default::default(),
             serves: false,
         };
         let id = self.welcome(settings, now);

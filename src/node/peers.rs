@@ -15,7 +15,7 @@ use super::{Gone, Node, publish_route};
 use crate::keys::{OwnKeys, Psks, PublicKey, wipe_stack};
 use crate::mesh::link::Link;
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
-use crate::place::PeerId;
+use crate::place::{PeerId, Place};
 use crate::time::{Duration, Instant};
 use crate::wire::inner::TYPE_CLOSE;
 use crate::wire::service::Services;
@@ -71,9 +71,16 @@ impl Node {
         }
     }
 
+    /// How many MACs behind a peer are remembered.
+    fn share_out(&self, id: PeerId, settings: &PeerSettings) {
+        let most = Some(usize::from(settings.claims.mac_limit)).filter(|most| *most > 0);
+        self.plane.switch.table.set_share(Place::Peer(id), most);
+    }
+
     fn settle_in(&mut self, id: PeerId, settings: PeerSettings) {
         let names = settings.key.iter().map(|key| (key, id));
         self.directory.by_key.extend(names);
+        self.share_out(id, &settings);
         let peer = Peer::new(id, settings, Arc::new(Link::new(id)));
         match self.peers.get_mut(id.0 as usize) {
             Some(place) => *place = peer,
@@ -93,8 +100,8 @@ impl Node {
         };
         let has_other_keys = peer.settings.key != settings.key;
         let needs_handshake = has_other_keys || peer.settings.psks != settings.psks;
-        let has_other_rights = (&peer.settings.segments, &peer.settings.vlans)
-            != (&settings.segments, &settings.vlans);
+        let rights = |s: &PeerSettings| (s.segments.clone(), s.vlans.clone(), s.claims.clone());
+        let has_other_rights = rights(&peer.settings) != rights(&settings);
         let shown = peer.keyring.current().map(|s| s.between.theirs);
         let is_stranger = shown.is_some_and(|key| !settings.key.has(&key));
         let names = settings.key;
@@ -119,6 +126,9 @@ impl Node {
             self.end_sessions_of_others(id, &names.iter().collect::<Vec<_>>());
         }
         if has_other_rights {
+            if let Some(peer) = self.peers.get(id.0 as usize) {
+                self.share_out(id, &peer.settings);
+            }
             // What was told and not taken is told again, and what was taken is not kept.
             self.close_adverts(id);
             self.renew_adverts(id, now);
@@ -233,6 +243,7 @@ fn nobody(name: String) -> PeerSettings {
         segments: Some(Vec::new()),
         vlans: None,
         roles: Services::NONE,
+        claims: Default::default(),
         serves: false,
     }
 }

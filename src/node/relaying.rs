@@ -77,12 +77,9 @@ impl Node {
         let pass = known
             .and_then(|id| self.peers.get(id.0 as usize))
             .map(|p| p.settings.pass);
-        match (known, pass) {
-            (Some(id), Some(Pass::Listed | Pass::Ticket(_) | Pass::Invite(_))) => {
-                self.note_record(id, (remote, offer), now);
-                return Ok(id);
-            }
-            _ => {}
+        if let (Some(id), Some(Pass::Listed | Pass::Ticket(_) | Pass::Invite(_))) = (known, pass) {
+            self.note_record(id, (remote, offer), now);
+            return Ok(id);
         }
         if let (Some(id), Some(invite)) = (known, offer.and_then(|o| o.invite))
             && self.may_come_anew(id, &invite)
@@ -141,6 +138,7 @@ impl Node {
             segments: Some(Vec::new()),
             vlans: None,
             roles: Services::NONE,
+            claims: Default::default(),
             serves: false,
         })
     }

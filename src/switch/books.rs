@@ -80,6 +80,8 @@ impl NewsBox {
 pub(super) struct Books {
     lines: Vec<Line>,
     places: HashMap<u64, Owner>,
+    /// Places of which more or fewer are remembered than of others.
+    shares: HashMap<u64, usize>,
     total: usize,
     swept: usize,
     frozen: VecDeque<Frozen>,
@@ -96,6 +98,7 @@ impl Books {
         Books {
             lines: vec![UNLINKED; slots],
             places: HashMap::new(),
+            shares: HashMap::new(),
             total: 0,
             swept: 0,
             frozen: VecDeque::new(),
@@ -109,6 +112,18 @@ impl Books {
     /// Entries in all.
     pub(super) fn total(&self) -> usize {
         self.total
+    }
+
+    /// How many MACs of a place are remembered, where that is not the same as for others.
+    pub(super) fn share(&self, place: Place) -> Option<usize> {
+        self.shares.get(&place.to_bits()).copied()
+    }
+
+    pub(super) fn set_share(&mut self, place: Place, most: Option<usize>) {
+        match most {
+            Some(most) => self.shares.insert(place.to_bits(), most),
+            None => self.shares.remove(&place.to_bits()),
+        };
     }
 
     pub(super) fn count(&self, place: Place) -> usize {

@@ -206,6 +206,7 @@ impl Switch {
             destination: frame.destination,
             packets,
         };
+        domain.admit_source(seen.place, frame.source)?;
         let decided = if is_probe {
             Ok((Targets::Guard, None, Home::heard(seen.place)))
         } else {
@@ -277,8 +278,12 @@ impl Switch {
             destination: frame.destination,
             packets,
         };
-        domain.admit(peer, seen.class)?;
+        let limit = domain.admit(peer, seen.class)?;
         check_source(frame.source)?;
+        domain.admit_source(seen.place, frame.source)?;
+        if let Some(limit) = limit {
+            limit.admit_claims(frame)?;
+        }
         if frame.destination == PROBE_GROUP {
             return Ok(seen.forward((frame.parts, Targets::Guard), None, true));
         }
@@ -446,6 +451,7 @@ mod tests {
             peer: PeerId(3),
             vlans: None,
             roles: Services::NONE,
+            claims: Arc::default(),
         };
         let members = vec![member(PeerId(1)), member(PeerId(2))];
         layout.set_peers(segment(1), members, vec![refused]);

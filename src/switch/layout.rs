@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::counters::VlanCounters;
 use super::port::PortRule;
 use crate::drops::DropReason;
-use crate::place::{PeerId, PortId};
-use crate::wire::ethernet::{Mac, Parts};
+use crate::place::{PeerId, Place, PortId};
+use crate::wire::claims::Claims;
+use crate::wire::ethernet::{Frame, Mac, Parts};
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
 use crate::wire::vlan::VlanClass;
@@ -138,6 +139,8 @@ pub struct Domain {
     pub peers: Vec<Member>,
     /// What the configuration says of peers, by their numbers.
     pub limits: Vec<Limit>,
+    /// The MACs that records name, in their order, and of whom.
+    pub owners: Vec<(Mac, PeerId)>,
     /// The VLANs that our own ports in it take part in.
     pub vlans: Arc<VlanSet>,
     /// What it does beside forwarding.
@@ -166,9 +169,49 @@ pub struct Limit {
     pub vlans: Option<Arc<VlanSet>>,
     /// What the hosts behind it may offer where a guard is on.
     pub roles: Services,
+    /// What they may call themselves.
+    pub claims: Arc<Claims>,
+}
+
+impl Limit {
+    /// Whether a frame of the peer says nothing of its hosts that it may not.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit_claims(&self, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let claims = &self.claims;
+        if !claims.allows_mac(frame.source) {
+            return Err(DropReason::SourceNotGranted);
+        }
+        match claims.allow(frame.parts.after_tag()) {
+            true => Ok(()),
+            false => Err(DropReason::AddressNotGranted),
+        }
+    }
 }
 
 impl Domain {
+    /// Whether a MAC may be heard in a place: not where it is another member's by its record.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit_source(&self, place: Place, source: Mac) -> Result<(), DropReason> {
+        let first = self.owners.partition_point(|(mac, _)| *mac < source);
+        let mut owners = self.owners.iter().skip(first);
+        let owners = owners.by_ref().take_while(|(mac, _)| *mac == source);
+        let mut has_owner = false;
+        for (_, owner) in owners {
+            if Place::Peer(*owner) == place {
+                return Ok(());
+            }
+            has_owner = true;
+        }
+        match has_owner {
+            true => Err(DropReason::SourceNotGranted),
+            false => Ok(()),
+        }
+    }
+
     /// A connected peer with ports here.
     pub fn member(&self, peer: PeerId) -> Option<&Member> {
         let at = self.peers.binary_search_by_key(&peer, |m| m.peer).ok()?;
@@ -184,16 +227,17 @@ impl Domain {
             .without(limit.map_or(Services::NONE, |l| l.roles))
     }
 
-    /// Whether a peer may send frames of this class here.
+    /// Whether a peer may send frames of this class here; gives what else is said of it.
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, peer: PeerId, class: VlanClass) -> Result<(), DropReason> {
+    pub fn admit(&self, peer: PeerId, class: VlanClass) -> Result<Option<&Limit>, DropReason> {
         let Ok(at) = self.limits.binary_search_by_key(&peer, |l| l.peer) else {
-            return Ok(());
+            return Ok(None);
         };
-        match self.limits.get(at).map(|l| &l.vlans) {
-            Some(Some(vlans)) if vlans.contains(class) => Ok(()),
+        let limit = self.limits.get(at);
+        match limit.map(|l| &l.vlans) {
+            Some(Some(vlans)) if vlans.contains(class) => Ok(limit),
             Some(Some(_)) => Err(DropReason::VlanNotAllowed),
             _ => Err(DropReason::UnknownSegment),
         }
@@ -274,6 +318,13 @@ impl Layout {
         if let Some(domain) = self.domains.get_mut(&segment) {
             peers.sort_unstable_by_key(|m| m.peer);
             limits.sort_unstable_by_key(|l| l.peer);
+            let named = |l: &Limit| {
+                let peer = l.peer;
+                let macs = l.claims.macs.clone();
+                macs.into_iter().map(move |mac| (mac, peer))
+            };
+            domain.owners = limits.iter().flat_map(named).collect();
+            domain.owners.sort_unstable();
             domain.peers = peers;
             domain.limits = limits;
         }

@@ -24,6 +24,7 @@ pub mod decide;
 pub mod groups;
 pub mod guard;
 pub mod layout;
+pub mod limits;
 pub mod mac;
 pub mod moves;
 pub mod neighbors;

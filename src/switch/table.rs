@@ -23,49 +23,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use siphasher::sip::SipHasher13;
 
 use super::books::{Books, Tallies};
+pub use super::limits::{Learning, Limits};
 pub use super::mac::{Approach, Frozen, Home, Key, Learned, Moved, News};
 use super::moves::{self, Moves, Verdict};
 use super::slots::{Found, MOST_MOVES, Slots};
 use crate::drops::DropReason;
 use crate::place::{PeerId, Place};
 use crate::sync::Apart;
-use crate::time::{Duration, Instant};
-
-/// How much the table holds, for how long, and whom it believes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Entries in all.
-    pub total: usize,
-    /// Entries for each peer and each port.
-    pub per_place: usize,
-    /// How long an entry stays without a frame from its MAC.
-    pub age: Duration,
-    /// Where MACs behind peers are learned from.
-    pub learning: Learning,
-}
-
-/// Where MACs behind peers are learned from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Learning {
-    /// Their frames only; nothing is advertised either.
-    Data,
-    /// What they advertise only.
-    Advertised,
-    /// Both.
-    #[default]
-    Both,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            total: 8192,
-            per_place: 1024,
-            age: Duration::from_secs(300),
-            learning: Learning::default(),
-        }
-    }
-}
+use crate::time::Instant;
 
 /// What a member claims of a MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,9 +281,15 @@ impl ForwardingTable {
     }
 
     fn keep_to_share(&self, books: &mut Books, place: Place) {
-        if books.count(place) > self.limits.per_place {
+        if books.count(place) > books.share(place).unwrap_or(self.limits.per_place) {
             self.evict_from(books, place);
         }
+    }
+
+    /// So many MACs of a place are remembered, instead of as many as of every other; those that are known already stay until
+    /// others come.
+    pub fn set_share(&self, place: Place, most: Option<usize>) {
+        self.lock().set_share(place, most);
     }
 
     /// Removes the oldest entry of one place.
@@ -600,6 +571,7 @@ fn has_left(found: &Found, now: Instant) -> bool {
 mod tests {
     use super::*;
     use crate::place::PortId;
+    use crate::time::Duration;
     use crate::wire::ethernet::Mac;
     use crate::wire::segment::SegmentId;
     use crate::wire::vlan::VlanClass;

@@ -12,6 +12,7 @@ pub mod asking;
 pub mod beacon;
 pub mod bundle;
 pub mod checksum;
+pub mod claims;
 pub mod control;
 pub mod datagram;
 pub mod delegation;

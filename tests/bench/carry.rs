@@ -85,6 +85,7 @@ impl Member {
                 segments: None,
                 vlans: None,
                 roles: Services::NONE,
+                claims: Default::default(),
                 serves: false,
             })
         };

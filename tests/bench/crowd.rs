@@ -104,6 +104,7 @@ impl Half {
             segments: None,
             vlans: None,
             roles: Services::NONE,
+            claims: Default::default(),
             serves: false,
         })
     }

@@ -18,6 +18,7 @@ use l2vpn::switch::decide::Switch;
 use l2vpn::switch::layout::Layout;
 use l2vpn::switch::storm::StormLimits;
 use l2vpn::switch::table::{ForwardingTable, Limits};
+use l2vpn::trust::Realm;
 use l2vpn::wire::control::{self, Element};
 use l2vpn::wire::kem::PostQuantum;
 use l2vpn::wire::offer::Abilities;
@@ -149,13 +150,20 @@ fn node(authority: &AuthorityKey) -> Node {
         segments: None,
         vlans: None,
         roles: Services::NONE,
+        claims: Default::default(),
         serves: false,
     });
-    let is_in = node.set_network(NetworkSettings {
-        id: [7; 32],
-        authorities: vec![authority.authority()],
-        own: None,
-    });
+    let is_in = node.set_network(
+        NetworkSettings {
+            realm: Realm {
+                id: [7; 32],
+                authorities: vec![authority.authority()],
+            },
+            own: None,
+            grace: Duration::ZERO,
+        },
+        now,
+    );
     assert!(is_in);
     node
 }

@@ -486,6 +486,7 @@ impl Network {
             segments: None,
             vlans: self.recipes[n].peer_vlans.clone(),
             roles: self.recipes[n].peer_roles,
+            claims: Default::default(),
             serves: recipe.relays && recipe.is_member,
         }
     }

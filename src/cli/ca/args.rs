@@ -1,10 +1,12 @@
 //! What may be typed after `ca`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Subcommand};
 
 use super::super::args::Words;
+use crate::wire::ethernet::Mac;
 
 /// `ca`
 #[derive(Debug, Group)]
@@ -80,6 +82,24 @@ pub struct Grant {
     /// What it may do beside: relay, router, dhcp-server; admin is said of it by `ca admin`
     #[arg(long, value_parser = ["relay", "router", "dhcp-server"])]
     pub role: Vec<String>,
+    /// How many MACs behind it the others remember [default: as many as of every member]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub mac_limit: Option<u16>,
+    /// A MAC that may be behind it, and behind nobody else; may be given several times [default: all]
+    #[arg(long, value_name = "MAC")]
+    pub mac: Vec<Mac>,
+    /// Addresses that its hosts may claim by ARP and neighbour discovery: 10.77.0.16/28; may be given several times [default: all]
+    #[arg(long, value_name = "PREFIX", value_parser = prefix)]
+    pub prefix: Vec<(IpAddr, u8)>,
+}
+
+fn prefix(text: &str) -> Result<(IpAddr, u8), String> {
+    const FORM: &str = "an address, and the bits of it that count: 10.77.0.16/28";
+    let (ip, bits) = text.split_once('/').ok_or(FORM)?;
+    let ip: IpAddr = ip.parse().map_err(|_| FORM)?;
+    let bits: u8 = bits.parse().map_err(|_| FORM)?;
+    let longest = if ip.is_ipv4() { 32 } else { 128 };
+    (bits <= longest).then_some((ip, bits)).ok_or(FORM.into())
 }
 
 /// `ca admin`

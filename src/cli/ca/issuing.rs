@@ -30,7 +30,8 @@ pub(super) fn sign(args: &SignArgs) -> Result<(), Failure> {
         roles: args.grant.roles()?,
         segments: args.grant.segments()?,
     };
-    let record = new_record(&store, new)?;
+    let mut record = new_record(&store, new)?;
+    args.grant.limit(&mut record);
     let authority = store.authority(args.words)?;
     let bytes = issue(&mut store, (&authority, record), "signed")?;
     hand_over(&bytes, args.output.as_deref())
@@ -125,7 +126,7 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let serial = next_serial(before.serial, now).ok_or_else(|| {
         Failure::failed("there is no greater serial: sign a record under another name")
     })?;
-    let record = Record {
+    let mut record = Record {
         serial,
         key: *key.as_bytes(),
         not_before: Signer::begins(now),
@@ -140,6 +141,7 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
         },
         ..before
     };
+    args.grant.limit(&mut record);
     let bytes = issue(&mut store, (&authority, record), "renewed")?;
     if args.revoke_earlier {
         // Not before there is one that counts; and those, too, that an admin has given meanwhile.
@@ -160,7 +162,8 @@ pub(super) fn issue(
     what: &str,
 ) -> Result<Vec<u8>, Failure> {
     let refused = |error: NoRecord| {
-        let hint = "a name as a host has it, 64 segments at most, 24 ranges of VLANs in each";
+        let hint = "a name as a host has it; 64 segments, MACs and prefixes at most, 24 ranges of VLANs in a segment; MACs of hosts; \
+                    prefixes with nothing behind their bits";
         let message = format!("no record can say that: {error}");
         Failure::with(Exit::Config, message, hint)
     };
@@ -203,6 +206,23 @@ fn hand_over(bytes: &[u8], output: Option<&Path>) -> Result<(), Failure> {
 }
 
 impl Grant {
+    /// What the hosts behind the member may call themselves, where that was said.
+    fn limit(&self, record: &mut Record) {
+        if let Some(most) = self.mac_limit {
+            record.mac_limit = most;
+        }
+        if !self.mac.is_empty() {
+            record.macs = self.mac.clone();
+            record.macs.sort_unstable();
+            record.macs.dedup();
+        }
+        if !self.prefix.is_empty() {
+            record.prefixes = self.prefix.clone();
+            record.prefixes.sort_unstable();
+            record.prefixes.dedup();
+        }
+    }
+
     fn roles(&self) -> Result<Roles, Failure> {
         grant::roles(&self.role)
             .map_err(|e| Failure::with(Exit::Config, e.to_string(), "see --help"))

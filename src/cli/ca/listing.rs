@@ -9,6 +9,7 @@ use crate::io::clock;
 use crate::keys::{Armor, Authority, NetworkFile, PublicKey};
 use crate::wire::delegation::Delegation;
 use crate::wire::proof::Proof;
+use crate::wire::record::Record;
 use crate::wire::revocation::Revocations;
 use crate::wire::segment::SegmentId;
 use crate::wire::vlans::VlanSet;
@@ -95,7 +96,7 @@ fn record_text(proof: &Proof) -> String {
     };
     format!(
         "record of {}, serial {}\n  member: {}\n  public key: {}\n  time: {} (until {} s since 1970)\n  \
-         segments: {}\n  roles: {}\n  signed by: {by}\n",
+         segments: {}\n  roles: {}\n  hosts: {}\n  signed by: {by}\n",
         record.name,
         record.serial,
         hex(&record.member.0),
@@ -104,7 +105,23 @@ fn record_text(proof: &Proof) -> String {
         record.not_after,
         listed(&record.segments),
         or_none(roles.join(", ")),
+        hosts(record),
     )
+}
+
+/// What the hosts behind a member may call themselves.
+fn hosts(record: &Record) -> String {
+    let macs = record.macs.iter().map(ToString::to_string);
+    let prefixes = record.prefixes.iter();
+    let prefixes = prefixes.map(|(ip, bits)| format!("{ip}/{bits}"));
+    let mut all: Vec<String> = macs.chain(prefixes).collect();
+    if record.mac_limit > 0 {
+        all.push(format!("{} MACs at most", record.mac_limit));
+    }
+    match all.is_empty() {
+        true => "any".into(),
+        false => all.join(", "),
+    }
 }
 
 fn delegation_text(delegation: &Delegation) -> String {
