@@ -329,6 +329,9 @@ pub struct WayView {
     /// For how long its record holds, in seconds, when it was let in by one.
     #[serde(default)]
     pub record_s: Option<u64>,
+    /// What it is known by in its network, whatever its key is, when it was let in by a record.
+    #[serde(default)]
+    pub member: Option<String>,
     /// The relay that it is reached through, by name.
     #[serde(default)]
     pub via: Option<String>,

@@ -65,7 +65,7 @@ pub struct NewInvite {
     #[arg(long, default_value = "1h", value_parser = ttl)]
     pub ttl: Duration,
     /// How many machines may use it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub uses: u32,
     /// Where the new machine reaches this admin, HOST:PORT; may be given several times [default: the addresses of this host]
     #[arg(long, value_name = "HOST:PORT")]

@@ -137,7 +137,11 @@ fn peer(out: &mut String, peer: &PeerView) {
     let _ = writeln!(out, "  public key: {}", peer.public_key);
     if let Some(left) = peer.way.record_s {
         let left = render::span(left);
-        let _ = writeln!(out, "  let in by its record, good for {left} more");
+        let member = peer.way.member.as_deref().unwrap_or("unknown");
+        let _ = writeln!(
+            out,
+            "  let in by its record, good for {left} more (member {member})"
+        );
     }
     match &peer.endpoint {
         Some(endpoint) => {
@@ -324,6 +328,7 @@ mod tests {
                     way: WayView {
                         rtt_us: Some(1234),
                         record_s: Some(90 * 24 * 3600),
+                        member: Some("0123456789abcdef0123456789abcdef".into()),
                         way_s: Some(600),
                         ..WayView::default()
                     },

@@ -86,8 +86,14 @@ impl NewMember<'_> {
                 quoted(delegation)
             );
         }
-        for segment in self.segments {
-            let (name, tap) = (quoted(&segment.name), quoted(&segment.tap()));
+        for (n, segment) in self.segments.iter().enumerate() {
+            let before = self.segments.iter().take(n);
+            let is_taken = before.map(NewSegment::tap).any(|tap| tap == segment.tap());
+            let tap = match is_taken {
+                true => format!("l2s{}", segment.id),
+                false => segment.tap(),
+            };
+            let (name, tap) = (quoted(&segment.name), quoted(&tap));
             let _ = write!(
                 out,
                 "\n[[segment]]\nname = {name}\nid = {}\n\n[[port]]\ntap = {tap}\nsegment = {name}\n",

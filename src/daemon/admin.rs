@@ -2,8 +2,9 @@
 //!
 //! What was given is in the book before anybody hears of it, so a member that asks again after a crash gets the same; and it is in the log.
 
-use std::fs;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::assemble::Member;
 use super::state;
@@ -30,6 +31,23 @@ pub(super) struct Admin {
     book: Book,
     book_file: PathBuf,
     log: PathBuf,
+    /// Records that were made longer, by member and the serial before: at most [`MOST_GIVEN`].
+    given: HashMap<(MemberId, u64), Vec<u8>>,
+}
+
+/// Records that are kept for those who ask again.
+const MOST_GIVEN: usize = 4096;
+
+fn read_book(file: &Path) -> Result<Book, String> {
+    match fs::read_to_string(file) {
+        Ok(text) => invites::from_text(&text).map_err(|error| format!("damaged: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Book::default()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn id_text(member: &MemberId) -> String {
+    member.0.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Admin {
@@ -41,13 +59,17 @@ impl Admin {
             return None;
         };
         let book_file = state::invites_file(&config.state_dir, &config.name);
-        let book = match fs::read_to_string(&book_file) {
-            Ok(text) => invites::from_text(&text).unwrap_or_else(|error| {
+        let book = match read_book(&book_file) {
+            Ok(book) => book,
+            Err(error) => {
+                // What is in it may not be given twice.
                 let file = book_file.display();
-                tracing::error!("{file} is damaged: its invitations are not good: {error}");
-                Book::default()
-            }),
-            Err(_) => Book::default(),
+                tracing::error!(
+                    "this member signs nothing: {file}: {error}; repair it, or move it away"
+                );
+                node.end_signing();
+                return None;
+            }
         };
         let admin = Admin {
             signer,
@@ -56,25 +78,27 @@ impl Admin {
             book,
             book_file,
             log: state::audit_file(&config.state_dir, &config.name),
+            given: HashMap::new(),
         };
         node.set_invites(admin.book.psks(&admin.realm.id));
         Some(admin)
     }
 
-    /// Does something with the book; what cannot be written down was not done.
-    fn change<T>(&mut self, what: impl FnOnce(&mut Book) -> T) -> Result<T, String> {
-        let before = invites::to_text(&self.book).map_err(|e| e.to_string())?;
-        let done = what(&mut self.book);
-        let after = invites::to_text(&self.book).map_err(|e| e.to_string())?;
-        if *before == *after {
+    /// Does something with the book that gives whether it has changed it; what cannot be written down was not done.
+    fn change<T>(&mut self, what: impl FnOnce(&mut Book) -> (T, bool)) -> Result<T, String> {
+        let (done, has_changed) = what(&mut self.book);
+        if !has_changed {
             return Ok(done);
         }
-        if let Err(error) = state::write(&self.book_file, &after) {
-            self.book = invites::from_text(&before).unwrap_or_default();
-            return Err(format!(
-                "cannot write {}: {error}",
-                self.book_file.display()
-            ));
+        let written = invites::to_text(&self.book)
+            .map_err(|e| e.to_string())
+            .and_then(|text| {
+                let error = |e| format!("cannot write {}: {e}", self.book_file.display());
+                state::write(&self.book_file, &text).map_err(error)
+            });
+        if let Err(error) = written {
+            self.book = read_book(&self.book_file).unwrap_or_default();
+            return Err(error);
         }
         Ok(done)
     }
@@ -102,13 +126,27 @@ impl Admin {
         let signer = self.signer.clone();
         let new = (&signer, MemberId(member), now);
         let id = self.realm.id;
-        let joined = self.change(|book| book.join(&invite, (&id, key), new));
+        let joined = self.change(|book| {
+            let joined = book.join(&invite, (&id, key), new);
+            let is_new = joined.as_ref().is_ok_and(|j| !j.is_again);
+            (joined, is_new)
+        });
         let joined = joined.map_err(|error| {
             tracing::error!("{error}; nobody can join");
             NotGiven::CannotSign
-        })??;
+        })?;
+        let joined = joined.inspect_err(|why| {
+            if *why == NotGiven::CannotSign {
+                tracing::warn!("an invited machine gets no record: this member's delegation does not reach so far");
+            }
+        })?;
         if !joined.is_again {
-            let of = [("name", joined.name.clone()), ("key", key.to_string())];
+            let id = Proof::parse(&joined.record).map(|p| id_text(&p.record.member));
+            let of = [
+                ("name", joined.name.clone()),
+                ("member", id.unwrap_or_default()),
+                ("key", key.to_string()),
+            ];
             if let Err(error) = self.note("joined", &of) {
                 tracing::error!("the log is not kept: {error}");
             }
@@ -118,24 +156,39 @@ impl Admin {
         Ok((joined.record, address))
     }
 
-    /// A longer record for who has one.
-    fn renew(&self, shown: &[u8], key: &PublicKey) -> Result<Vec<u8>, NotGiven> {
-        let proof = Proof::parse(shown).map_err(|_| NotGiven::NotYou)?;
-        self.realm.believe(&proof).map_err(|_| NotGiven::NotYou)?;
+    /// A longer record for who has one that counts. Whoever asks again gets the same.
+    fn renew(&mut self, proof: &Proof) -> Result<Vec<u8>, NotGiven> {
+        let record = &proof.record;
+        let shown = (record.member, record.serial);
+        if let Some(given) = self.given.get(&shown) {
+            return Ok(given.clone());
+        }
         let now = clock::wall().as_secs();
-        let renewed = invites::renew(&proof.record, key, (&self.signer, now))?;
+        // Clocks differ, and this one is not to sign for whoever asks all the time.
+        let life = record.not_after - record.not_before;
+        if now < record.not_before + life / 10 * 6 {
+            return Err(NotGiven::NotYou);
+        }
+        let key = PublicKey::from_bytes(record.key);
+        let renewed = invites::renew(proof, &key, (&self.signer, now)).inspect_err(|_| {
+            tracing::warn!(
+                "the record of {} is not renewed: this member's delegation does not reach so far",
+                record.name
+            );
+        })?;
         let of = [
-            ("name", proof.record.name.clone()),
+            ("name", record.name.clone()),
+            ("member", id_text(&record.member)),
             ("key", key.to_string()),
-            (
-                "before",
-                PublicKey::from_bytes(proof.record.key).to_string(),
-            ),
         ];
         self.note("renewed", &of).map_err(|error| {
             tracing::error!("nothing is renewed: {error}");
             NotGiven::CannotSign
         })?;
+        if self.given.len() >= MOST_GIVEN {
+            self.given.clear();
+        }
+        self.given.insert(shown, renewed.clone());
         Ok(renewed)
     }
 
@@ -166,6 +219,14 @@ impl Admin {
             withdrawn: false,
             taken: Vec::new(),
         };
+        // What cannot be signed is not promised.
+        let mut trial = Book::default();
+        trial.add(invite.clone(), now);
+        let (id, nobody) = (self.realm.id, PublicKey::from_bytes([1; 32]));
+        let new = (&self.signer, MemberId([0; 16]), now);
+        if trial.join(&invite.id, (&id, &nobody), new).is_err() {
+            return Err("no record can say that, or not for so long: name fewer segments or VLANs; `l2vpn ca show` of this member's delegation says what it may sign".into());
+        }
         let of = [
             ("name", invite.name.clone()),
             ("id", invite.label()),
@@ -173,7 +234,11 @@ impl Admin {
             ("until", until.to_string()),
         ];
         self.note("invited", &of)?;
-        match self.change(|book| book.add(invite, now))? {
+        let added = self.change(|book| {
+            let added = book.add(invite, now);
+            (added, added)
+        });
+        match added? {
             true => Ok(invitation),
             false => Err("there are too many invitations: take some back".into()),
         }
@@ -248,6 +313,10 @@ impl Member {
         let key = peer.settings.key.current;
         let given = match (ask, &mut self.admin) {
             (_, None) => Err(NotGiven::CannotSign),
+            (_, Some(admin)) if self.node.has_retired(admin.signer.public().as_bytes()) => {
+                tracing::warn!("this member signs no more: its delegation was taken back");
+                Err(NotGiven::CannotSign)
+            }
             (Ask::Join(network, invite), Some(admin)) => {
                 let joined = admin.join((network, invite), &key);
                 joined.map(|(record, address)| {
@@ -260,14 +329,12 @@ impl Member {
                     ]
                 })
             }
-            (Ask::Renew(key), Some(admin)) => {
-                let shown = self.node.record_of(id).ok_or(NotGiven::NotYou);
-                let key = PublicKey::from_bytes(key);
-                let other = self.node.find(&key).filter(|owner| *owner != id);
-                let renewed = match other {
-                    Some(_) => Err(NotGiven::NotYou),
-                    None => shown.and_then(|shown| admin.renew(shown, &key)),
-                };
+            (Ask::Renew(wanted), Some(admin)) => {
+                let shown = self.node.good_record_of(id, now);
+                // For the key that it has, and no other's.
+                let shown = shown.filter(|proof| proof.record.key == wanted);
+                let renewed = shown.ok_or(NotGiven::NotYou);
+                let renewed = renewed.and_then(|proof| admin.renew(&proof));
                 renewed.map(|record| vec![(Gift::Record, record)])
             }
         };
@@ -323,11 +390,20 @@ impl Member {
         let Some(admin) = &mut self.admin else {
             return no_admin();
         };
-        let of = [("named", named.to_string())];
-        let withdrawn = admin
-            .note("withdrawn", &of)
-            .and_then(|()| admin.change(|book| book.withdraw(named)));
-        withdrawn.map_or_else(Told::Error, Told::Uninvited)
+        let withdrawn = admin.change(|book| {
+            let count = book.withdraw(named);
+            (count, count > 0)
+        });
+        let count = match withdrawn {
+            Ok(count) => count,
+            Err(message) => return Told::Error(message),
+        };
+        // One that has leaked is taken back whatever becomes of the log.
+        let of = [("named", named.to_string()), ("count", count.to_string())];
+        if let Err(error) = admin.note("withdrawn", &of) {
+            tracing::error!("the log is not kept: {error}");
+        }
+        Told::Uninvited(count)
     }
 
     fn segment(&self, named: &str) -> Result<SegmentId, String> {

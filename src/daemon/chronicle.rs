@@ -10,6 +10,7 @@ use crate::place::{PeerId, Place};
 use crate::switch::offences::Offence;
 use crate::switch::table::{Key, Moved};
 use crate::time::Duration;
+use crate::wire::asking::{self, NotGiven};
 use crate::wire::segment::SegmentId;
 
 /// How many are kept.
@@ -95,6 +96,7 @@ impl Member {
                 let text = format!("{remote}: somebody sits in the middle of the connection");
                 ("carrier-refused", text)
             }
+            Event::Answered(peer, bytes) => self.refused(*peer, bytes)?,
             Event::Renewed(_) => (
                 "record-renewed",
                 "an admin has given this member a longer record".into(),
@@ -103,6 +105,20 @@ impl Member {
             Event::Offence(offence) => ("rule-broken", self.offence(offence)),
             other => return self.describe_lan(other),
         })
+    }
+
+    /// An admin does not make our record longer.
+    fn refused(&self, peer: PeerId, bytes: &[u8]) -> Option<(&'static str, String)> {
+        let Some(asking::Answer::Refused(why)) = asking::Answer::parse(bytes) else {
+            return None;
+        };
+        let name = self.peer_name(peer);
+        let why = match why {
+            NotGiven::CannotSign => "it cannot sign, or not for so long",
+            _ => "it does not take our record for one that counts and is to be renewed",
+        };
+        let text = format!("{name} gives this member no longer record: {why}");
+        Some(("record-not-renewed", text))
     }
 
     fn lapsed(&self, peer: PeerId, why: DropReason) -> String {

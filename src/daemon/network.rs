@@ -11,10 +11,13 @@ use crate::io::clock;
 use crate::keys::Armor;
 use crate::node::Node;
 use crate::node::network::NetworkSettings;
-use crate::trust::Realm;
+use crate::trust::{Lists, Realm};
 use crate::wire::proof::Proof;
 use crate::wire::record::Record;
 use crate::wire::revocation::Revocations;
+
+/// Seconds by which the clock of whoever signs may be ahead.
+const AHEAD: u64 = 24 * 3600;
 
 /// Tells the node of the network in a configuration: its authorities, our record, and who is revoked.
 pub(super) fn enter(config: &Config, node: &mut Node) {
@@ -41,11 +44,31 @@ pub(super) fn enter(config: &Config, node: &mut Node) {
             "[network] revocations is not used: the authority that has signed it is retired"
         );
     }
-    if let Some((record, _)) = record
-        && record.not_after <= clock::wall().as_secs()
-    {
+    if record.is_some() {
+        warn_of_time(node);
+    }
+}
+
+/// Says what is wrong with the time of our record, or with the clock.
+fn warn_of_time(node: &Node) {
+    let Some((began, until)) = node.own_record_span() else {
+        return;
+    };
+    let now = clock::wall().as_secs();
+    if now < began {
+        tracing::warn!(
+            "this machine's clock shows a time before its record was made ({} hours before): set the clock; until then \
+             the record's beginning is taken for now",
+            (began - now) / 3600
+        );
+    }
+    if until <= now.max(began) {
         tracing::warn!(
             "the time of this member's record is over: nobody lets it in; an admin or `l2vpn ca renew` makes another"
+        );
+    } else if node.is_admin() && until - now.max(began) < 30 * 24 * 3600 {
+        tracing::warn!(
+            "this admin's record holds for less than 30 days: nobody but the authority renews it, by `l2vpn ca renew`"
         );
     }
 }
@@ -111,14 +134,37 @@ fn own_record(config: &Config, network: &NetworkConfig) -> Option<(Record, Vec<u
     let text = fs::read_to_string(&file).ok();
     let kept = text.and_then(|text| Armor::Record.from_text(&text));
     let kept = kept.and_then(|bytes| Some((Proof::parse(&bytes).ok()?, bytes)));
+    let realm = Realm::of(&network.network);
+    let lists = known_lists(config, network);
+    let now = clock::wall().as_secs();
     let kept = kept.filter(|(proof, _)| {
         let (member, key) = (proof.record.member, proof.record.key);
+        let is_good = realm.believe(proof).is_ok_and(|term| {
+            let is_of_now = term.not_before <= now.saturating_add(AHEAD)
+                || term.not_before <= record.not_before;
+            is_of_now && !lists.has(&member, &term)
+        });
         (member, key) == (record.member, record.key)
             && proof.record.serial > record.serial
-            && Realm::of(&network.network).believe(proof).is_ok()
+            && is_good
     });
     let kept = kept.map(|(proof, bytes)| (proof.record, bytes));
     Some(kept.unwrap_or_else(|| (record.clone(), bytes.clone())))
+}
+
+/// What is known to be taken back, from both places.
+fn known_lists(config: &Config, network: &NetworkConfig) -> Lists {
+    let realm = Realm::of(&network.network);
+    let mut lists = Lists::default();
+    let kept = kept_lists(config);
+    for bytes in kept.iter().chain(&network.revocations) {
+        if let Ok((list, signature)) = Revocations::parse(bytes)
+            && realm.believe_list(&list, &signature).is_ok()
+        {
+            lists.take(list, bytes, &realm);
+        }
+    }
+    lists
 }
 
 impl Member {

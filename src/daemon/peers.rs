@@ -118,7 +118,12 @@ impl Member {
         let ids = peer.key.iter().filter_map(|key| self.node.find(&key));
         let is_guest = |id: &PeerId| {
             let peer = self.node.peers().get(id.0 as usize);
-            peer.is_some_and(|p| matches!(p.settings.pass, Pass::Guest | Pass::Record(_)))
+            peer.is_some_and(|p| {
+                matches!(
+                    p.settings.pass,
+                    Pass::Guest | Pass::Invited(_) | Pass::Record(_)
+                )
+            })
         };
         ids.filter(is_guest).collect::<Vec<_>>().into_iter()
     }

@@ -96,7 +96,8 @@ pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
     new.write_all(text.as_bytes())?;
     new.as_file().sync_all()?;
     new.persist(file).map_err(|e| e.error)?;
-    Ok(())
+    // The new name has to outlive a loss of power, too.
+    fs::File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

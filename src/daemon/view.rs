@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::admin::id_text;
 use super::assemble::Member;
 use crate::api::{
     self, BulkView, CarriedView, MannerView, OldKeyView, PeerView, PortView, SecrecyView, Snapshot,
@@ -135,6 +136,10 @@ impl Member {
         };
         WayView {
             kind: kind.into(),
+            member: match peer.settings.pass {
+                Pass::Record(recorded) => Some(id_text(&recorded.member)),
+                _ => None,
+            },
             record_s: match peer.settings.pass {
                 Pass::Record(recorded) => Some(
                     recorded

@@ -100,6 +100,12 @@ pub fn append_audit(
     file.lock()?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
+    // Half a line was never acknowledged: who wrote it died of it.
+    let whole = text.rfind('\n').map_or(0, |at| at + 1);
+    if whole < text.len() {
+        file.set_len(whole as u64)?;
+        text.truncate(whole);
+    }
     let chain = verify_audit(&text)?;
     let entry = AuditEntry {
         n: chain.entries + 1,

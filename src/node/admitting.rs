@@ -219,6 +219,10 @@ impl Node {
         if serial == before {
             return Ok(false);
         }
+        // An admin makes records longer; another key is the authority's to say, or whoever may sign could be anybody.
+        if key != names.current && believed.term.delegate.is_some() {
+            return Err(DropReason::RecordRefused);
+        }
         if self.find(&key).is_some_and(|other| other != id) {
             self.make_room_for(&key, by, now)?;
         }

@@ -29,8 +29,14 @@ const MOST_JOINERS: usize = 256;
 const JOINING: Duration = Duration::from_secs(60);
 /// Asks that are passed on in a second.
 const MOST_ASKS: u64 = 200;
-/// A member asks for a longer record this often, each time another admin.
+/// A member asks for a longer record this often, each time another admin,
 const ASK_EVERY: Duration = Duration::from_secs(30);
+/// and after a refusal this often.
+const REFUSED_EVERY: Duration = Duration::from_secs(600);
+/// One peer asks this often at most.
+const EACH_EVERY: Duration = Duration::from_millis(300);
+/// Seconds by which the clocks of two members differ at most.
+const AHEAD: u64 = 3600;
 
 /// What is asked of us, and what we ask.
 #[derive(Default)]
@@ -40,11 +46,21 @@ pub(super) struct Asking {
     /// Invitations that are open, or were: who used one of those is told so.
     invites: HashMap<[u8; INVITE_LEN], Psk>,
     /// Who was invited and is here, since when.
-    joiners: BTreeMap<PeerId, Instant>,
+    joiners: BTreeMap<PeerId, Joiner>,
+    /// When each peer asked last.
+    asked_by: HashMap<PeerId, Instant>,
     passed_on: super::plane::PerSecond,
     /// Whom we have asked.
     asked: Option<PeerId>,
-    asked_at: Option<Instant>,
+    /// When we ask again.
+    ask_at: Option<Instant>,
+}
+
+/// One that was invited and is here.
+struct Joiner {
+    since: Instant,
+    /// Whether it has proven that it knows the secret.
+    is_proven: bool,
 }
 
 impl Node {
@@ -68,18 +84,22 @@ impl Node {
     ) -> Result<PeerId, DropReason> {
         let asking = &self.directory.asking;
         let secret = asking.invites.get(invite).ok_or(DropReason::Stranger)?;
-        if let Some(id) = self.find(key) {
-            return Ok(id);
+        let secret = secret.clone();
+        let known = self.find(key).and_then(|id| self.peers.get(id.0 as usize));
+        match known.map(|p| (p.id, p.settings.pass)) {
+            Some((id, Pass::Invited(by))) if by == *invite => return Ok(id),
+            // Another invitation has another secret.
+            Some((id, Pass::Invited(_))) => self.remove_peer(id, now),
+            Some(_) => return Err(DropReason::TicketRefused),
+            None => {}
         }
-        if asking.joiners.len() >= MOST_JOINERS || self.is_full() {
-            return Err(DropReason::QueueFull);
-        }
+        self.make_room_for_joiner(now)?;
         let settings = PeerSettings {
             kind: Kind::Client,
             name: key.short(),
             key: Names::from(*key),
             psks: Psks {
-                current: Some(secret.clone()),
+                current: Some(secret),
                 former: None,
             },
             relay: RelayUse::Never,
@@ -93,31 +113,60 @@ impl Node {
             serves: false,
         };
         let id = self.welcome(settings, now);
-        self.directory.asking.joiners.insert(id, now);
+        let joiner = Joiner {
+            since: now,
+            is_proven: false,
+        };
+        self.directory.asking.joiners.insert(id, joiner);
         Ok(id)
     }
 
-    /// Whether a member that is not connected comes by an invitation of ours again: it has lost what it was given.
-    pub(super) fn may_come_anew(&self, id: PeerId, invite: &[u8; INVITE_LEN]) -> bool {
-        let peer = self.peers.get(id.0 as usize);
-        let is_away = |p: &Peer| p.up_since.is_none() && matches!(p.settings.pass, Pass::Record(_));
-        peer.is_some_and(is_away) && self.directory.asking.invites.contains_key(invite)
+    /// Whoever knows the name of an invitation can call; who has not shown that it knows the secret gives way to others.
+    fn make_room_for_joiner(&mut self, now: Instant) -> Result<(), DropReason> {
+        let joiners = &self.directory.asking.joiners;
+        if joiners.len() >= MOST_JOINERS {
+            let unproven = joiners.iter().filter(|(_, j)| !j.is_proven);
+            let oldest = unproven.min_by_key(|(_, j)| j.since).map(|(id, _)| *id);
+            self.remove_peer(oldest.ok_or(DropReason::QueueFull)?, now);
+        }
+        match self.is_full() {
+            true => Err(DropReason::QueueFull),
+            false => Ok(()),
+        }
     }
 
     /// Who was invited and did not come, or is gone.
     pub(super) fn end_joining(&mut self, now: Instant) {
-        let joiners = self.directory.asking.joiners.iter();
-        let is_over = |(_, since): &(&PeerId, &Instant)| now.since(**since) >= JOINING;
-        let over: Vec<PeerId> = joiners.filter(is_over).map(|(id, _)| *id).collect();
+        let mut over = Vec::new();
+        for (id, joiner) in &mut self.directory.asking.joiners {
+            let peer = self.peers.get(id.0 as usize);
+            let is_up = peer.is_some_and(|p| p.up_since.is_some());
+            if now.since(joiner.since) >= JOINING || joiner.is_proven && !is_up {
+                over.push(*id);
+            }
+            joiner.is_proven |= is_up;
+        }
         for id in over {
             self.remove_peer(id, now);
         }
+    }
+
+    /// Whether a peer may say that: one that was invited asks for a record, and nothing else.
+    pub(super) fn may_say(&self, id: PeerId, element: &Element<'_>) -> bool {
+        let peer = self.peers.get(id.0 as usize);
+        let is_invited = peer.is_some_and(|p| matches!(p.settings.pass, Pass::Invited(_)));
+        let is_needed = matches!(
+            element,
+            Element::Ask(_) | Element::PathResponse(_) | Element::Received(_) | Element::Padding
+        );
+        !is_invited || is_needed
     }
 
     /// Who had this number is nobody any more.
     pub(super) fn forget_asking(&mut self, id: PeerId) {
         let asking = &mut self.directory.asking;
         asking.joiners.remove(&id);
+        asking.asked_by.remove(&id);
         asking.asked.take_if(|asked| *asked == id);
     }
 
@@ -137,8 +186,10 @@ impl Node {
         if !may {
             return self.drop_one(DropReason::UnknownControl);
         }
-        let asking = &self.directory.asking;
-        if !asking.passed_on.admit_most(MOST_ASKS, now) {
+        let asking = &mut self.directory.asking;
+        let last = asking.asked_by.insert(id, now);
+        let is_early = last.is_some_and(|at| now.since(at) < EACH_EVERY);
+        if is_early || !asking.passed_on.admit_most(MOST_ASKS, now) {
             return self.drop_one(DropReason::RateLimited);
         }
         match asking.signs {
@@ -160,10 +211,15 @@ impl Node {
         self.send_control(id, &control::write(Element::Ask(&bytes)), None, now);
     }
 
-    /// The record that a peer has shown last, with its proof.
-    pub fn record_of(&self, id: PeerId) -> Option<&[u8]> {
+    /// The record that a peer has shown last, with its proof, if that counts now and is for the key that the peer has shown.
+    pub fn good_record_of(&self, id: PeerId, now: Instant) -> Option<Proof> {
         let network = self.directory.network.as_ref()?;
-        network.introductions.record_of(id)
+        let proof = Proof::parse(network.introductions.record_of(id)?).ok()?;
+        let term = network.settings.realm.believe(&proof).ok()?;
+        self.check_time(&proof.record.member, &term, now).ok()?;
+        let peer = self.peers.get(id.0 as usize)?;
+        let shown = peer.keyring.current()?.between.theirs;
+        (*shown.as_bytes() == proof.record.key).then_some(proof)
     }
 
     /// Somebody that we have asked answers.
@@ -176,7 +232,12 @@ impl Node {
             Some(Answer::Given(Gift::Record, record)) if self.directory.network.is_some() => {
                 self.take_renewed(record, now);
             }
-            Some(_) => self.events.push_back(Event::Answered(id, bytes.to_vec())),
+            Some(answer) => {
+                if matches!(answer, Answer::Refused(_)) {
+                    self.directory.asking.ask_at = Some(now + REFUSED_EVERY);
+                }
+                self.events.push_back(Event::Answered(id, bytes.to_vec()));
+            }
         }
     }
 
@@ -187,11 +248,19 @@ impl Node {
         };
         let realm = &network.settings.realm;
         let proof = Proof::parse(bytes).ok();
-        let proof = proof.filter(|proof| realm.believe(proof).is_ok());
+        // One that others would not take, or that holds for less long, is worse than what we have.
         let is_ours = proof.is_some_and(|proof| {
-            network.own.as_ref().is_some_and(|own| {
-                proof.record.member == own.member && proof.record.serial > own.serial
-            })
+            let Ok(term) = realm.believe(&proof) else {
+                return false;
+            };
+            let is_good = self.check_time(&proof.record.member, &term, now).is_ok();
+            let is_of_now = term.not_before <= self.wall_seconds(now).saturating_add(AHEAD);
+            let is_later = |own: &super::network::Own| {
+                proof.record.member == own.member
+                    && term.serial > own.serial
+                    && term.not_after > own.not_after
+            };
+            is_good && is_of_now && network.own.as_ref().is_some_and(is_later)
         });
         let mut settings = network.settings.clone();
         settings.own = Some(bytes.to_vec());
@@ -207,18 +276,22 @@ impl Node {
         let Some(own) = network.and_then(|n| n.own.as_ref()) else {
             return;
         };
+        // Who may sign is made by the authority alone.
+        if own.is_admin {
+            return;
+        }
         let life = own.not_after.saturating_sub(own.not_before);
         if self.wall_seconds(now) < own.not_before + life / 3 * 2 {
             return;
         }
         let asking = &self.directory.asking;
-        if asking.asked_at.is_some_and(|at| now.since(at) < ASK_EVERY) {
+        if asking.ask_at.is_some_and(|at| now < at) {
             return;
         }
         let Some(admin) = self.next_admin(asking.asked) else {
             return;
         };
-        self.directory.asking.asked_at = Some(now);
+        self.directory.asking.ask_at = Some(now + ASK_EVERY);
         self.ask(admin, Ask::Renew(*self.own.current.as_bytes()), now);
     }
 
@@ -239,8 +312,9 @@ impl Node {
         match peer.settings.pass {
             Pass::Record(recorded) => Some(recorded.roles),
             _ => {
-                let proof = self.record_of(peer.id).and_then(|b| Proof::parse(b).ok());
-                proof.map(|proof| proof.record.roles)
+                let network = self.directory.network.as_ref()?;
+                let proof = Proof::parse(network.introductions.record_of(peer.id)?).ok()?;
+                Some(proof.record.roles)
             }
         }
     }

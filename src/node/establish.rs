@@ -384,6 +384,9 @@ impl Node {
     }
 
     fn element(&mut self, id: PeerId, from: Endpoint, element: Element<'_>, now: Instant) {
+        if !self.may_say(id, &element) {
+            return self.drop_one(DropReason::UnknownControl);
+        }
         match element {
             Element::PathResponse(token) => self.path_response(id, from, token, now),
             Element::Received(report) => self.received(id, report, now),

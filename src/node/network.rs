@@ -19,7 +19,7 @@ use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::trust::{Lists, Realm};
 use crate::wire::proof::Proof;
-use crate::wire::record::MemberId;
+use crate::wire::record::{MemberId, Roles};
 use crate::wire::revocation::Revocations;
 
 /// What a member needs to be one of a network.
@@ -58,6 +58,8 @@ pub(super) struct Own {
     pub(super) not_before: u64,
     /// Until when.
     pub(super) not_after: u64,
+    /// Whether it says that we may sign.
+    pub(super) is_admin: bool,
 }
 
 impl Node {
@@ -80,8 +82,11 @@ impl Node {
             (None, Some(_)) => true,
             _ => false,
         };
-        let (mut lists, members, introductions) = before
-            .map(|n| (n.lists, n.members, n.introductions))
+        let has_others = before
+            .as_ref()
+            .is_some_and(|n| n.settings.realm != settings.realm);
+        let (mut lists, members, introductions, fetches) = before
+            .map(|n| (n.lists, n.members, n.introductions, n.fetches))
             .unwrap_or_default();
         lists.settle(&settings.realm);
         self.directory.network = Some(Network {
@@ -89,11 +94,12 @@ impl Node {
             own,
             lists,
             introductions,
-            fetches: Fetches::default(),
+            fetches,
             members,
         });
         self.end_records(now);
-        if is_renewed {
+        // With other authorities, too: what was said of their lists was not kept.
+        if is_renewed || has_others {
             self.show_record(now);
         }
         true
@@ -110,6 +116,7 @@ impl Node {
             serial: record.serial,
             not_before: record.not_before,
             not_after: record.not_after.min(ends.unwrap_or(u64::MAX)),
+            is_admin: record.roles.has(Roles::ADMIN),
         })
     }
 
@@ -136,7 +143,8 @@ impl Node {
     /// Takes a list of who is revoked, if it is newer than the one of that authority which is known, and ends their sessions.
     ///
     /// # Errors
-    /// [`DropReason::RecordRefused`] for what is no such list of our network and authorities, or is not newer.
+    /// [`DropReason::RecordRefused`] for what is no such list of our network and authorities, or is not newer;
+    /// [`DropReason::Revoked`] for one of an authority that is retired.
     pub fn revoke(&mut self, bytes: &[u8], now: Instant) -> Result<(), DropReason> {
         const REFUSED: DropReason = DropReason::RecordRefused;
         let network = self.directory.network.as_mut().ok_or(REFUSED)?;
@@ -149,7 +157,7 @@ impl Node {
         let realm = &network.settings.realm;
         realm.believe_list(&list, &signature).map_err(|_| REFUSED)?;
         if !network.lists.take(list, bytes, realm) {
-            return Err(REFUSED);
+            return Err(DropReason::Revoked);
         }
         self.end_records(now);
         self.events.push_back(Event::Revocations);
@@ -168,6 +176,25 @@ impl Node {
     pub fn revocation_lists(&self) -> impl Iterator<Item = &[u8]> {
         let network = self.directory.network.iter();
         network.flat_map(|n| n.lists.iter().map(|(_, _, bytes)| bytes))
+    }
+
+    /// From when on our record holds, and until when.
+    pub fn own_record_span(&self) -> Option<(u64, u64)> {
+        let own = self.directory.network.as_ref()?.own.as_ref()?;
+        Some((own.not_before, own.not_after))
+    }
+
+    /// Whether our record says that we may sign.
+    pub fn is_admin(&self) -> bool {
+        let network = self.directory.network.as_ref();
+        let own = network.and_then(|n| n.own.as_ref());
+        own.is_some_and(|own| own.is_admin)
+    }
+
+    /// Whether a key signs no more, as our authorities say.
+    pub fn has_retired(&self, key: &[u8; 32]) -> bool {
+        let network = self.directory.network.as_ref();
+        network.is_some_and(|n| n.lists.has_retired(key))
     }
 
     /// The serial of our record, and until when it holds, in seconds since 1970.

@@ -81,12 +81,6 @@ impl Node {
             self.note_record(id, (remote, offer), now);
             return Ok(id);
         }
-        if let (Some(id), Some(invite)) = (known, offer.and_then(|o| o.invite))
-            && self.may_come_anew(id, &invite)
-        {
-            self.remove_peer(id, now);
-            return self.admit_invited(remote, &invite, now);
-        }
         let is_recorded = matches!(pass, Some(Pass::Record(_)));
         let shows_one = offer.is_some_and(|o| o.record.is_some());
         if is_recorded || shows_one && self.directory.network.is_some() {

@@ -108,7 +108,6 @@ impl Fetches {
             let is_coming = |f: &Fetch| f.list == list && now.since(f.began) < HEDGE;
             let is_out_of_question = self.under_way.len() >= UNDER_WAY
                 || self.barred.contains_key(from)
-                || lists.has_retired(issuer)
                 || self.under_way.iter().any(|f| is_busy(f) || is_coming(f));
             if is_out_of_question {
                 continue;
@@ -252,11 +251,18 @@ impl Node {
             Step::Next(id) => self.ask_for_part(id, now),
             Step::Wrong(id) => self.bar_source(id, now),
             Step::Whole(id, list, bytes) => {
-                let is_taken = self.revoke(&bytes, now).is_ok();
-                let network = self.directory.network.as_ref();
-                let known = network.map_or(0, |n| n.lists.epoch(&list.issuer));
-                if !is_taken && known < list.epoch {
-                    self.bar_source(id, now);
+                let taken = self.revoke(&bytes, now);
+                let Some(network) = &mut self.directory.network else {
+                    return;
+                };
+                let is_known = network.lists.epoch(&list.issuer) >= list.epoch;
+                match taken {
+                    // Genuine, and of one that is retired.
+                    Err(DropReason::Revoked) => {
+                        network.fetches.announced.remove(&(id, list.issuer));
+                    }
+                    Err(_) if !is_known => self.bar_source(id, now),
+                    _ => {}
                 }
             }
         }

@@ -15,13 +15,14 @@ use super::signer::{Signer, next_serial};
 use crate::keys::{Psk, PublicKey};
 use crate::wire::asking::{INVITE_LEN, NotGiven};
 use crate::wire::delegation::BACKDATED;
+use crate::wire::proof::Proof;
 use crate::wire::record::{MemberId, NETWORK_LEN, Record};
 use crate::wire::segment::SegmentId;
 
 /// The most invitations in a book.
-pub const MAX_INVITES: usize = 1000;
+pub const MAX_INVITES: usize = 256;
 /// How often one may be used at most.
-pub const MAX_USES: u32 = 1000;
+pub const MAX_USES: u32 = 100;
 /// Seconds for which an invitation is kept after its end, so that whoever comes too late is told so.
 const KEPT: u64 = 7 * 24 * 3600;
 /// Seconds in a day.
@@ -64,7 +65,23 @@ pub struct Taken {
     /// Its key.
     pub key: [u8; 32],
     /// What it was given: a record with its proof.
+    #[serde(with = "base64")]
     pub record: Vec<u8>,
+}
+
+/// Bytes as text.
+mod base64 {
+    use base64ct::{Base64, Encoding};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&Base64::encode_string(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        Base64::decode_vec(&text).map_err(D::Error::custom)
+    }
 }
 
 impl Drop for Invite {
@@ -195,6 +212,11 @@ impl Invite {
         (network, key): (&[u8; NETWORK_LEN], &PublicKey),
         (signer, member, now): (&Signer, MemberId, u64),
     ) -> Option<Vec<u8>> {
+        let span = signer.longest(u64::from(self.days) * DAY, now);
+        let has_begun = signer.limits().is_none_or(|l| l.not_before <= now);
+        if span == 0 || !has_begun {
+            return None;
+        }
         let vlans = grant::vlans(&self.vlans).ok()?;
         let ids = self.segments.iter().filter_map(|id| SegmentId::new(*id));
         let record = Record {
@@ -203,7 +225,7 @@ impl Invite {
             serial: next_serial(0, now)?,
             key: *key.as_bytes(),
             not_before: Signer::begins(now),
-            not_after: now.checked_add(signer.longest(u64::from(self.days) * DAY, now))?,
+            not_after: now.checked_add(span)?,
             roles: grant::roles(&self.roles).ok()?,
             mac_limit: 0,
             name: name.into(),
@@ -216,19 +238,24 @@ impl Invite {
     }
 }
 
-/// A longer record for a member, with the same rights, by the one that it has.
+/// A longer record for a member, with the same rights, by the one that it has: as long as that was meant to be.
 ///
 /// # Errors
-/// [`NotGiven::CannotSign`] for rights that the signer may not grant.
+/// [`NotGiven::CannotSign`] for rights that the signer may not grant, and when it would end no later.
 pub fn renew(
-    record: &Record,
+    proof: &Proof,
     key: &PublicKey,
     (signer, now): (&Signer, u64),
 ) -> Result<Vec<u8>, NotGiven> {
     const CANNOT: NotGiven = NotGiven::CannotSign;
-    // As long as it was meant to be.
+    let record = &proof.record;
     let life = record.not_after.saturating_sub(record.not_before);
-    let life = life.saturating_sub(BACKDATED);
+    // One that was cut short by the end of what its signer might was meant to be longer.
+    let ends = proof.delegation.as_ref().map(|(d, _)| d.not_after);
+    let life = match (ends == Some(record.not_after), signer.limits()) {
+        (true, Some(limits)) => u64::from(limits.days) * DAY,
+        _ => life.saturating_sub(BACKDATED),
+    };
     let until = now.checked_add(signer.longest(life, now)).ok_or(CANNOT)?;
     // One that ends no later is of no use.
     if until <= record.not_after {
@@ -265,7 +292,6 @@ mod tests {
     use super::*;
     use crate::keys::AuthorityKey;
     use crate::trust::Realm;
-    use crate::wire::proof::Proof;
 
     const NOW: u64 = 1_800_000_000;
 
@@ -340,11 +366,12 @@ mod tests {
     fn a_renewal_is_longer_and_grants_the_same() {
         let mut book = Book::default();
         book.add(invite(1), NOW);
-        let first = come(&mut book, 1, NOW).unwrap().record;
-        let first = Proof::parse(&first).unwrap().record;
+        let proof = come(&mut book, 1, NOW).unwrap().record;
+        let proof = Proof::parse(&proof).unwrap();
+        let first = proof.record.clone();
         let key = PublicKey::from_bytes([8; 32]);
         let later = NOW + 60 * DAY;
-        let next = renew(&first, &key, (&signer(), later)).unwrap();
+        let next = renew(&proof, &key, (&signer(), later)).unwrap();
         let next = Proof::parse(&next).unwrap().record;
         assert!(next.serial > first.serial && next.not_after > first.not_after);
         assert_eq!(
@@ -352,7 +379,7 @@ mod tests {
             (first.member, &first.segments)
         );
         assert_eq!(next.key, [8; 32]);
-        let same = renew(&first, &key, (&signer(), NOW));
+        let same = renew(&proof, &key, (&signer(), NOW));
         assert_eq!(same, Err(NotGiven::CannotSign), "it would end no later");
     }
 }

@@ -18,18 +18,19 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Takes a list that is believed; `false` when one of that authority and as new is known, or the authority is retired.
+    /// Takes a list that is believed; `false` when one of that authority and as new is known, or the authority is retired by one that the
+    /// network's file names before it.
     pub fn take(&mut self, list: Revocations, bytes: &[u8], realm: &Realm) -> bool {
-        let is_old = list.epoch <= self.epoch(&list.issuer);
-        if is_old || self.has_retired(&list.issuer) || !realm.has(&list.issuer) {
+        if list.epoch <= self.epoch(&list.issuer) || !realm.has(&list.issuer) {
             return false;
         }
+        let issuer = list.issuer;
         self.kept.retain(|(known, _)| known.issuer != list.issuer);
         if self.kept.len() < MAX_AUTHORITIES {
             self.kept.push((list, bytes.to_vec()));
         }
         self.settle(realm);
-        true
+        self.epoch(&issuer) > 0
     }
 
     /// The network has other authorities: the lists of those that are none any more are forgotten.
@@ -153,9 +154,13 @@ mod tests {
             let realm = realm(&order);
             for first in [1, 2] {
                 let mut lists = Lists::default();
+                // Whichever comes first.
                 assert!(lists.take(list(first, 1, &[3 - first]), &[1], &realm));
-                // Who was retired says nothing any more.
-                assert!(!lists.take(list(3 - first, 1, &[first]), &[2], &realm));
+                let is_first = order[0] == first;
+                let other = lists.take(list(3 - first, 1, &[first]), &[2], &realm);
+                assert_eq!(other, !is_first);
+                assert!(lists.has_retired(&[order[1]; 32]));
+                assert!(!lists.has_retired(&[order[0]; 32]));
             }
             // Both are read from a file at once.
             let mut lists = Lists::default();

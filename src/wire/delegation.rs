@@ -16,6 +16,8 @@ use super::vlans::VlanSet;
 const KEY_LEN: usize = 32;
 /// Seconds in a day.
 const DAY: u64 = 24 * 3600;
+/// How far the serials of a delegate's records may be ahead of their time, in seconds: an authority can always give a greater one.
+const MOST_AHEAD: u64 = 3 * 366 * DAY;
 /// Records begin a little before they are signed, for clocks that are late.
 pub const BACKDATED: u64 = 600;
 
@@ -109,6 +111,7 @@ impl Delegation {
         record.network == self.network
             && record.issuer == self.delegate
             && record.not_after - record.not_before <= longest
+            && record.serial <= record.not_before.saturating_add(MOST_AHEAD)
             && self.roles.has(record.roles)
             && record.segments.iter().all(has)
     }
@@ -192,7 +195,8 @@ mod tests {
     fn it_covers_what_it_names_and_no_more() {
         type Change = fn(&mut Record);
         assert!(delegation().covers(&record()));
-        let cases: [(&str, Change); 6] = [
+        let cases: [(&str, Change); 7] = [
+            ("the greatest serial", |r| r.serial = u64::MAX - 1),
             ("a day more", |r| r.not_after += DAY),
             ("a role more", |r| r.roles = Roles::ADMIN),
             ("another segment", |r| r.segments = of(&[8], 10)),

@@ -23,6 +23,8 @@ pub enum CaVerb {
     Init(InitCa),
     /// Make a member that invites others: key, record, what it may sign, and a configuration
     Admin(AdminArgs),
+    /// Let an admin sign for longer: give its delegation another time
+    Delegate(DelegateArgs),
     /// Sign a record of a new member
     Sign(SignArgs),
     /// Give a member another record: for longer, with another key, or with other rights
@@ -145,6 +147,24 @@ pub struct AdminArgs {
     pub words: Words,
 }
 
+/// `ca delegate`
+#[derive(Debug, Group)]
+pub struct DelegateArgs {
+    /// The authority's directory
+    pub dir: PathBuf,
+    /// The file of the delegation that the admin has
+    pub file: PathBuf,
+    /// For how many days from now
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// The file to make, for [network] delegation
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Where the authority's passphrase comes from.
+    #[command(flatten)]
+    pub words: Words,
+}
+
 /// `ca sign`
 #[derive(Debug, Group)]
 pub struct SignArgs {
@@ -202,7 +222,7 @@ pub struct RenewArgs {
 pub struct RevokeArgs {
     /// The authority's directory
     pub dir: PathBuf,
-    /// The member: its name, or its id as `l2vpn ca show` prints it of a record
+    /// The member: its name, the file of its record, or its id: admins' logs and `l2vpn show` name that
     pub member: String,
     /// Why, for the log
     #[arg(long)]
@@ -219,6 +239,12 @@ pub struct RetireArgs {
     pub dir: PathBuf,
     /// The key that signs no more, or the file of a delegation
     pub key: String,
+    /// The directory of the authority that is retired: what it has revoked stays revoked
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Let those go who have records of it alone, and forget what it has revoked if no directory is named
+    #[arg(long)]
+    pub anyway: bool,
     /// Why, for the log
     #[arg(long)]
     pub reason: String,

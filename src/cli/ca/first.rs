@@ -6,15 +6,17 @@ use std::path::Path;
 
 use super::super::exit::{Exit, Failure};
 use super::super::render::print;
-use super::args::AdminArgs;
+use super::args::{AdminArgs, DelegateArgs};
 use super::issuing::{DAY, New, issue, new_record};
-use super::store::{Store, write_new};
+use super::store::{Store, read, write_new};
 use crate::config::joined::{NewMember, NewSegment};
 use crate::io::clock::{self, OsEntropy};
-use crate::keys::{Armor, AuthorityKey, PrivateKey, Signs, write_authority, write_private};
-use crate::trust::{Signer, grant};
+use crate::keys::{
+    Armor, Authority, AuthorityKey, PrivateKey, Signs, write_authority, write_private,
+};
+use crate::trust::{Realm, Signer, grant};
 use crate::wire::delegation::Delegation;
-use crate::wire::record::Roles;
+use crate::wire::record::{Record, Roles};
 use crate::wire::segment::SegmentId;
 use crate::wire::vlans::VlanSet;
 
@@ -41,16 +43,29 @@ pub(super) fn admin(args: &AdminArgs) -> Result<(), Failure> {
     let record = new_record(&store, new)?;
     let authority = store.authority(args.words)?;
     let signer = AuthorityKey::generate(&mut OsEntropy);
-    let delegation = delegate(&mut store, (&authority, &signer), (args, may, granted))?;
+    let delegation = Delegation {
+        network: store.network.id,
+        delegate: *signer.authority().as_bytes(),
+        not_before: 0,
+        not_after: u64::MAX,
+        days: args.grant_days,
+        roles: may,
+        segments: granted,
+        issuer: [0; 32],
+    };
     make_dir(&args.output)?;
-    let record = issue(&mut store, (&authority, record), "signed")?;
     let files = Files { args };
-    write_private(&files.path("key"), &key)?;
-    write_authority(&files.path("signer"), &signer, None, &mut OsEntropy)?;
-    write_new(&files.path("record"), &Armor::Record.to_text(&record))?;
-    write_new(&files.path("delegation"), &delegation)?;
-    write_new(&files.path("network"), &store.network.to_text())?;
-    write_new(&files.path("toml"), &files.config(&named, &vlans))?;
+    let made = files.write(
+        &mut store,
+        (&authority, record),
+        (&key, &signer, delegation),
+        (&named, &vlans),
+    );
+    if made.is_err() {
+        // Nothing in it is of use to anybody, and the directory was made just now.
+        let _ = fs::remove_dir_all(&args.output);
+    }
+    made?;
     let path = files.path("toml");
     print(&format!(
         "{} is an admin: wrote {}\nnext: l2vpn up {}\nthen: l2vpn invite create --name NAME --segment {}\n",
@@ -61,30 +76,65 @@ pub(super) fn admin(args: &AdminArgs) -> Result<(), Failure> {
     ))
 }
 
-/// What the admin may sign, in the authority's place.
+/// An admin may sign for longer.
+pub(super) fn again(args: &DelegateArgs) -> Result<(), Failure> {
+    let store = Store::open(&args.dir)?;
+    let bytes = Armor::Delegation.from_text(&read(&args.file)?);
+    let before = bytes.and_then(|bytes| Delegation::parse(&bytes).ok());
+    let is_ours = |(delegation, signature): &(Delegation, [u8; 64])| {
+        let realm = Realm::of(&store.network);
+        realm.believe_delegation(delegation, signature).is_ok()
+    };
+    let Some((delegation, _)) = before.filter(is_ours) else {
+        let message = format!("{} is no delegation of this network", args.file.display());
+        return Err(Failure::with(
+            Exit::Config,
+            message,
+            "`l2vpn ca admin` makes one",
+        ));
+    };
+    if store
+        .revocations()?
+        .authorities
+        .contains(&delegation.delegate)
+    {
+        let message = "this key signs no more: it is retired";
+        return Err(Failure::with(
+            Exit::Failed,
+            message,
+            "`l2vpn ca admin` makes another admin",
+        ));
+    }
+    let authority = store.authority(args.words)?;
+    let text = delegate(&store, &authority, (delegation, args.days))?;
+    write_new(&args.output, &text)?;
+    print(&format!(
+        "{}: put it in the place of {}, then `l2vpn reload` there\n",
+        args.output.display(),
+        args.file.display()
+    ))
+}
+
+/// Signs what an admin may sign in the authority's place, from now on for so many days.
 fn delegate(
-    store: &mut Store,
-    (authority, signer): (&AuthorityKey, &AuthorityKey),
-    (args, roles, segments): (&AdminArgs, Roles, Vec<(SegmentId, VlanSet)>),
+    store: &Store,
+    authority: &AuthorityKey,
+    (delegation, days): (Delegation, u32),
 ) -> Result<String, Failure> {
     let now = clock::wall().as_secs();
     let delegation = Delegation {
-        network: store.network.id,
-        delegate: *signer.authority().as_bytes(),
         not_before: Signer::begins(now),
-        not_after: now + u64::from(args.delegation_days) * DAY,
-        days: args.grant_days,
-        roles,
-        segments,
+        not_after: now + u64::from(days) * DAY,
         issuer: *authority.authority().as_bytes(),
+        ..delegation
     };
     let mut bytes = delegation.signed().map_err(|error| {
         let message = format!("no delegation can say that: {error}");
         Failure::with(Exit::Config, message, "name fewer segments or VLANs")
     })?;
+    let to = Authority::from_bytes(delegation.delegate);
     let of = [
-        ("name", args.name.clone()),
-        ("to", signer.authority().to_string()),
+        ("to", to.to_string()),
         ("until", delegation.not_after.to_string()),
     ];
     store.log("delegated", &of)?;
@@ -136,6 +186,24 @@ impl Files<'_> {
 
     fn path(&self, kind: &str) -> std::path::PathBuf {
         self.args.output.join(self.named(kind))
+    }
+
+    /// Everything; what the authority notes for ever comes last.
+    fn write(
+        &self,
+        store: &mut Store,
+        (authority, record): (&AuthorityKey, Record),
+        (key, signer, delegation): (&PrivateKey, &AuthorityKey, Delegation),
+        (named, vlans): (&[(SegmentId, String)], &VlanSet),
+    ) -> Result<(), Failure> {
+        write_private(&self.path("key"), key)?;
+        write_authority(&self.path("signer"), signer, None, &mut OsEntropy)?;
+        write_new(&self.path("network"), &store.network.to_text())?;
+        write_new(&self.path("toml"), &self.config(named, vlans))?;
+        let delegation = delegate(store, authority, (delegation, self.args.delegation_days))?;
+        write_new(&self.path("delegation"), &delegation)?;
+        let record = issue(store, (authority, record), "signed")?;
+        write_new(&self.path("record"), &Armor::Record.to_text(&record))
     }
 
     fn config(&self, named: &[(SegmentId, String)], vlans: &VlanSet) -> String {

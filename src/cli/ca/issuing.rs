@@ -17,6 +17,8 @@ use crate::wire::segment::SegmentId;
 use crate::wire::vlans::VlanSet;
 
 pub(super) const DAY: u64 = 24 * 3600;
+/// How far the serial of a record that revokes the earlier ones is ahead of what admins give meanwhile: they go by the time.
+const AHEAD: u64 = 366 * DAY;
 /// Bytes of a record in a handshake beside which there is room for an encapsulation key of ML-KEM-512, and some segments.
 const ROOMY: usize = 380;
 
@@ -126,6 +128,11 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let serial = next_serial(before.serial, now).ok_or_else(|| {
         Failure::failed("there is no greater serial: sign a record under another name")
     })?;
+    // An admin may make an earlier record longer before it hears of this: that must not be greater.
+    let serial = match args.revoke_earlier {
+        true => serial.saturating_add(AHEAD),
+        false => serial,
+    };
     let mut record = Record {
         serial,
         key: *key.as_bytes(),

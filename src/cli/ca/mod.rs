@@ -18,6 +18,7 @@ pub(super) fn run(args: &CaArgs) -> Result<Exit, Failure> {
     match &args.verb {
         CaVerb::Init(args) => init(args)?,
         CaVerb::Admin(args) => first::admin(args)?,
+        CaVerb::Delegate(args) => first::again(args)?,
         CaVerb::Sign(args) => issuing::sign(args)?,
         CaVerb::Renew(args) => issuing::renew(args)?,
         CaVerb::Revoke(args) => revoking::revoke(args)?,
@@ -53,19 +54,35 @@ fn init(args: &InitCa) -> Result<(), Failure> {
         let hint = "letters, digits, '-', '_' and '.', 63 at most";
         return Err(Failure::with(Exit::Config, message, hint));
     }
-    let sealed = passphrase.as_ref().map(|p| (p, Cost::DEFAULT));
+    let existed = args.dir.exists();
+    let made = make(args, (&key, passphrase.as_ref()), network, before.as_ref());
+    if made.is_err() && !existed {
+        // Half an authority is none, and would be in the way of a whole one.
+        let _ = std::fs::remove_dir_all(&args.dir);
+    }
+    made?;
+    print(&format!("{}\n", key.authority()))
+}
+
+fn make(
+    args: &InitCa,
+    (key, passphrase): (&AuthorityKey, Option<&Passphrase>),
+    network: NetworkFile,
+    before: Option<&Store>,
+) -> Result<(), Failure> {
+    let sealed = passphrase.map(|p| (p, Cost::DEFAULT));
     let name = network.name.clone();
     let mut store = Store::make(&args.dir, network, |file| {
-        write_authority(file, &key, sealed, &mut OsEntropy)
+        write_authority(file, key, sealed, &mut OsEntropy)
     })?;
     store.log(
         "authority made",
         &[("authority", key.authority().to_string())],
     )?;
-    if let Some(before) = &before {
+    if let Some(before) = before {
         store.follow(before)?;
         // What the one before has taken back stays taken back.
-        revoking::take_over(&mut store, &key, before)?;
+        revoking::take_over(&mut store, key, before)?;
         say(&format!(
             "l2vpn: give `l2vpn ca export {}` to all members and `l2vpn reload` there; then sign their records again, and \
              `l2vpn ca retire`\n",
@@ -76,7 +93,7 @@ fn init(args: &InitCa) -> Result<(), Failure> {
         "l2vpn: {} is the authority of network {name}; keep it off the machines that are in it\n",
         args.dir.display(),
     ));
-    print(&format!("{}\n", key.authority()))
+    Ok(())
 }
 
 fn new_passphrase(args: &InitCa) -> Result<Option<Passphrase>, Failure> {

@@ -8,22 +8,49 @@ use crate::io::clock;
 use crate::keys::{Armor, Authority, AuthorityKey, Signs};
 use crate::trust::signer::next_serial;
 use crate::wire::delegation::Delegation;
+use crate::wire::proof::Proof;
 use crate::wire::record::MemberId;
 use crate::wire::revocation::Revocations;
 
 pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let mut store = Store::open(&args.dir)?;
-    let (name, member) = match id_of(&args.member) {
-        Some(member) => (args.member.clone(), member),
-        None => {
-            let record = store.member(&args.member)?.record;
-            (record.name, record.member)
-        }
-    };
+    let (name, member) = meant(&store, &args.member)?;
     let authority = store.authority(args.words)?;
     let of = [("name", name.clone()), ("reason", args.reason.clone())];
     let epoch = revoke_up_to(&mut store, &authority, (member, u64::MAX), &of)?;
     print(&format!("{name}: revoked, epoch {epoch}\n"))
+}
+
+/// Who is meant: by its name, by the file of its record, or by its id, since an admin's members are in no directory.
+fn meant(store: &Store, text: &str) -> Result<(String, MemberId), Failure> {
+    let file = std::path::Path::new(text);
+    if file.is_file() {
+        let bytes = read(file)
+            .ok()
+            .and_then(|text| Armor::Record.from_text(&text));
+        let proof = bytes.and_then(|bytes| Proof::parse(&bytes).ok());
+        let is_ours = |proof: &Proof| proof.record.network == store.network.id;
+        let Some(proof) = proof.filter(is_ours) else {
+            let message = format!("{text} is no record of this network");
+            return Err(Failure::with(
+                Exit::Config,
+                message,
+                "name the member, or its id",
+            ));
+        };
+        return Ok((proof.record.name, proof.record.member));
+    }
+    let Some(member) = id_of(text) else {
+        let record = store.member(text)?.record;
+        return Ok((record.name, record.member));
+    };
+    let all = store.all()?;
+    let known = all.iter().find(|signed| signed.record.member == member);
+    if known.is_none() {
+        say("l2vpn: no record here has this id: it is an admin's to know\n");
+    }
+    let name = known.map_or(text.to_string(), |signed| signed.record.name.clone());
+    Ok((name, member))
 }
 
 /// A member by its id, as `show` prints it: an admin's are in no directory.
@@ -55,11 +82,51 @@ pub(super) fn retire(args: &RetireArgs) -> Result<(), Failure> {
         return Err(Failure::with(Exit::Failed, message, hint));
     }
     let mut list = store.revocations()?;
+    if store.network.authorities.contains(&key) {
+        add_list_of(&mut list, &store, args)?;
+        let left = store.signed_by(&key)?;
+        if !left.is_empty() && !args.anyway {
+            let message = format!("records that only it has signed: {}", left.join(", "));
+            let hint =
+                "`l2vpn ca renew` them first, and give them out; --anyway lets their members go";
+            return Err(Failure::with(Exit::Failed, message, hint));
+        }
+    } else {
+        say(
+            "l2vpn: whoever has a record that this key has signed is let in no more, and needs another\n",
+        );
+    }
     list.retire(*key.as_bytes());
     let of = [("key", key.to_string()), ("reason", args.reason.clone())];
     let epoch = publish(&mut store, &authority, list, ("retired", &of))?;
     store.forget_authority(&key)?;
     print(&format!("{key}: signs no more, epoch {epoch}\n"))
+}
+
+/// What the retired authority has taken back stays taken back.
+fn add_list_of(list: &mut Revocations, store: &Store, args: &RetireArgs) -> Result<(), Failure> {
+    let Some(dir) = &args.directory else {
+        if args.anyway {
+            return Ok(());
+        }
+        let message = "what it has revoked would count no more";
+        let hint =
+            "--directory names the directory of the one that is retired; --anyway goes on without";
+        return Err(Failure::with(Exit::Failed, message, hint));
+    };
+    let other = Store::open(dir)?;
+    if other.network.id != store.network.id {
+        let message = format!("{} is an authority of another network", dir.display());
+        return Err(Failure::with(
+            Exit::Config,
+            message,
+            "see `l2vpn ca show` of both networks",
+        ));
+    }
+    for (member, serial) in other.revocations()?.members {
+        list.revoke(member, serial);
+    }
+    Ok(())
 }
 
 /// A key: as it is, or the one that a delegation is for.

@@ -180,6 +180,18 @@ impl Store {
         Ok(())
     }
 
+    /// The names of members whose good records a key has signed.
+    pub(super) fn signed_by(&self, key: &Authority) -> Result<Vec<String>, Failure> {
+        let now = clock::wall().as_secs();
+        let revoked = self.revocations()?;
+        let all = self.all()?.into_iter().map(|signed| signed.record);
+        let is_its = |r: &Record| {
+            let counts = !revoked.has((&r.member, r.serial), &[0; 32]) && r.not_after > now;
+            r.issuer == *key.as_bytes() && counts
+        };
+        Ok(all.filter(is_its).map(|r| r.name).collect())
+    }
+
     /// An authority is none of the network any more.
     pub(super) fn forget_authority(&mut self, key: &Authority) -> Result<(), Failure> {
         let network = self.network.without(key);
