@@ -576,9 +576,10 @@ fn network() -> Result<(), String> {
     std::thread::sleep(Duration::from_secs(3));
     let seen = shown(&mut world, 1)?;
     let epoch = seen.network.as_ref().map(|n| n.epoch);
-    expect(seen.peers.is_empty() && epoch.is_some_and(|e| e > 0), || {
-        format!("{seen:?}")
-    })?;
+    expect(
+        seen.peers.is_empty() && epoch.is_some_and(|e| e > 0),
+        || format!("{seen:?}"),
+    )?;
     let refused = seen.drops.get("revoked").copied().unwrap_or_default();
     expect(refused > 0, || format!("{:?}", seen.drops))
 }

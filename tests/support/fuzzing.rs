@@ -393,6 +393,7 @@ pub fn key_file(data: &[u8]) {
 
 /// Records and lists of revocations: what is read is written as it was, whole and as handshakes have it.
 pub fn records(data: &[u8]) {
+    use l2vpn::trust;
     use l2vpn::wire::asking;
     use l2vpn::wire::delegation::Delegation;
     use l2vpn::wire::proof::Proof;
@@ -434,13 +435,30 @@ pub fn records(data: &[u8]) {
 /// The texts of records, networks and logs have one form each.
 pub fn network_texts(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    for armor in [keys::Armor::Record, keys::Armor::Revocations] {
+    for armor in [
+        keys::Armor::Record,
+        keys::Armor::Revocations,
+        keys::Armor::Delegation,
+    ] {
         if let Some(bytes) = armor.from_text(&text) {
             assert_eq!(armor.to_text(&bytes), text);
+        }
+        if let Some(all) = armor.all_from_text(&text) {
+            let again: String = all.iter().map(|bytes| armor.to_text(bytes)).collect();
+            assert_eq!(again, text);
         }
     }
     if let Ok(network) = keys::NetworkFile::from_text(&text) {
         assert_eq!(network.to_text(), text);
+    }
+    if let Ok(invitation) = trust::Invitation::from_text(&text) {
+        let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        assert_eq!(*invitation.to_text(), plain);
+    }
+    if let Ok(book) = trust::invites::from_text(&text) {
+        let again = trust::invites::to_text(&book).expect("a book");
+        assert!(trust::invites::from_text(&again).is_ok());
+        let _ = book.psks(&[1; 32]);
     }
     if let Ok(chain) = keys::verify_audit(&text) {
         assert_eq!(chain.entries, text.lines().count() as u64);
