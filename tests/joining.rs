@@ -387,7 +387,10 @@ fn replaced() -> Result<(), String> {
         let told = good(w, 0, &["events", "--socket", &socket])?;
         Ok(told.contains("its authority is"))
     })?;
-    expect(gone, || "the admin still lets it in".into())?;
+    expect(gone, || {
+        let log = |n: usize| std::fs::read_to_string(world.dir().join(format!("{n}.log")));
+        format!("{:?}\n{:?}", log(0), log(1))
+    })?;
     let lost = world.ping(0, "10.99.0.2".parse().map_err(|_| "address")?, 56, 2)?;
     expect(lost.iter().all(Option::is_none), || format!("{lost:?}"))
 }

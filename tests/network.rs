@@ -811,6 +811,10 @@ fn records_are_renewed_by_admins_before_their_time_is_over() {
     let delegate = authority(7);
     let signer = Signer::delegate(delegate.clone(), delegation(&delegate)).unwrap();
     let now = net.now;
+    let mut admin = record(net.recipes[1].public(), 1);
+    admin.roles = Roles::ADMIN;
+    let admin = signed(&admin, &authority(1));
+    assert!(enter(&mut net, 1, settings(Some(admin))));
     net.member(1).node.set_invites([]);
     let mut own = record(net.recipes[0].public(), 0);
     (own.not_before, own.not_after) = (NOW - 600, NOW + 600);
@@ -935,4 +939,43 @@ fn as_many_macs_are_remembered_as_the_record_says() {
     let place = l2vpn::place::Place::Peer(id);
     let table = &net.member(1).plane.switch.table;
     assert_eq!(table.count(place), 3);
+}
+
+/// A member lists another by its key and lets it in by its record alone: what that grants counts, and a revocation ends it. The other, which
+/// is called and shows no record in its answer, shows it inside the session.
+#[test]
+fn one_that_is_listed_and_let_in_by_its_record_is_let_go_with_it() {
+    let mut net = pair(101);
+    let own = signed(&record(net.recipes[0].public(), 0), &authority(1));
+    let key = net.recipes[1].public();
+    let id = net.member(0).node.find(&key).unwrap();
+    let now = net.now;
+    let mut awaited = net.member(0).node.peers()[id.0 as usize].settings.clone();
+    awaited.pass = Pass::Awaited;
+    awaited.segments = Some(Vec::new());
+    net.member(0).node.change_peer(id, awaited, now);
+    // Before it has shown anything it has a part in nothing.
+    assert!(show(&mut net, own));
+    call(&mut net);
+    let pass = |net: &Network| {
+        net.members[0].as_ref().unwrap().node.peers()[id.0 as usize]
+            .settings
+            .pass
+    };
+    assert!(matches!(pass(&net), Pass::Record(r) if r.member == MemberId([1; 16])));
+    net.send(1, 0, &frame(host(0), host(1), None, b"by its record"));
+    net.run_for(MS(100));
+    assert_eq!(net.member(0).delivered.len(), 1);
+    let list = revocations(1, |l| l.revoke(MemberId([1; 16]), u64::MAX), &authority(1));
+    let now = net.now;
+    net.member(0).node.revoke(&list, now).unwrap();
+    net.collect(0);
+    for _ in 0..400 {
+        net.send(1, 0, &frame(host(0), host(1), None, b"revoked"));
+        net.run_for(MS(500));
+    }
+    assert_eq!(net.member(0).delivered.len(), 1);
+    assert_eq!(pass(&net), Pass::Awaited);
+    let places = &net.member(0).node.peers()[id.0 as usize].places;
+    assert!(!places.known.is_empty(), "where it is stays known");
 }

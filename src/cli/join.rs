@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure};
 use super::inviting::JoinArgs;
 use super::render::{print, say, span};
 use crate::config::joined::{NewMember, NewSegment};
-use crate::config::{DemoKeys, load_with};
+use crate::config::{DemoKeys, Word, load_with};
 use crate::daemon::{self, Given, JoinError};
 use crate::io::clock::{self, OsEntropy};
 use crate::keys::{self, Armor, NetworkFile, Nobody, PrivateKey, PublicKey, Stored};
@@ -199,7 +199,7 @@ fn call(files: &Files, (args, invitation): (&JoinArgs, &Invitation)) -> Result<G
         return Err(Failure::config(&report));
     };
     for peer in &mut config.peers {
-        peer.invite = Some(invitation.id);
+        peer.word = Word::Invite(invitation.id);
     }
     let ask = Ask::Join(invitation.network, invitation.id);
     let patience = args.timeout;

@@ -8,7 +8,9 @@ use super::checker::{Checker, is_name, one_line};
 use super::finding::Report;
 use super::paths::{Places, resolve};
 use super::raw::{self, Field, RawConfig, RawSegment, Sections, Step};
-use super::{Config, DemoKeys, SegmentConfig, listening, network, peers, ports, relays};
+use super::{
+    Config, DemoKeys, PeerConfig, SegmentConfig, Word, listening, network, peers, ports, relays,
+};
 use crate::keys::{Nobody, Opener};
 use crate::switch::layout::SegmentRules;
 use crate::wire::segment::SegmentId;
@@ -51,7 +53,6 @@ pub fn check_with(
 
 impl Checker<'_> {
     fn config(&mut self, raw: RawConfig) -> Option<Config> {
-        let start = 0..0;
         if let Some(version) = self.take(raw.config_version)
             && version.0 != 1
         {
@@ -64,7 +65,7 @@ impl Checker<'_> {
         }
         if raw.node.is_none() {
             self.findings
-                .error(&start, "[node] is missing")
+                .error(&(0..0), "[node] is missing")
                 .hint("[node] names the private key: key = \"a.key\"");
         }
         let places = Places::default_for_user();
@@ -83,6 +84,7 @@ impl Checker<'_> {
         let names = own.as_ref().map(|own| own.keys.names());
         let mut peers = peers::check(self, raw.peer, (names, is_relay || has_network));
         let network = network::check(self, raw.network, names);
+        self.check_by_record(&peers, has_network);
         let relaying = relays::check(self, (raw.relay, raw.admission), names, &mut peers);
         let isolates = ports.iter().any(|p| p.is_isolated);
         let (table, storms) = self.switch(raw.switch, isolates && !peers.is_empty());
@@ -109,6 +111,18 @@ impl Checker<'_> {
             tuning,
             demo: self.demo,
         })
+    }
+
+    /// Without a network nobody has a record.
+    fn check_by_record(&mut self, peers: &[PeerConfig], has_network: bool) {
+        let by_record = peers.iter().find(|p| p.word == Word::Record);
+        if let Some(peer) = by_record.filter(|_| !has_network) {
+            let name = &peer.name;
+            let message = format!("peer {name} is let in by its record, and there is no [network]");
+            self.findings
+                .error(&(0..0), message)
+                .hint("take by_record out, or name the network: [network] file");
+        }
     }
 
     fn unknown_key(&mut self, path: &[Step], at: &Range<usize>) {

@@ -111,7 +111,7 @@ impl NewMember<'_> {
             let _ = write!(
                 out,
                 "\n# One member that is known is enough: it tells of the others.\n[[peer]]\nname = \"admin\"\n\
-                 public_key = {}\nendpoints = [{}]\n",
+                 public_key = {}\nendpoints = [{}]\nby_record = true              # its record says what it may do, and for how long\n",
                 quoted(key),
                 places.join(", ")
             );

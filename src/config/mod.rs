@@ -185,6 +185,20 @@ pub enum RelayPolicy {
     Never,
 }
 
+/// By what word a peer lets us in, or is let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Word {
+    /// Its key is listed here, and ours there.
+    #[default]
+    Listed,
+    /// A relay's, that we may use it.
+    Ticket(Ticket),
+    /// An admin's, that we may join; no file names one.
+    Invite([u8; INVITE_LEN]),
+    /// Its record's: the key says where to find it, and no more.
+    Record,
+}
+
 /// A peer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -202,10 +216,8 @@ pub struct PeerConfig {
     pub carried: Vec<(Carrier, EndpointName)>,
     /// What a relay may carry to it.
     pub relay: RelayPolicy,
-    /// Its word that this member may use it, when it is a relay.
-    pub ticket: Option<Ticket>,
-    /// The invitation that we come by; no file names one.
-    pub invite: Option<[u8; INVITE_LEN]>,
+    /// By what word it lets us in, or is let in.
+    pub word: Word,
     /// Send something at least this often.
     pub keepalive: Option<Duration>,
     /// The path MTU, when not to be taken from the route.

@@ -8,7 +8,7 @@ use super::paths::resolve;
 use super::pins;
 use super::raw::{Field, RawPeer, Sections};
 use super::vlans::peer_vlans;
-use super::{EndpointName, PeerConfig, PeerKind, RelayPolicy};
+use super::{EndpointName, PeerConfig, PeerKind, RelayPolicy, Word};
 use crate::carrier::Carrier;
 use crate::keys::{self, KeyFileError, Names, Psk, Psks, PublicKey, is_demo};
 use crate::time::Duration;
@@ -57,6 +57,7 @@ fn one(
         .unwrap_or_default();
     let relay = relay_policy(checker, raw.relay);
     let keepalive = keepalive(checker, raw.keepalive);
+    let by_record = checker.take(raw.by_record).map(|(by_record, _)| by_record);
     let mtu = checker.number(raw.mtu, "mtu", 1280..=65_535);
     let segments = checker
         .take(raw.segments)
@@ -80,8 +81,10 @@ fn one(
         endpoints,
         carried,
         relay,
-        ticket: None,
-        invite: None,
+        word: match by_record {
+            Some(true) => Word::Record,
+            _ => Word::Listed,
+        },
         keepalive,
         mtu,
         segments,

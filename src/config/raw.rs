@@ -284,6 +284,8 @@ tables! {
         relay: Field<String>,
         /// A time, or `off`.
         keepalive: Field<String>,
+        /// Whether it is let in by its record alone.
+        by_record: Field<bool>,
         /// Bytes of the path's largest IP packet.
         mtu: Field<i64>,
         /// The segments that it may take part in.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::checker::Checker;
 use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, names, own_name, psk};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
-use super::{PeerConfig, PeerKind, RelayPolicy, Relaying};
+use super::{PeerConfig, PeerKind, RelayPolicy, Relaying, Word};
 use crate::keys::{Names, Psks, PublicKey, Ticket};
 use crate::wire::service::Services;
 
@@ -118,7 +118,7 @@ fn one(
         .ok()
     });
     Some(PeerConfig {
-        ticket,
+        word: ticket.map_or(Word::Listed, Word::Ticket),
         ..bare(name, key, (PeerKind::Relay, places))
     })
 }
@@ -137,8 +137,7 @@ fn bare(
         endpoints,
         carried,
         relay: RelayPolicy::default(),
-        ticket: None,
-        invite: None,
+        word: Word::Listed,
         // A NAT keeps the way from a relay open for as long as something passes.
         keepalive: (kind == PeerKind::Relay).then_some(DEFAULT_KEEPALIVE),
         mtu: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::assemble::Member;
-use crate::config::{Config, PeerConfig, PeerKind, RelayPolicy};
+use crate::config::{Config, PeerConfig, PeerKind, RelayPolicy, Word};
 use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
 use crate::place::PeerId;
 use crate::time::Instant;
@@ -26,17 +26,22 @@ pub(super) fn settings(peer: &PeerConfig) -> PeerSettings {
             RelayPolicy::ControlOnly => RelayUse::ControlOnly,
             RelayPolicy::Never => RelayUse::Never,
         },
-        pass: match (peer.ticket, peer.invite) {
-            (Some(ticket), _) => Pass::Ticket(ticket),
-            (None, Some(invite)) => Pass::Invite(invite),
-            (None, None) => Pass::Listed,
+        pass: match peer.word {
+            Word::Listed => Pass::Listed,
+            Word::Ticket(ticket) => Pass::Ticket(ticket),
+            Word::Invite(invite) => Pass::Invite(invite),
+            Word::Record => Pass::Awaited,
         },
         keepalive: peer.keepalive,
         mtu: peer.mtu,
-        segments: peer.segments.as_ref().map(|list| {
-            let all = |id: &SegmentId| (*id, VlanSet::everything());
-            list.iter().map(all).collect()
-        }),
+        // Until it has shown its record it has a part in nothing.
+        segments: match peer.word == Word::Record {
+            true => Some(Vec::new()),
+            false => peer.segments.as_ref().map(|list| {
+                let all = |id: &SegmentId| (*id, VlanSet::everything());
+                list.iter().map(all).collect()
+            }),
+        },
         vlans: peer.vlans.clone(),
         claims: Arc::default(),
         serves: peer.serves,
@@ -90,10 +95,12 @@ impl Member {
         let mut plan = PeerPlan::default();
         let mut kept = Vec::new();
         for (peer, old) in matched(&self.config.peers, &new.peers) {
-            // One that was let in without being listed comes again by its place in the list.
-            let guests = self.guests(peer).map(|id| (id, peer.name.clone()));
-            plan.removed.extend(guests);
             let known = old.and_then(|old| Some((old, self.id_of(old)?)));
+            // One that was let in without being listed comes again by its place in the list.
+            let own = known.map(|(_, id)| id);
+            let guests = self.guests(peer).filter(|id| Some(*id) != own);
+            plan.removed
+                .extend(guests.map(|id| (id, peer.name.clone())));
             let Some((old, id)) = known else {
                 plan.added.push(peer.clone());
                 continue;
@@ -197,5 +204,5 @@ pub(super) fn has_same_pins(old: &Config, new: &Config) -> bool {
 
 /// Whether what it is to us, how it is let in and what its path is like stay as they are.
 fn is_same_kind(old: &PeerConfig, new: &PeerConfig) -> bool {
-    (old.kind, old.serves, old.mtu, old.ticket) == (new.kind, new.serves, new.mtu, new.ticket)
+    (old.kind, old.serves, old.mtu, old.word) == (new.kind, new.serves, new.mtu, new.word)
 }

@@ -58,6 +58,8 @@ pub enum Pass {
     /// Its key is listed.
     #[default]
     Listed,
+    /// Its key and where it is are known, and it has to show a record: until then it has no part in anything.
+    Awaited,
     /// We show it this ticket.
     Ticket(Ticket),
     /// It has shown us one.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::relaying::MOST_GUESTS;
-use super::{Event, Node};
+use super::{Event, Gone, Node};
 use crate::drops::DropReason;
 use crate::keys::{Names, Psks, PublicKey};
 use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
@@ -18,6 +18,7 @@ use crate::time::{Duration, Instant};
 use crate::trust::realm::key_of;
 use crate::trust::{Recorded, Term};
 use crate::wire::claims::Claims;
+use crate::wire::control::{self, Element};
 use crate::wire::offer::Offer;
 use crate::wire::proof::Proof;
 use crate::wire::record::{MemberId, Record, Roles};
@@ -98,7 +99,7 @@ impl Node {
         let peer = self.find(&key).and_then(|id| self.peers.get(id.0 as usize));
         peer.is_some_and(|p| match p.settings.pass {
             Pass::Record(known) => known.term.serial == record.serial && p.up_since.is_some(),
-            Pass::Guest | Pass::Invited(_) => false,
+            Pass::Guest | Pass::Invited(_) | Pass::Awaited => false,
             Pass::Listed | Pass::Ticket(_) | Pass::Invite(_) => true,
         })
     }
@@ -178,6 +179,10 @@ impl Node {
         now: Instant,
     ) -> Result<PeerId, DropReason> {
         let key = key_of(&believed.proof);
+        if let Some(id) = self.find(&key).filter(|id| self.is_awaited(*id)) {
+            self.fill_in(id, believed, now);
+            return Ok(id);
+        }
         self.make_room_for(&key, by, now)?;
         if self.is_full() {
             return Err(DropReason::QueueFull);
@@ -187,6 +192,79 @@ impl Node {
         Ok(self.welcome(settings, now))
     }
 
+    fn is_awaited(&self, id: PeerId) -> bool {
+        let peer = self.peers.get(id.0 as usize);
+        peer.is_some_and(|p| p.settings.pass == Pass::Awaited)
+    }
+
+    /// One that was awaited has shown its record. What the configuration says of it is kept for the time after that.
+    fn fill_in(&mut self, id: PeerId, believed: &Believed, now: Instant) {
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return;
+        };
+        let before = peer.settings.clone();
+        let recorded = Recorded::of(&believed.proof, believed.term);
+        let granted = granted(&believed.proof.record, before.key, recorded);
+        let settings = PeerSettings {
+            name: before.name.clone(),
+            psks: before.psks.clone(),
+            keepalive: before.keepalive,
+            relay: before.relay,
+            mtu: before.mtu,
+            ..granted
+        };
+        self.change_peer(id, settings, now);
+        self.directory.awaited.insert(id, before);
+    }
+
+    /// Shows a peer our record inside the session, if it does not say that it has it: who answers a call has shown none.
+    pub(super) fn show_own_record(&mut self, id: PeerId, now: Instant) {
+        let network = self.directory.network.as_ref();
+        let Some((own, record)) =
+            network.and_then(|n| Some((n.own.as_ref()?, n.settings.own.as_ref()?)))
+        else {
+            return;
+        };
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return;
+        };
+        let session = peer.keyring.current();
+        let is_held = session.is_some_and(|s| s.held == Some(own.serial));
+        if peer.settings.kind == Kind::Member && !is_held {
+            let body = control::write(Element::Member(record, None));
+            self.send_control(id, &body, None, now);
+        }
+    }
+
+    /// A peer shows its own record inside the session.
+    pub(super) fn take_record_of(&mut self, id: PeerId, bytes: &[u8], now: Instant) {
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return;
+        };
+        let (key, pass) = (peer.settings.key.current, peer.settings.pass);
+        let Some(short) = Proof::shortened(bytes) else {
+            return self.drop_one(DropReason::RecordRefused);
+        };
+        let shown = self.believe(&short, &key).and_then(|believed| {
+            self.check_time(&believed.proof.record.member, &believed.term, now)?;
+            Ok(believed)
+        });
+        let settled = match (shown, pass) {
+            (Err(reason), _) => Err(reason),
+            (Ok(believed), Pass::Listed) => {
+                let member = believed.proof.record.member;
+                if let Some(network) = &mut self.directory.network {
+                    network.introductions.note(member, (id, believed.bytes));
+                }
+                Ok(())
+            }
+            (Ok(believed), _) => self.settle_record(believed, By::Call, now).map(|_| ()),
+        };
+        if let Err(reason) = settled {
+            self.drop_one(reason);
+        }
+    }
+
     /// A key gets a record: who had it as a guest is not that any more, and one that was only told of gives way to one that calls.
     fn make_room_for(&mut self, key: &PublicKey, by: By, now: Instant) -> Result<(), DropReason> {
         let other = self.find(key).and_then(|id| self.peers.get(id.0 as usize));
@@ -194,7 +272,7 @@ impl Node {
         let gives_way = match other.settings.pass {
             Pass::Guest | Pass::Invited(_) => true,
             Pass::Record(_) => by == By::Call && other.up_since.is_none(),
-            Pass::Listed | Pass::Ticket(_) | Pass::Invite(_) => false,
+            Pass::Listed | Pass::Ticket(_) | Pass::Invite(_) | Pass::Awaited => false,
         };
         if !gives_way {
             return Err(DropReason::RecordRefused);
@@ -274,11 +352,24 @@ impl Node {
         for (id, why) in over {
             self.drop_one(why);
             self.events.push_back(Event::Lapsed(id, why));
-            self.remove_peer(id, now);
+            self.let_go(id, now);
         }
         for id in outdated {
             self.forget_former_key(id, now);
         }
+    }
+
+    /// Who has no record any more is gone; one that the configuration names is awaited again.
+    fn let_go(&mut self, id: PeerId, now: Instant) {
+        let Some(settings) = self.directory.awaited.remove(&id) else {
+            return self.remove_peer(id, now);
+        };
+        self.say_goodbye(id, now);
+        self.take_down(id, Gone::Removed, now);
+        if let Some(network) = &mut self.directory.network {
+            network.forget(id);
+        }
+        self.change_peer(id, settings, now);
     }
 
     fn forget_former_key(&mut self, id: PeerId, now: Instant) {

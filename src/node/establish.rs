@@ -219,6 +219,7 @@ impl Node {
     fn introduce_ourselves(&mut self, id: PeerId, now: Instant) {
         self.tell_binding(id, now);
         self.tell_epochs(id, now);
+        self.show_own_record(id, now);
         if !self.is_kind(id, Kind::Relay) {
             self.greet_client(id, now);
             self.send_candidates(id, now);

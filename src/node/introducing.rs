@@ -231,6 +231,14 @@ impl Node {
         if !self.is_kind(from, Kind::Member) || self.directory.network.is_none() {
             return self.drop_one(DropReason::UnknownControl);
         }
+        let sender = self
+            .peers
+            .get(from.0 as usize)
+            .map(|p| p.settings.key.current);
+        let is_its_own = |key: &[u8; 32]| Proof::parse(bytes).is_ok_and(|p| p.record.key == *key);
+        if sender.is_some_and(|key| is_its_own(key.as_bytes())) {
+            return self.take_record_of(from, bytes, now);
+        }
         match self.settle_introduced(from, bytes, now) {
             Ok(Some(id)) => self.note_place(from, (id, seen), now),
             Ok(None) => {}

@@ -34,6 +34,8 @@ pub(super) struct Directory {
     pub(super) network: Option<Network>,
     /// Who asks us for records, and whom we ask.
     pub(super) asking: Asking,
+    /// What the configuration says of those that were awaited and have shown a record.
+    pub(super) awaited: HashMap<PeerId, PeerSettings>,
 }
 
 impl Directory {
@@ -133,7 +135,15 @@ impl Node {
             self.close_adverts(id);
             self.renew_adverts(id, now);
         }
-        if needs_handshake {
+        let is_awaited = self
+            .peers
+            .get(id.0 as usize)
+            .is_some_and(|p| p.settings.pass == Pass::Awaited);
+        if is_awaited {
+            // What it has shown is to be shown again.
+            self.directory.awaited.remove(&id);
+        }
+        if needs_handshake || is_awaited {
             self.start_attempt(id, now);
         }
         match (served, serves) {
@@ -171,6 +181,7 @@ impl Node {
         }
         self.forget_wishes(id);
         self.forget_asking(id);
+        self.directory.awaited.remove(&id);
         if let Some(network) = &mut self.directory.network {
             network.forget(id);
         }

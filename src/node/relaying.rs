@@ -83,6 +83,9 @@ impl Node {
         }
         let is_recorded = matches!(pass, Some(Pass::Record(_)));
         let shows_one = offer.is_some_and(|o| o.record.is_some());
+        if let (Some(id), Some(Pass::Awaited), false) = (known, pass, shows_one) {
+            return Ok(id);
+        }
         if is_recorded || shows_one && self.directory.network.is_some() {
             let admitted = self.admit_recorded(remote, offer, now);
             // Who may not come in as a member may still be a guest of a relay.

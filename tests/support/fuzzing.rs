@@ -393,7 +393,6 @@ pub fn key_file(data: &[u8]) {
 
 /// Records and lists of revocations: what is read is written as it was, whole and as handshakes have it.
 pub fn records(data: &[u8]) {
-    use l2vpn::trust;
     use l2vpn::wire::asking;
     use l2vpn::wire::delegation::Delegation;
     use l2vpn::wire::proof::Proof;
@@ -451,13 +450,13 @@ pub fn network_texts(data: &[u8]) {
     if let Ok(network) = keys::NetworkFile::from_text(&text) {
         assert_eq!(network.to_text(), text);
     }
-    if let Ok(invitation) = trust::Invitation::from_text(&text) {
+    if let Ok(invitation) = l2vpn::trust::Invitation::from_text(&text) {
         let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         assert_eq!(*invitation.to_text(), plain);
     }
-    if let Ok(book) = trust::invites::from_text(&text) {
-        let again = trust::invites::to_text(&book).expect("a book");
-        assert!(trust::invites::from_text(&again).is_ok());
+    if let Ok(book) = l2vpn::trust::invites::from_text(&text) {
+        let again = l2vpn::trust::invites::to_text(&book).expect("a book");
+        assert!(l2vpn::trust::invites::from_text(&again).is_ok());
         let _ = book.psks(&[1; 32]);
     }
     if let Ok(chain) = keys::verify_audit(&text) {
