@@ -86,7 +86,7 @@ pub struct JoinArgs {
     /// The configuration to write; key, record and network lie beside it [default: as `up` reads it]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the new member is called [default: "[::]:7656"]
+    /// Where the new member is called [default: all addresses, port 7656]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
     /// How long to wait for the admin

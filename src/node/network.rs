@@ -1,8 +1,8 @@
 //! The network that we are in: our own record in it, what was taken back, and who brings whom together.
 //!
 //! # Why
-//! Whoever shows a record that an authority of ours has signed is a peer, as far as the record goes ([`super::admitting`]); what an
-//! authority takes back goes from member to member ([`super::spreading`]), and so does who is there ([`super::introducing`]).
+//! Whoever shows a record that an authority of ours has signed is a peer, as far as the record goes (`admitting`); what an
+//! authority takes back goes from member to member (`spreading`), and so does who is there (`introducing`).
 //!
 //! # Clocks
 //! A member that wakes up in 1970 must not take every record for one of the future: time is never before the beginning of our own

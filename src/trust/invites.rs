@@ -3,7 +3,7 @@
 //! # Why
 //! That an invitation is good and that it is used up by one more is settled in one step, with the record in it that was signed for that:
 //! of a hundred that come at once by one that is good for one, one gets a record. Whoever has got one gets the same again, since the
-//! answer may have been lost; it is kept for [`KEPT`] after the end.
+//! answer may have been lost; it is kept for a week after the end.
 //! Memory: [`MAX_INVITES`] invitations, each of [`MAX_USES`] uses at most.
 
 use serde::{Deserialize, Serialize};

@@ -136,7 +136,7 @@ pub struct AdminArgs {
     /// The address of its host in the first segment, 10.77.0.1/24
     #[arg(long)]
     pub address: Option<String>,
-    /// Where it is called [default: "[::]:7656"]
+    /// Where it is called [default: all addresses, port 7656]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
     /// The directory to make
