@@ -458,7 +458,7 @@ impl Node {
             counts.push((segment, members.len()));
             let limits = self.peers.iter().filter_map(|p| limit(p, segment));
             let limits = limits.collect();
-            layout.set_peers(segment, members, limits);
+            layout.set_peers(segment, members, limits, self.own_macs(segment));
         }
         self.plane.switch.publish(layout);
         counts

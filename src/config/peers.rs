@@ -73,7 +73,7 @@ fn one(
     let pinned = pins::check(checker, raw.pinned, &home);
     let name = own_name(checker, raw.name, others);
     let key = key?;
-    Some(PeerConfig {
+    let peer = PeerConfig {
         kind: PeerKind::Member,
         name: name.unwrap_or_else(|| key.current.short()),
         key,
@@ -92,7 +92,25 @@ fn one(
         roles,
         serves,
         pinned,
-    })
+    };
+    check_by_record(checker, &peer, at);
+    Some(peer)
+}
+
+/// What a record says is not said here again.
+fn check_by_record(checker: &mut Checker<'_>, peer: &PeerConfig, at: &Range<usize>) {
+    let has_limits = peer.segments.is_some() || peer.vlans.is_some();
+    let has_roles = peer.serves || peer.roles != Services::NONE;
+    let says_more = has_limits || has_roles || peer.key.former.is_some();
+    if peer.word == Word::Record && says_more {
+        checker
+            .findings
+            .error(
+                at,
+                "a peer that is let in by its record has what that says, and nothing else",
+            )
+            .hint("take segments, vlans, roles and accept_old out, or by_record");
+    }
 }
 
 /// What a peer's roles name it by that relays for us, too.

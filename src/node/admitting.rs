@@ -12,7 +12,7 @@ use super::relaying::MOST_GUESTS;
 use super::{Event, Gone, Node};
 use crate::drops::DropReason;
 use crate::keys::{Names, Psks, PublicKey};
-use crate::mesh::peer::{Kind, Pass, PeerSettings, RelayUse};
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::trust::realm::key_of;
@@ -26,6 +26,11 @@ use crate::wire::service::Services;
 
 /// For how long the key of the record before is as good as the new one: its sessions last for minutes.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+
+/// How long one that is awaited may take to show its record,
+const AWAITED: Duration = Duration::from_secs(10);
+/// and how long it is left alone when it has none.
+const AWAITED_AGAIN: Duration = Duration::from_secs(60);
 
 /// A record that was looked at.
 pub(super) struct Believed {
@@ -89,7 +94,10 @@ impl Node {
         let member = believed.proof.record.member;
         let is_good = self.check_time(&member, &believed.term, now).is_ok();
         if let (true, Some(network)) = (is_good, &mut self.directory.network) {
-            network.introductions.note(member, (id, believed.bytes));
+            let serial = believed.term.serial;
+            network
+                .introductions
+                .note((member, serial), (id, believed.bytes));
         }
     }
 
@@ -166,7 +174,10 @@ impl Node {
         };
         if let Some(network) = self.directory.network.as_mut().filter(|_| is_news) {
             network.members.insert(member, id);
-            network.introductions.note(member, (id, believed.bytes));
+            let serial = believed.term.serial;
+            network
+                .introductions
+                .note((member, serial), (id, believed.bytes));
         }
         Ok(id)
     }
@@ -179,11 +190,13 @@ impl Node {
         now: Instant,
     ) -> Result<PeerId, DropReason> {
         let key = key_of(&believed.proof);
-        if let Some(id) = self.find(&key).filter(|id| self.is_awaited(*id)) {
+        if !self.is_awaited(&key) {
+            self.make_room_for(&key, by, now)?;
+        }
+        if let Some(id) = self.find(&key).filter(|_| self.is_awaited(&key)) {
             self.fill_in(id, believed, now);
             return Ok(id);
         }
-        self.make_room_for(&key, by, now)?;
         if self.is_full() {
             return Err(DropReason::QueueFull);
         }
@@ -192,8 +205,8 @@ impl Node {
         Ok(self.welcome(settings, now))
     }
 
-    fn is_awaited(&self, id: PeerId) -> bool {
-        let peer = self.peers.get(id.0 as usize);
+    fn is_awaited(&self, key: &PublicKey) -> bool {
+        let peer = self.find(key).and_then(|id| self.peers.get(id.0 as usize));
         peer.is_some_and(|p| p.settings.pass == Pass::Awaited)
     }
 
@@ -204,15 +217,9 @@ impl Node {
         };
         let before = peer.settings.clone();
         let recorded = Recorded::of(&believed.proof, believed.term);
-        let granted = granted(&believed.proof.record, before.key, recorded);
-        let settings = PeerSettings {
-            name: before.name.clone(),
-            psks: before.psks.clone(),
-            keepalive: before.keepalive,
-            relay: before.relay,
-            mtu: before.mtu,
-            ..granted
-        };
+        let key = Names::from(key_of(&believed.proof));
+        let granted = granted(&believed.proof.record, key, recorded);
+        let settings = overlaid(granted, &before);
         self.change_peer(id, settings, now);
         self.directory.awaited.insert(id, before);
     }
@@ -242,6 +249,12 @@ impl Node {
             return;
         };
         let (key, pass) = (peer.settings.key.current, peer.settings.pass);
+        let network = self.directory.network.as_mut();
+        // A signature is work: what is known is not looked at again, and the rest not as often as it is sent.
+        let is_worth_it = network.is_some_and(|n| n.introductions.is_worth_a_look(id, bytes, now));
+        if !is_worth_it {
+            return;
+        }
         let Some(short) = Proof::shortened(bytes) else {
             return self.drop_one(DropReason::RecordRefused);
         };
@@ -252,9 +265,9 @@ impl Node {
         let settled = match (shown, pass) {
             (Err(reason), _) => Err(reason),
             (Ok(believed), Pass::Listed) => {
-                let member = believed.proof.record.member;
+                let named = (believed.proof.record.member, believed.term.serial);
                 if let Some(network) = &mut self.directory.network {
-                    network.introductions.note(member, (id, believed.bytes));
+                    network.introductions.note(named, (id, believed.bytes));
                 }
                 Ok(())
             }
@@ -277,7 +290,8 @@ impl Node {
         if !gives_way {
             return Err(DropReason::RecordRefused);
         }
-        self.remove_peer(other.id, now);
+        // One that the configuration names stays, and is awaited again.
+        self.let_go(other.id, now);
         Ok(())
     }
 
@@ -319,7 +333,11 @@ impl Node {
                 ..known.term
             });
         }
-        let settings = granted(&believed.proof.record, names, recorded);
+        let granted = granted(&believed.proof.record, names, recorded);
+        let settings = match self.directory.awaited.get(&id) {
+            Some(configured) => overlaid(granted, configured),
+            None => granted,
+        };
         self.change_peer(id, settings, now);
         Ok(true)
     }
@@ -361,7 +379,11 @@ impl Node {
 
     /// Who has no record any more is gone; one that the configuration names is awaited again.
     fn let_go(&mut self, id: PeerId, now: Instant) {
-        let Some(settings) = self.directory.awaited.remove(&id) else {
+        let configured = self.directory.awaited.remove(&id);
+        // Its key may be another's by now.
+        let is_its_own =
+            |s: &PeerSettings| s.key.iter().all(|k| self.find(&k).is_none_or(|o| o == id));
+        let Some(settings) = configured.filter(is_its_own) else {
             return self.remove_peer(id, now);
         };
         self.say_goodbye(id, now);
@@ -370,6 +392,26 @@ impl Node {
             network.forget(id);
         }
         self.change_peer(id, settings, now);
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            peer.retry_at = Some(now + AWAITED_AGAIN);
+        }
+    }
+
+    /// Once a second: who was called and does not show a record is left alone for a while.
+    pub(super) fn end_awaiting(&mut self, now: Instant) {
+        let is_over = |p: &Peer| {
+            let up = p.up_since.filter(|_| p.settings.pass == Pass::Awaited);
+            up.is_some_and(|since| now.since(since) >= AWAITED)
+        };
+        let peers = self.peers.iter().filter(|p| is_over(p));
+        let over: Vec<PeerId> = peers.map(|p| p.id).collect();
+        for id in over {
+            self.say_goodbye(id, now);
+            self.take_down(id, Gone::Removed, now);
+            if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+                peer.retry_at = Some(now + AWAITED_AGAIN);
+            }
+        }
     }
 
     fn forget_former_key(&mut self, id: PeerId, now: Instant) {
@@ -382,6 +424,18 @@ impl Node {
             recorded.earlier = None;
         }
         self.change_peer(id, settings, now);
+    }
+}
+
+/// What a record grants, to a peer of which the configuration says how it is reached.
+pub(super) fn overlaid(granted: PeerSettings, configured: &PeerSettings) -> PeerSettings {
+    PeerSettings {
+        name: configured.name.clone(),
+        psks: configured.psks.clone(),
+        keepalive: configured.keepalive,
+        relay: configured.relay,
+        mtu: configured.mtu,
+        ..granted
     }
 }
 

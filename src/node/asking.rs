@@ -151,15 +151,28 @@ impl Node {
         }
     }
 
-    /// Whether a peer may say that: one that was invited asks for a record, and nothing else.
+    /// Whether a peer may say that: one that was invited asks for a record, one that is awaited shows its own, and nothing else.
     pub(super) fn may_say(&self, id: PeerId, element: &Element<'_>) -> bool {
         let peer = self.peers.get(id.0 as usize);
-        let is_invited = peer.is_some_and(|p| matches!(p.settings.pass, Pass::Invited(_)));
-        let is_needed = matches!(
+        let needs = matches!(
             element,
-            Element::Ask(_) | Element::PathResponse(_) | Element::Received(_) | Element::Padding
+            Element::PathResponse(_) | Element::Received(_) | Element::Padding
         );
-        !is_invited || is_needed
+        match peer.map(|p| p.settings.pass) {
+            Some(Pass::Invited(_)) => needs || matches!(element, Element::Ask(_)),
+            // It shows its record, and hears what was taken back.
+            Some(Pass::Awaited) => {
+                needs
+                    || matches!(
+                        element,
+                        Element::Member(..)
+                            | Element::Epoch(_)
+                            | Element::Wanted(..)
+                            | Element::Part(_)
+                    )
+            }
+            _ => true,
+        }
     }
 
     /// Who had this number is nobody any more.

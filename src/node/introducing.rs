@@ -15,7 +15,7 @@ use super::plane::PerSecond;
 use super::rendezvous::is_askable;
 use crate::drops::DropReason;
 use crate::keys::PublicKey;
-use crate::mesh::peer::Kind;
+use crate::mesh::peer::{Kind, Pass};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
@@ -56,6 +56,7 @@ pub(super) struct Introductions {
 struct Introduced {
     /// Its place in the row.
     place: u64,
+    serial: u64,
     owner: PeerId,
     record: Vec<u8>,
 }
@@ -69,19 +70,35 @@ struct Allowance {
 
 impl Introductions {
     /// Somebody has shown this record, and is introduced to the others once it is connected.
-    pub(super) fn note(&mut self, member: MemberId, (id, record): (PeerId, Vec<u8>)) {
+    pub(super) fn note(
+        &mut self,
+        (member, serial): (MemberId, u64),
+        (id, record): (PeerId, Vec<u8>),
+    ) {
         let known = self.members.get(&member);
+        // An older one never takes the place of a newer, nor one of the same age that of another peer.
+        if known.is_some_and(|m| m.serial > serial || m.serial == serial && m.record != record) {
+            return;
+        }
         if known.is_some_and(|m| m.owner == id && m.record == record) {
             return;
         }
-        self.put_last(member, (id, record));
+        self.put_last((member, serial), (id, record));
     }
 
-    fn put_last(&mut self, member: MemberId, (owner, record): (PeerId, Vec<u8>)) {
+    /// Whether what a peer shows of itself is to be looked at: it is not known, and it is not too much.
+    pub(super) fn is_worth_a_look(&mut self, id: PeerId, record: &[u8], now: Instant) -> bool {
+        let teller = self.tellers.entry(id).or_default();
+        let is_known = |m: &Introduced| m.owner == id && m.record == record;
+        teller.looks.admit_most(MOST_LOOKS, now) && !self.members.values().any(is_known)
+    }
+
+    fn put_last(&mut self, (member, serial): (MemberId, u64), (owner, record): (PeerId, Vec<u8>)) {
         let place = self.next;
         self.next += 1;
         let introduced = Introduced {
             place,
+            serial,
             owner,
             record,
         };
@@ -118,8 +135,8 @@ impl Introductions {
         self.greeted.insert(id, now);
         self.told.remove(&id);
         let known = self.members.iter().find(|(_, m)| m.owner == id);
-        if let Some((member, record)) = known.map(|(m, i)| (*m, i.record.clone())) {
-            self.put_last(member, (id, record));
+        if let Some((named, record)) = known.map(|(m, i)| ((*m, i.serial), i.record.clone())) {
+            self.put_last(named, (id, record));
         }
         true
     }
@@ -180,7 +197,11 @@ impl Node {
             return;
         }
         let members = self.peers.iter();
-        let members = members.filter(|p| p.settings.kind == Kind::Member && p.up_since.is_some());
+        // Who has not shown who it is hears of nobody.
+        let members = members.filter(|p| {
+            let is_known = p.settings.pass != Pass::Awaited;
+            p.settings.kind == Kind::Member && p.up_since.is_some() && is_known
+        });
         let ids: Vec<PeerId> = members.map(|p| p.id).collect();
         for id in ids {
             self.tell_of_others(id, now);
@@ -238,6 +259,10 @@ impl Node {
         let is_its_own = |key: &[u8; 32]| Proof::parse(bytes).is_ok_and(|p| p.record.key == *key);
         if sender.is_some_and(|key| is_its_own(key.as_bytes())) {
             return self.take_record_of(from, bytes, now);
+        }
+        let teller = self.peers.get(from.0 as usize);
+        if teller.is_some_and(|p| p.settings.pass == Pass::Awaited) {
+            return self.drop_one(DropReason::UnknownControl);
         }
         match self.settle_introduced(from, bytes, now) {
             Ok(Some(id)) => self.note_place(from, (id, seen), now),

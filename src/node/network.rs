@@ -18,9 +18,11 @@ use crate::mesh::peer::{Kind, Pass};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::trust::{Lists, Realm};
+use crate::wire::ethernet::Mac;
 use crate::wire::proof::Proof;
 use crate::wire::record::{MemberId, Roles};
 use crate::wire::revocation::Revocations;
+use crate::wire::segment::SegmentId;
 
 /// What a member needs to be one of a network.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub(super) struct Own {
     pub(super) not_after: u64,
     /// Whether it says that we may sign.
     pub(super) is_admin: bool,
+    /// The MACs that are ours, and where.
+    macs: (Vec<Mac>, Vec<SegmentId>),
 }
 
 impl Node {
@@ -117,6 +121,10 @@ impl Node {
             not_before: record.not_before,
             not_after: record.not_after.min(ends.unwrap_or(u64::MAX)),
             is_admin: record.roles.has(Roles::ADMIN),
+            macs: (
+                record.macs,
+                record.segments.into_iter().map(|(id, _)| id).collect(),
+            ),
         })
     }
 
@@ -189,6 +197,16 @@ impl Node {
         let network = self.directory.network.as_ref();
         let own = network.and_then(|n| n.own.as_ref());
         own.is_some_and(|own| own.is_admin)
+    }
+
+    /// The MACs that our record names for a segment.
+    pub(super) fn own_macs(&self, segment: SegmentId) -> &[Mac] {
+        let network = self.directory.network.as_ref();
+        let own = network.and_then(|n| n.own.as_ref()).map(|own| &own.macs);
+        match own {
+            Some((macs, segments)) if segments.contains(&segment) => macs,
+            _ => &[],
+        }
     }
 
     /// Whether a key signs no more, as our authorities say.

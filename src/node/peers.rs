@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::admitting::overlaid;
 use super::asking::Asking;
 use super::network::Network;
 use super::{Gone, Node, publish_route};
@@ -97,6 +98,7 @@ impl Node {
     ///
     /// What it is to us and how it is let in does not change by this: such a peer is removed and added.
     pub fn change_peer(&mut self, id: PeerId, settings: PeerSettings, now: Instant) {
+        let settings = self.with_its_record(id, settings);
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
@@ -153,6 +155,23 @@ impl Node {
         }
         self.follow_policy(id, now);
         self.publish_layout();
+    }
+
+    /// One that has shown its record keeps it when the configuration says something else of it, if not of its key.
+    fn with_its_record(&mut self, id: PeerId, settings: PeerSettings) -> PeerSettings {
+        let Some(peer) = self.peers.get(id.0 as usize) else {
+            return settings;
+        };
+        let is_recorded = matches!(peer.settings.pass, Pass::Record(_));
+        let has_its_key = settings.key.has(&peer.settings.key.current);
+        let configured = self.directory.awaited.get_mut(&id);
+        match configured.filter(|_| settings.pass == Pass::Awaited && is_recorded && has_its_key) {
+            Some(configured) => {
+                *configured = settings.clone();
+                overlaid(peer.settings.clone(), &settings)
+            }
+            None => settings,
+        }
     }
 
     /// What a relay may carry to a peer may be another now.

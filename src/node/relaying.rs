@@ -83,8 +83,9 @@ impl Node {
         }
         let is_recorded = matches!(pass, Some(Pass::Record(_)));
         let shows_one = offer.is_some_and(|o| o.record.is_some());
-        if let (Some(id), Some(Pass::Awaited), false) = (known, pass, shows_one) {
-            return Ok(id);
+        // Whoever has a record shows it when it calls.
+        if let (Some(Pass::Awaited), false) = (pass, shows_one) {
+            return Err(DropReason::RecordRefused);
         }
         if is_recorded || shows_one && self.directory.network.is_some() {
             let admitted = self.admit_recorded(remote, offer, now);

@@ -54,6 +54,8 @@ pub(super) struct Fetches {
     /// The newest list that each peer has announced, of each authority.
     announced: BTreeMap<(PeerId, [u8; 32]), u64>,
     under_way: Vec<Fetch>,
+    /// Genuine lists of authorities that are retired: they are not fetched again.
+    of_retired: BTreeMap<[u8; 32], u64>,
     /// Who is not asked until then.
     barred: HashMap<PeerId, Instant>,
 }
@@ -94,8 +96,10 @@ impl Fetches {
 
     /// Begins what is to be fetched, of whom it may be; gives whom to ask.
     fn begin(&mut self, (lists, realm): (&Lists, &Realm), now: Instant) -> Vec<PeerId> {
-        self.announced
-            .retain(|(_, issuer), epoch| *epoch > lists.epoch(issuer) && realm.has(issuer));
+        self.announced.retain(|(_, issuer), epoch| {
+            let useless = self.of_retired.get(issuer).copied().unwrap_or(0);
+            *epoch > lists.epoch(issuer).max(useless) && realm.has(issuer)
+        });
         self.under_way
             .retain(|f| f.list.epoch > lists.epoch(&f.list.issuer));
         let mut begun = Vec::new();
@@ -177,6 +181,10 @@ impl Node {
 
     /// There is a new list of this authority: all members hear of it.
     pub(super) fn spread(&mut self, issuer: &[u8; 32], now: Instant) {
+        if let Some(network) = &mut self.directory.network {
+            // Who is retired may be another now.
+            network.fetches.of_retired.clear();
+        }
         let network = self.directory.network.as_ref();
         let known = network.and_then(|n| n.lists.iter().map(name_of).find(|l| l.issuer == *issuer));
         let Some(list) = known else { return };
@@ -259,7 +267,9 @@ impl Node {
                 match taken {
                     // Genuine, and of one that is retired.
                     Err(DropReason::Revoked) => {
-                        network.fetches.announced.remove(&(id, list.issuer));
+                        let of_retired = &mut network.fetches.of_retired;
+                        let greatest = of_retired.entry(list.issuer).or_default();
+                        *greatest = (*greatest).max(list.epoch);
                     }
                     Err(_) if !is_known => self.bar_source(id, now),
                     _ => {}

@@ -206,7 +206,10 @@ impl Switch {
             destination: frame.destination,
             packets,
         };
-        domain.admit_source(seen.place, frame.source)?;
+        // A probe proves by itself whose it is.
+        if !is_probe {
+            domain.admit_source(seen.place, frame.source)?;
+        }
         let decided = if is_probe {
             Ok((Targets::Guard, None, Home::heard(seen.place)))
         } else {
@@ -280,12 +283,12 @@ impl Switch {
         };
         let limit = domain.admit(peer, seen.class)?;
         check_source(frame.source)?;
+        if frame.destination == PROBE_GROUP {
+            return Ok(seen.forward((frame.parts, Targets::Guard), None, true));
+        }
         domain.admit_source(seen.place, frame.source)?;
         if let Some(limit) = limit {
             limit.admit_claims(frame)?;
-        }
-        if frame.destination == PROBE_GROUP {
-            return Ok(seen.forward((frame.parts, Targets::Guard), None, true));
         }
         let is_own = layout.is_own(frame.source);
         let decided = self.peer_targets(&seen, (peer, is_own), frame.source, now);
@@ -454,7 +457,7 @@ mod tests {
             claims: Arc::default(),
         };
         let members = vec![member(PeerId(1)), member(PeerId(2))];
-        layout.set_peers(segment(1), members, vec![refused]);
+        layout.set_peers(segment(1), members, vec![refused], &[]);
         let table = ForwardingTable::new(Limits::default(), (3, 4), &[]);
         Switch::new(table, StormLimits::default(), layout)
     }

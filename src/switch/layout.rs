@@ -139,8 +139,8 @@ pub struct Domain {
     pub peers: Vec<Member>,
     /// What the configuration says of peers, by their numbers.
     pub limits: Vec<Limit>,
-    /// The MACs that records name, in their order, and of whom.
-    pub owners: Vec<(Mac, PeerId)>,
+    /// The MACs that records name for this segment, in their order, and of whom: a peer, or this member.
+    pub owners: Vec<(Mac, Option<PeerId>)>,
     /// The VLANs that our own ports in it take part in.
     pub vlans: Arc<VlanSet>,
     /// What it does beside forwarding.
@@ -201,7 +201,12 @@ impl Domain {
         let owners = owners.by_ref().take_while(|(mac, _)| *mac == source);
         let mut has_owner = false;
         for (_, owner) in owners {
-            if Place::Peer(*owner) == place {
+            let is_its_own = match (owner, place) {
+                (Some(owner), Place::Peer(peer)) => *owner == peer,
+                (None, Place::Port(_)) => true,
+                _ => false,
+            };
+            if is_its_own {
                 return Ok(());
             }
             has_owner = true;
@@ -314,16 +319,18 @@ impl Layout {
         segment: SegmentId,
         mut peers: Vec<Member>,
         mut limits: Vec<Limit>,
+        own: &[Mac],
     ) {
         if let Some(domain) = self.domains.get_mut(&segment) {
             peers.sort_unstable_by_key(|m| m.peer);
             limits.sort_unstable_by_key(|l| l.peer);
-            let named = |l: &Limit| {
-                let peer = l.peer;
-                let macs = l.claims.macs.clone();
-                macs.into_iter().map(move |mac| (mac, peer))
-            };
-            domain.owners = limits.iter().flat_map(named).collect();
+            let has_part = |l: &&Limit| l.vlans.is_some() && !l.claims.macs.is_empty();
+            let named = limits.iter().filter(has_part).flat_map(|l| {
+                let macs = l.claims.macs.iter();
+                macs.map(|mac| (*mac, Some(l.peer)))
+            });
+            let own = own.iter().map(|mac| (*mac, None));
+            domain.owners = named.chain(own).collect();
             domain.owners.sort_unstable();
             domain.peers = peers;
             domain.limits = limits;

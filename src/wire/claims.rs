@@ -15,6 +15,11 @@ use super::vlan::is_tag;
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 const ICMP6: u8 = 58;
+const ROUTER_SOLICITATION: u8 = 133;
+const REDIRECT: u8 = 137;
+const FRAGMENT: u8 = 44;
+/// Extension headers that are followed.
+const MAX_EXTENSIONS: usize = 8;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 /// Tags that are followed.
@@ -139,32 +144,51 @@ fn arp(packet: &[u8]) -> Claim {
     }
 }
 
-/// Whom a solicitation is from, and what an advertisement is of. Extension headers were looked into by [`Service::of`]: behind those
-/// that can be followed, no host takes a neighbour's message (RFC 6980).
+/// Whom a solicitation is from, and what an advertisement is of. A neighbour's message behind an extension header is none that a host
+/// should take (RFC 6980), but some do; others' messages there, as those of multicast listeners (RFC 3810), claim nothing.
 fn nd(packet: &[u8]) -> Claim {
-    let Some((header, message)) = packet.split_first_chunk::<40>() else {
+    let Some((header, mut message)) = packet.split_first_chunk::<40>() else {
         return Claim::Unclear;
     };
-    let from = Ipv6Addr::from(
-        Cursor(header.get(8..24).unwrap_or_default())
-            .array::<16>()
-            .unwrap_or_default(),
-    );
-    if header[6] != ICMP6 {
-        return match header[6] {
-            // Hop-by-hop, routing, fragment, destination options: a message may follow.
-            0 | 43 | 44 | 60 => Claim::Unclear,
-            _ => Claim::Nothing,
-        };
+    let from = Cursor(header.get(8..24).unwrap_or_default()).array::<16>();
+    let from = Ipv6Addr::from(from.unwrap_or_default());
+    let mut next = header[6];
+    let mut is_behind = false;
+    for _ in 0..MAX_EXTENSIONS {
+        match (next, message) {
+            // A later fragment has no header of its own.
+            (FRAGMENT, [_, _, high, low, ..]) if *high != 0 || *low & 0xf8 != 0 => {
+                return Claim::Nothing;
+            }
+            (FRAGMENT, [then, _, _, _, _, _, _, _, rest @ ..]) => (next, message) = (*then, rest),
+            (0 | 43 | 60, [then, units, ..]) => {
+                let Some(rest) = message.get((usize::from(*units) + 1) * 8..) else {
+                    return Claim::Unclear;
+                };
+                (next, message) = (*then, rest);
+            }
+            (0 | 43 | 60 | FRAGMENT, _) => return Claim::Unclear,
+            _ => break,
+        }
+        is_behind = true;
+    }
+    if matches!(next, 0 | 43 | 60 | FRAGMENT) {
+        return Claim::Unclear;
+    }
+    if next != ICMP6 {
+        return Claim::Nothing;
     }
     let from = (!from.is_unspecified()).then_some(IpAddr::V6(from));
     match message {
+        [ROUTER_SOLICITATION..=REDIRECT, ..] if is_behind => Claim::Unclear,
         [ADVERTISEMENT, _, _, _, _, _, _, _, target @ ..] => match target.first_chunk::<16>() {
             Some(target) => Claim::These([from, Some(IpAddr::V6(Ipv6Addr::from(*target)))]),
             None => Claim::Unclear,
         },
-        [SOLICITATION, ..] => Claim::These([from, None]),
-        [] => Claim::Unclear,
+        // Both name the sender's MAC for its address.
+        [ROUTER_SOLICITATION | SOLICITATION, ..] => Claim::These([from, None]),
+        // It names a MAC for whatever address it likes, in a router's name.
+        [REDIRECT, ..] | [] => Claim::Unclear,
         _ => Claim::Nothing,
     }
 }
@@ -231,8 +255,20 @@ mod tests {
         ] {
             let frame = nd_of(ADVERTISEMENT, from, target, ICMP6);
             assert_eq!(own.allow(&frame), is_allowed, "{from} {target}");
-            assert!(!own.allow(&nd_of(ADVERTISEMENT, from, target, 60)));
         }
+        // A listener's report behind a hop-by-hop header, a fragment, and what only looks like them.
+        let behind = |next: u8, header: &[u8], message: &[u8]| {
+            let mut frame = nd_of(1, "fd01::5", "::", next)[..2 + 40].to_vec();
+            frame.extend_from_slice(header);
+            frame.extend_from_slice(message);
+            frame
+        };
+        let alert = [58, 0, 5, 2, 0, 0, 1, 0];
+        assert!(own.allow(&behind(0, &alert, &[143, 0, 0, 0, 0, 0, 0, 0])));
+        assert!(!own.allow(&behind(0, &alert, &[ADVERTISEMENT, 0, 0, 0])));
+        assert!(own.allow(&behind(44, &[17, 0, 0, 9, 0, 0, 0, 1], &[0; 40])));
+        assert!(!own.allow(&nd_of(ROUTER_SOLICITATION, "fd01::5", "::", ICMP6)));
+        assert!(!own.allow(&nd_of(REDIRECT, "fe80::1", "fd00::5", ICMP6)));
         assert!(own.allow(&nd_of(SOLICITATION, "fd00::5", "fd01::9", ICMP6)));
         assert!(own.allow(&nd_of(SOLICITATION, "::", "fd01::9", ICMP6)));
         assert!(!own.allow(&nd_of(SOLICITATION, "fd01::5", "fd00::9", ICMP6)));

@@ -95,7 +95,7 @@ fn full(entries: u64, (total, per_place): (u64, u64)) -> Switch {
         vlans: VlanSet::everything().into(),
         tells: true,
     };
-    layout.set_peers(segment(1), vec![member(1), member(2)], Vec::new());
+    layout.set_peers(segment(1), vec![member(1), member(2)], Vec::new(), &[]);
     let table = ForwardingTable::new(limits, (1, 2), &[]);
     for n in 0..entries {
         let _ = table.learn(key(n), Home::heard(Place::Peer(PeerId(1))), NOW);
