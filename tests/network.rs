@@ -953,6 +953,8 @@ fn one_that_is_listed_and_let_in_by_its_record_is_let_go_with_it() {
     let mut awaited = net.member(0).node.peers()[id.0 as usize].settings.clone();
     awaited.pass = Pass::Awaited;
     awaited.segments = Some(Vec::new());
+    awaited.name = "known here".into();
+    awaited.keepalive = Some(SECOND * 25);
     net.member(0).node.change_peer(id, awaited, now);
     // Before it has shown anything it has a part in nothing.
     assert!(show(&mut net, own));
@@ -966,10 +968,25 @@ fn one_that_is_listed_and_let_in_by_its_record_is_let_go_with_it() {
     net.send(1, 0, &frame(host(0), host(1), None, b"by its record"));
     net.run_for(MS(100));
     assert_eq!(net.member(0).delivered.len(), 1);
+    // A longer record changes nothing of what the configuration says.
+    let mut longer = record(key, 1);
+    longer.serial = 2;
+    assert!(enter(
+        &mut net,
+        1,
+        settings(Some(signed(&longer, &authority(1))))
+    ));
+    net.run_for(SECOND);
+    assert!(matches!(pass(&net), Pass::Record(r) if r.term.serial == 2));
+    let settings = &net.member(0).node.peers()[id.0 as usize].settings;
+    assert_eq!(settings.name, "known here");
+    assert_eq!(settings.keepalive, Some(SECOND * 25));
     let list = revocations(1, |l| l.revoke(MemberId([1; 16]), u64::MAX), &authority(1));
     let now = net.now;
     net.member(0).node.revoke(&list, now).unwrap();
     net.collect(0);
+    let rights = &net.member(0).node.peers()[id.0 as usize].settings.segments;
+    assert_eq!(rights.as_deref(), Some(&[][..]));
     for _ in 0..400 {
         net.send(1, 0, &frame(host(0), host(1), None, b"revoked"));
         net.run_for(MS(500));
