@@ -165,6 +165,14 @@ impl Node {
             Pass::Record(known) if known.member == member => Some((p.id, p.settings.key, known)),
             _ => None,
         });
+        // The configuration knows it by the key that it has now: there it belongs.
+        let before = match before {
+            Some((id, ..)) if self.is_awaited(&key_of(&believed.proof)) => {
+                self.remove_peer(id, now);
+                None
+            }
+            before => before,
+        };
         let (id, is_news) = match before {
             None => (self.admit_new(&believed, by, now)?, true),
             Some((id, names, known)) => {
