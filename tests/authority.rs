@@ -222,6 +222,43 @@ fn many_signers_at_once_do_not_tread_on_each_other() {
     assert!(good(dir, "audit verify ca/audit.log").contains("18 entries"));
 }
 
+/// Who has stolen an admin could sign a record for anybody: what it signs is revoked with it, and a delegation that is renewed is still its.
+#[test]
+fn an_admin_is_revoked_with_what_it_has_signed() {
+    let (dir, _) = authority();
+    let dir = dir.path();
+    good(dir, "ca admin ca --name a --segment lan=1 -o a");
+    let delegation = good(dir, "ca show a/a.delegation");
+    let key = delegation
+        .lines()
+        .next()
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap();
+    let (_, err) = bad(dir, "ca admin ca --name a --segment lan=1 -o a2");
+    assert!(err.contains("has a record already"), "{err}");
+    assert!(!dir.join("a2").exists());
+    good(
+        dir,
+        "ca delegate ca a/a.delegation --days 30 -o longer.delegation",
+    );
+    let longer = good(dir, "ca show longer.delegation");
+    assert!(
+        longer.contains(key) && longer.contains("good for 29 days") | longer.contains("30 days")
+    );
+    good(dir, "ca revoke ca a/a.record --reason stolen");
+    let revoked = good(dir, "ca show ca/revoked");
+    assert!(revoked.contains(&format!("authority {key}")), "{revoked}");
+    assert!(revoked.contains("all records"));
+    let (_, err) = bad(dir, "ca delegate ca a/a.delegation -o more.delegation");
+    assert!(err.contains("is retired"), "{err}");
+    good(dir, "ca admin ca --name b --segment lan=1 -o b");
+    good(dir, "ca revoke ca b --reason moved --keep-signed");
+    let after = good(dir, "ca show ca/revoked");
+    assert_eq!(after.matches("authority ").count(), 1, "{after}");
+}
+
 /// The files of `keys/vectors`: what is written today reads for ever. The authority's seed is 32 times 1, the member's private key
 /// 32 times 2.
 #[test]

@@ -170,7 +170,7 @@ pub struct DelegateArgs {
 pub struct SignArgs {
     /// The authority's directory
     pub dir: PathBuf,
-    /// The member's public key
+    /// The member's public key, or a file with it
     pub key: String,
     /// What the member is called
     #[arg(long)]
@@ -227,6 +227,9 @@ pub struct RevokeArgs {
     /// Why, for the log
     #[arg(long)]
     pub reason: String,
+    /// What it has signed as an admin still counts: for one that was not stolen
+    #[arg(long)]
+    pub keep_signed: bool,
     /// Where the authority's passphrase comes from.
     #[command(flatten)]
     pub words: Words,

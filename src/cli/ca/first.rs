@@ -78,7 +78,7 @@ pub(super) fn admin(args: &AdminArgs) -> Result<(), Failure> {
 
 /// An admin may sign for longer.
 pub(super) fn again(args: &DelegateArgs) -> Result<(), Failure> {
-    let store = Store::open(&args.dir)?;
+    let mut store = Store::open(&args.dir)?;
     let bytes = Armor::Delegation.from_text(&read(&args.file)?);
     let before = bytes.and_then(|bytes| Delegation::parse(&bytes).ok());
     let is_ours = |(delegation, signature): &(Delegation, [u8; 64])| {
@@ -106,7 +106,11 @@ pub(super) fn again(args: &DelegateArgs) -> Result<(), Failure> {
         ));
     }
     let authority = store.authority(args.words)?;
+    let name = store.admin_with(&delegation.delegate)?;
     let text = delegate(&store, &authority, (delegation, args.days))?;
+    if let Some(name) = name {
+        store.keep_delegation(&name, &text)?;
+    }
     write_new(&args.output, &text)?;
     print(&format!(
         "{}: put it in the place of {}, then `l2vpn reload` there\n",
@@ -202,6 +206,7 @@ impl Files<'_> {
         write_new(&self.path("toml"), &self.config(named, vlans))?;
         let delegation = delegate(store, authority, (delegation, self.args.delegation_days))?;
         write_new(&self.path("delegation"), &delegation)?;
+        store.keep_delegation(&self.args.name, &delegation)?;
         let record = issue(store, (authority, record), "signed")?;
         write_new(&self.path("record"), &Armor::Record.to_text(&record))
     }

@@ -6,7 +6,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::render::{print, say};
 use super::args::{Grant, RenewArgs, SignArgs};
 use super::revoking::revoke_up_to;
-use super::store::{Store, write_new};
+use super::store::{Store, read, write_new};
 use crate::io::clock::{self, OsEntropy};
 use crate::keys::{Armor, AuthorityKey, Entropy, PublicKey};
 use crate::trust::signer::next_serial;
@@ -39,8 +39,14 @@ pub(super) fn sign(args: &SignArgs) -> Result<(), Failure> {
     hand_over(&bytes, args.output.as_deref())
 }
 
+/// A public key, or the one in a file.
 pub(super) fn public_key(text: &str) -> Result<PublicKey, Failure> {
-    text.parse().map_err(|error| {
+    let file = Path::new(text);
+    let content = match file.is_file() {
+        true => read(file)?,
+        false => text.to_string(),
+    };
+    content.trim().parse().map_err(|error| {
         let hint = "on the member: `l2vpn key public FILE` prints it";
         Failure::with(Exit::Config, format!("not a public key: {error}"), hint)
     })

@@ -17,7 +17,15 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let (name, member) = meant(&store, &args.member)?;
     let authority = store.authority(args.words)?;
     let of = [("name", name.clone()), ("reason", args.reason.clone())];
-    let epoch = revoke_up_to(&mut store, &authority, (member, u64::MAX), &of)?;
+    let mut list = store.revocations()?;
+    list.revoke(member, u64::MAX);
+    if let Some(key) = store.delegate_of(&name)?.filter(|_| !args.keep_signed) {
+        list.retire(*key.as_bytes());
+        say(
+            "l2vpn: it was an admin: what it has signed counts no more, and those members need other records\n",
+        );
+    }
+    let epoch = publish(&mut store, &authority, list, ("revoked", &of))?;
     print(&format!("{name}: revoked, epoch {epoch}\n"))
 }
 

@@ -14,6 +14,7 @@ use crate::keys::{
     append_audit, opened_authority, read_authority,
 };
 use crate::trust::Realm;
+use crate::wire::delegation::Delegation;
 use crate::wire::proof::Proof;
 use crate::wire::record::Record;
 use crate::wire::revocation::Revocations;
@@ -22,6 +23,7 @@ use crate::wire::revocation::Revocations;
 pub(super) const KEY: &str = "authority.key";
 const NETWORK: &str = "network";
 const RECORDS: &str = "records";
+const DELEGATIONS: &str = "delegations";
 const REVOKED: &str = "revoked";
 const LOG: &str = "audit.log";
 /// Bytes of the longest file that is read here.
@@ -171,11 +173,55 @@ impl Store {
         Ok(file)
     }
 
+    /// Keeps what an admin may sign: who revokes it has to know by which key.
+    pub(super) fn keep_delegation(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        let dir = self.dir.join(DELEGATIONS);
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&dir)?;
+        replace(&dir.join(format!("{name}.delegation")), text)
+    }
+
+    /// The key that a member signs with, if it is an admin.
+    pub(super) fn delegate_of(&self, name: &str) -> Result<Option<Authority>, Failure> {
+        let file = self
+            .dir
+            .join(DELEGATIONS)
+            .join(format!("{name}.delegation"));
+        if !file.exists() {
+            return Ok(None);
+        }
+        let bytes = Armor::Delegation.from_text(&read(&file)?);
+        let delegation = bytes.and_then(|bytes| Delegation::parse(&bytes).ok());
+        let key = delegation.map(|(d, _)| Authority::from_bytes(d.delegate));
+        key.map(Some).ok_or_else(|| {
+            let message = format!("{} is damaged", file.display());
+            Failure::with(Exit::Failed, message, "take it from a copy")
+        })
+    }
+
+    /// The admin that signs with a key, as far as is known here.
+    pub(super) fn admin_with(&self, key: &[u8; 32]) -> Result<Option<String>, Failure> {
+        for Signed { record } in self.all()? {
+            let own = self.delegate_of(&record.name)?;
+            if own.is_some_and(|own| own.as_bytes() == key) {
+                return Ok(Some(record.name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes over the records of the authority before.
     pub(super) fn follow(&mut self, before: &Store) -> Result<(), Failure> {
         for Signed { record } in before.all()? {
             let text = read(&before.record_file(&record.name))?;
             self.keep(&record.name, &text)?;
+            let file = before.dir.join(DELEGATIONS);
+            let file = file.join(format!("{}.delegation", record.name));
+            if file.exists() {
+                self.keep_delegation(&record.name, &read(&file)?)?;
+            }
         }
         Ok(())
     }
