@@ -235,6 +235,12 @@ fn wrong() -> Result<(), String> {
         (&["--segment", "9"], "does not grant that"),
         (&["--segment", "nowhere"], "there is no segment"),
         (&["--vlan", "5000"], "is no VLAN"),
+        (&["--address", "10.0.0.300/24"], "is no address"),
+        (&["--endpoint", "10.0.0.3"], "has no port"),
+        (
+            &["--uses", "2", "--address", "10.0.0.3/24"],
+            "not for several",
+        ),
     ] {
         let args = [
             "invite",

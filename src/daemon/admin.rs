@@ -3,13 +3,15 @@
 //! What was given is in the book before anybody hears of it, so a member that asks again after a crash gets the same; and it is in the log.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::{fs, io};
 
 use super::assemble::Member;
 use super::state;
 use crate::api::{Answer as Told, InviteOrder, InviteView, Secret};
-use crate::config::{Config, is_name};
+use crate::config::{Config, EndpointName, is_name};
 use crate::io::clock::{self, OsEntropy};
 use crate::keys::{Entropy, PublicKey, append_audit};
 use crate::node::Node;
@@ -262,6 +264,19 @@ impl Admin {
         if order.uses > 1 && !order.address.is_empty() {
             return Err("one address is not for several machines".into());
         }
+        if !order.address.is_empty() && !is_address(&order.address) {
+            let address = order.address.escape_debug();
+            return Err(format!(
+                "\"{address}\" is no address with its prefix: 10.77.0.3/24"
+            ));
+        }
+        let no_place = |text: &String| {
+            let carried = ["quic:", "tls:"].iter().find_map(|c| text.strip_prefix(c));
+            EndpointName::from_str(carried.unwrap_or(text.as_str())).err()
+        };
+        if let Some(error) = order.places.iter().find_map(no_place) {
+            return Err(format!("{error}; HOST:PORT is one, or tls:HOST:PORT"));
+        }
         if order.places.is_empty() {
             let message = "no address of this member is known: name one with --endpoint HOST:PORT";
             return Err(message.into());
@@ -275,7 +290,7 @@ impl Admin {
         let now = clock::wall().as_secs();
         match self.signer.longest(1, now) {
             0 => Err(
-                "the time of this member's delegation is over: `l2vpn ca admin` makes another"
+                "the time of this member's delegation is over: `l2vpn ca delegate` gives it another"
                     .into(),
             ),
             _ => Ok(()),
@@ -429,6 +444,19 @@ impl Member {
         }
         places
     }
+}
+
+/// An address of a host, and the bits of its network.
+fn is_address(text: &str) -> bool {
+    let Some((ip, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let longest = match ip.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
 }
 
 /// What somebody that joins is told of the segments in its record.
