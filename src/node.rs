@@ -143,6 +143,8 @@ pub enum Event {
     Answered(PeerId, Vec<u8>),
     /// An admin gave us this record, which counts from now on and should be kept.
     Renewed(Vec<u8>),
+    /// Two machines have a peer's key: the one was here again after the other.
+    Doubled(PeerId),
     /// A member's record does not hold any more, and why.
     Lapsed(PeerId, DropReason),
     /// Stamps will soon pass this mark (seconds since 1970); it should be stored.

@@ -996,3 +996,34 @@ fn one_that_is_listed_and_let_in_by_its_record_is_let_go_with_it() {
     let places = &net.member(0).node.peers()[id.0 as usize].places;
     assert!(!places.known.is_empty(), "where it is stays known");
 }
+
+/// What becomes of a record that is over is for those to say who let its member in; what was taken back counts at once whatever they say.
+#[test]
+fn a_record_that_is_over_counts_for_the_grace_and_no_longer() {
+    let cases = [
+        (Duration::ZERO, 1, false),
+        (SECOND * 3600, 1, true),
+        (SECOND * 3600, 3601, false),
+        (SECOND * u32::MAX, 3601, true),
+    ];
+    for (grace, over, comes) in cases {
+        let mut net = pair(111);
+        let own = signed(&record(net.recipes[1].public(), 1), &authority(1));
+        let policy = NetworkSettings {
+            grace,
+            ..settings(Some(own))
+        };
+        assert!(enter(&mut net, 1, policy));
+        let mut own = record(net.recipes[0].public(), 0);
+        (own.not_before, own.not_after) = (NOW - 90 * DAY, NOW - over);
+        assert!(show(&mut net, signed(&own, &authority(1))));
+        call(&mut net);
+        assert_eq!(seen(&net).is_some(), comes, "{grace:?} {over}");
+        let list = revocations(1, |l| l.revoke(MemberId([0; 16]), 1), &authority(1));
+        let now = net.now;
+        net.member(1).node.revoke(&list, now).unwrap();
+        net.collect(1);
+        net.run_for(SECOND * 5);
+        assert_eq!(seen(&net), None);
+    }
+}

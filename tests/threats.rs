@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use l2vpn::keys::{AuthorityKey, PublicKey, Signs};
+use l2vpn::node::Event;
 use l2vpn::node::network::NetworkSettings;
 use l2vpn::time::Duration;
 use l2vpn::trust::Realm;
@@ -43,6 +44,7 @@ const SHOWN: &[(&str, &[&str])] = &[
             "a_revocation_is_everywhere_in_a_moment",
             "the_key_of_an_earlier_record_counts_no_longer_than_that",
             "a_key_that_was_withdrawn_delivers_nothing_more",
+            "two_machines_with_one_key_are_noticed",
             "hosts_are_called_what_the_record_says_and_nothing_else",
         ],
     ),
@@ -270,6 +272,29 @@ fn an_initiation_that_is_replayed_a_thousand_times_changes_nothing() {
     let node = &net.members[1].as_ref().unwrap().node;
     assert!(node.peers().iter().all(|p| p.up_since.is_none()));
     assert!(net.member(1).delivered.is_empty());
+}
+
+/// A key was copied: both machines call, and those that they call say so. A machine that starts anew is none of that.
+#[test]
+fn two_machines_with_one_key_are_noticed() {
+    let mut recipes: Vec<Recipe> = (0..3).map(|n| Recipe::new(n).untold()).collect();
+    recipes[2].key = recipes[1].key;
+    let mut net = Network::of(recipes, 9);
+    net.weather.delay = Duration::from_millis(5);
+    let doubled = |net: &Network| {
+        let events = &net.members[0].as_ref().unwrap().events;
+        let is_it = |e: &Event| matches!(e, Event::Doubled(_));
+        events.iter().filter(|(_, e)| is_it(e)).count()
+    };
+    net.introduce(1, 0);
+    net.run_for(Duration::from_secs(2));
+    net.rebuild(1);
+    net.introduce(1, 0);
+    net.run_for(Duration::from_secs(30));
+    assert_eq!(doubled(&net), 0, "it has started anew");
+    net.introduce(2, 0);
+    net.run_for(Duration::from_secs(600));
+    assert!(doubled(&net) > 0);
 }
 
 /// What can be compared with `==` stops at the first byte that differs: secrets cannot.

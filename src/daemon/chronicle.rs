@@ -96,6 +96,13 @@ impl Member {
                 let text = format!("{remote}: somebody sits in the middle of the connection");
                 ("carrier-refused", text)
             }
+            Event::Doubled(peer) => {
+                let name = self.peer_name(*peer);
+                let text = format!(
+                    "two machines have the key of {name}: they are here in turn; if it was copied, `l2vpn key rotate` or revoke it"
+                );
+                ("key-doubled", text)
+            }
             Event::Answered(peer, bytes) => self.refused(*peer, bytes)?,
             Event::Renewed(_) => (
                 "record-renewed",

@@ -53,6 +53,8 @@ const TOO_EARLY: Duration = Duration::from_secs(3);
 pub struct Acquaintance {
     /// What the peer drew at its start.
     pub life: Option<[u8; 8]>,
+    /// What it had drawn at the start before: who comes back to that has not started anew.
+    pub former_life: Option<[u8; 8]>,
     /// By which of our keys it knew us.
     pub called: Option<PublicKey>,
     /// Addresses that others have told of it while it was not connected, each by whom.

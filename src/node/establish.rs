@@ -165,6 +165,11 @@ impl Node {
         };
         let life = peer.keyring.current().map(|s| s.boot);
         let before = std::mem::replace(&mut peer.places.acquaintance.life, life);
+        let is_doubled =
+            before != life && peer.places.acquaintance.former_life == life && life.is_some();
+        if before != life {
+            peer.places.acquaintance.former_life = before;
+        }
         let was_up = peer.up_since.is_some();
         let name = peer.keyring.current().map(|s| s.between.ours);
         let is_renamed =
@@ -180,6 +185,9 @@ impl Node {
         if is_anew {
             self.relay_down(id, now);
             self.close_channels(id, now);
+        }
+        if is_doubled {
+            self.events.push_back(Event::Doubled(id));
         }
         if !was_up {
             self.events.push_back(Event::Up(id));
