@@ -29,6 +29,10 @@ fn keys() -> tempfile::TempDir {
     mode("junk.key", 0o600);
     fs::write(at("demo.key"), include_str!("../keys/demo/a.key")).unwrap();
     mode("demo.key", 0o600);
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys/vectors");
+    for name in ["lab.network", "web3.record", "revoked", "admin.delegation"] {
+        fs::copy(vectors.join(name), at(name)).unwrap();
+    }
     dir
 }
 
