@@ -99,6 +99,12 @@ fn admin(world: &mut World) -> Result<String, String> {
     good(world, 0, &args)?;
     let config = dir.join("a.toml");
     let socket = placed(world, &config)?;
+    // A network with a pre-shared key: members that come have it, too.
+    let psk = dir.join("net.psk").display().to_string();
+    good(world, 0, &["key", "psk", "-o", &psk])?;
+    let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
+    let text = text.replace("[network]", "network_psk_file = \"net.psk\"\n\n[network]");
+    std::fs::write(&config, text).map_err(|e| e.to_string())?;
     start(world, 0, &config)?;
     Ok(socket)
 }

@@ -15,7 +15,7 @@ use crate::config::joined::{NewMember, NewSegment};
 use crate::config::{DemoKeys, Word, load_with};
 use crate::daemon::{self, Given, JoinError};
 use crate::io::clock::{self, OsEntropy};
-use crate::keys::{self, Armor, NetworkFile, Nobody, PrivateKey, PublicKey, Stored};
+use crate::keys::{self, Armor, NetworkFile, Nobody, PrivateKey, Psk, PublicKey, Stored};
 use crate::trust::{Invitation, Realm};
 use crate::wire::asking::{Ask, NotGiven, read_segment_notes};
 use crate::wire::proof::Proof;
@@ -144,6 +144,7 @@ impl Files {
             network: &self.named("network"),
             record: &self.named("record"),
             signer: None,
+            psk: (!given.psk.is_empty()).then_some(&*self.named("psk")),
             listen: args.listen.as_deref(),
             segments: &segments,
             knows: Some((invitation.admin.to_string(), &invitation.places)),
@@ -163,6 +164,7 @@ impl Files {
             file.persist(self.dir.join(&name))
                 .map_err(|e| Failure::failed(format!("{name}: {}", e.error)))?;
         }
+        self.write_psk(given)?;
         let file = self.text_file(config.as_bytes())?;
         file.persist_noclobber(&self.config)
             .map_err(|e| Failure::failed(format!("{}: {}", self.config.display(), e.error)))?;
@@ -174,6 +176,20 @@ impl Files {
                 let _ = fs::remove_file(&self.config);
                 Err(Failure::config(&report))
             }
+        }
+    }
+
+    /// The network's pre-shared key, where it has one: as other members have it, and readable by its owner only.
+    fn write_psk(&self, given: &Given) -> Result<(), Failure> {
+        let Ok(psk) = <[u8; 32]>::try_from(&given.psk[..]) else {
+            return Ok(());
+        };
+        let psk = Psk::from_bytes(psk);
+        let file = self.dir.join(self.named("psk"));
+        let is_there = keys::read_psk(&file).is_ok_and(|known| known.expose() == psk.expose());
+        match is_there {
+            true => Ok(()),
+            false => Ok(keys::write_psk(&file, &psk)?),
         }
     }
 

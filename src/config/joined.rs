@@ -19,6 +19,8 @@ pub struct NewMember<'a> {
     pub record: &'a str,
     /// The files of what it signs with, if it is an admin.
     pub signer: Option<(&'a str, &'a str)>,
+    /// The file of the network's pre-shared key, if it has one.
+    pub psk: Option<&'a str>,
     /// Where it is called.
     pub listen: Option<&'a str>,
     /// The segments that it takes part in.
@@ -69,6 +71,9 @@ impl NewMember<'_> {
             quoted(self.name),
             quoted(self.key)
         );
+        if let Some(psk) = self.psk {
+            let _ = writeln!(out, "network_psk_file = {}", quoted(psk));
+        }
         let any = format!("[::]:{DEFAULT_PORT}");
         let listen = self.listen.unwrap_or(&any);
         let _ = write!(

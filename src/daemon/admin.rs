@@ -10,6 +10,8 @@ use std::{fs, io};
 
 use super::assemble::Member;
 use super::state;
+use zeroize::Zeroizing;
+
 use crate::api::{Answer as Told, InviteOrder, InviteView, Secret};
 use crate::config::{Config, EndpointName, is_name};
 use crate::io::clock::{self, OsEntropy};
@@ -337,7 +339,10 @@ impl Member {
                 joined.map(|(record, address)| {
                     let notes = notes(&self.config, &record, &address);
                     let network = admin.network.clone().into_bytes();
+                    let psk = self.config.own.network.current.as_ref();
+                    let psk = psk.map_or(Vec::new(), |psk| psk.expose().to_vec());
                     vec![
+                        (Gift::Psk, psk),
                         (Gift::Network, network),
                         (Gift::Segments, segment_notes(&notes)),
                         (Gift::Record, record),
@@ -357,6 +362,8 @@ impl Member {
             Err(why) => self.node.answer_ask(id, Answer::Refused(why), now),
             Ok(gifts) => {
                 for (gift, bytes) in gifts {
+                    // One of them is a secret.
+                    let bytes = Zeroizing::new(bytes);
                     self.node.answer_ask(id, Answer::Given(gift, &bytes), now);
                 }
             }

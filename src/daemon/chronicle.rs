@@ -96,6 +96,18 @@ impl Member {
                 let text = format!("{remote}: somebody sits in the middle of the connection");
                 ("carrier-refused", text)
             }
+            Event::Offence(offence) => ("rule-broken", self.offence(offence)),
+            other => {
+                return self
+                    .describe_keys(other)
+                    .or_else(|| self.describe_lan(other));
+            }
+        })
+    }
+
+    /// The same for keys and records.
+    fn describe_keys(&self, event: &Event) -> Option<(&'static str, String)> {
+        Some(match event {
             Event::Doubled(peer) => {
                 let name = self.peer_name(*peer);
                 let text = format!(
@@ -109,8 +121,7 @@ impl Member {
                 "an admin has given this member a longer record".into(),
             ),
             Event::Lapsed(peer, why) => ("record-lapsed", self.lapsed(*peer, *why)),
-            Event::Offence(offence) => ("rule-broken", self.offence(offence)),
-            other => return self.describe_lan(other),
+            _ => return None,
         })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use super::assemble::{StartError, assemble};
 use super::event_loop::{EventLoop, Inputs, Signals};
@@ -37,6 +38,8 @@ pub struct Given {
     pub network: Vec<u8>,
     /// Notes of the segments, as [`crate::wire::asking::read_segment_notes`] reads them.
     pub segments: Vec<u8>,
+    /// The network's pre-shared key; empty where it has none.
+    pub psk: Zeroizing<Vec<u8>>,
 }
 
 /// Why somebody did not become a member.
@@ -149,11 +152,13 @@ impl Joining {
             gift(Gift::Record),
             gift(Gift::Network),
             gift(Gift::Segments),
+            gift(Gift::Psk),
         ) {
-            (Some(record), Some(network), Some(segments)) => Ok(Given {
+            (Some(record), Some(network), Some(segments), Some(psk)) => Ok(Given {
                 record,
                 network,
                 segments,
+                psk: Zeroizing::new(psk),
             }),
             _ if self.is_connected => Err(JoinError::HalfSilent),
             _ => Err(JoinError::Silent),

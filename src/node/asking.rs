@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use zeroize::Zeroizing;
+
 use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::keys::{Names, Psk, Psks, PublicKey};
@@ -213,8 +215,9 @@ impl Node {
 
     /// Answers somebody that has asked.
     pub fn answer_ask(&mut self, id: PeerId, answer: Answer<'_>, now: Instant) {
-        let bytes = answer.to_bytes();
-        self.send_control(id, &control::write(Element::Answer(&bytes)), None, now);
+        let bytes = Zeroizing::new(answer.to_bytes());
+        let body = Zeroizing::new(control::write(Element::Answer(&bytes)));
+        self.send_control(id, &body, None, now);
     }
 
     /// Asks a peer; what it answers is an [`Event::Answered`].

@@ -3,9 +3,10 @@
 //! ```text
 //! ask:    1 · network 32 · invitation 8       one that was invited; its key is the session's, and so is its knowledge of the secret
 //!         2 · key 32                          a member, by the record that its session is made by, for this key
-//! answer: 1 · 1 · the record, with its proof  3 answers make a member: they come in any order and any number
+//! answer: 1 · 1 · the record, with its proof  4 answers make a member: they come in any order and any number
 //!         1 · 2 · the network's file
 //!         1 · 3 · notes of segments (each id 3, name and address: length 1, UTF-8)
+//!         1 · 4 · the network's pre-shared key, 32 bytes; nothing where it has none
 //!         2 · why not
 //! ```
 //! Asks are repeated until they are answered, and the same ask of the same key has the same answer.
@@ -67,17 +68,20 @@ pub enum Gift {
     Network,
     /// Notes of segments.
     Segments,
+    /// The network's pre-shared key, if it has one.
+    Psk,
 }
 
 impl Gift {
     /// All of them.
-    pub const ALL: [Gift; 3] = [Gift::Record, Gift::Network, Gift::Segments];
+    pub const ALL: [Gift; 4] = [Gift::Record, Gift::Network, Gift::Segments, Gift::Psk];
 
     const fn number(self) -> u8 {
         match self {
             Gift::Record => 1,
             Gift::Network => 2,
             Gift::Segments => 3,
+            Gift::Psk => 4,
         }
     }
 }
@@ -224,7 +228,7 @@ mod tests {
         for other in [
             &[][..],
             &[1],
-            &[1, 4, 0],
+            &[1, 5, 0],
             &[2, 0],
             &[2, 7],
             &[2, 1, 0],

@@ -233,6 +233,7 @@ impl Files<'_> {
             network: &self.named("network"),
             record: &self.named("record"),
             signer: Some((&self.named("signer"), &self.named("delegation"))),
+            psk: None,
             listen: self.args.listen.as_deref(),
             segments: &segments,
             knows: None,
