@@ -191,6 +191,22 @@ mod tests {
         }
     }
 
+    /// Found by fuzzing: a delegation behind a record that it has nothing to do with.
+    #[test]
+    fn a_delegation_of_another_key_or_network_makes_no_proof() {
+        type Change = fn(&mut Delegation);
+        let changes: [Change; 2] = [|d| d.delegate = [7; 32], |d| d.network = [2; 32]];
+        for change in changes {
+            let mut other = delegation();
+            change(&mut other);
+            let mut bytes = record().signed().unwrap();
+            bytes.extend_from_slice(&[9; 64]);
+            bytes.extend_from_slice(&other.signed().unwrap());
+            bytes.extend_from_slice(&[8; 64]);
+            assert_eq!(Proof::parse(&bytes), Err(NoRecord::Form));
+        }
+    }
+
     #[test]
     fn it_covers_what_it_names_and_no_more() {
         type Change = fn(&mut Record);

@@ -37,6 +37,12 @@ impl Proof {
             [] => None,
             rest => Some(Delegation::parse(rest)?),
         };
+        // One that is another network's or key's says nothing of this record, and could not be left out and put in again.
+        let is_its_own =
+            |(d, _): &(Delegation, _)| d.network == record.network && d.delegate == record.issuer;
+        if delegation.as_ref().is_some_and(|d| !is_its_own(d)) {
+            return Err(NoRecord::Form);
+        }
         Ok(Proof {
             record,
             signature,
