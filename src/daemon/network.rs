@@ -58,7 +58,7 @@ fn warn_of_time(node: &Node) {
     if now < began {
         tracing::warn!(
             "this machine's clock shows a time before its record was made ({} hours before): set the clock; until then \
-             the record's beginning is taken for now",
+             the record's beginning is taken for the time",
             (began - now) / 3600
         );
     }
