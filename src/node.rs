@@ -45,13 +45,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::drops::DropReason;
-use crate::keys::{Entropy, Names, OwnKeys, Psks, PublicKey, Which};
+use crate::keys::{Entropy, Names, OwnKeys, Psks, PublicKey};
 use crate::mesh::link::{Route, Second};
 use crate::mesh::outgoing::Outgoing;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::noise::cookie::CookieKeeper;
-use crate::noise::dialect::{Dialect, STATIC_NETWORK};
+use crate::noise::cookie::Meant;
+use crate::noise::dialect::{Dialects, Labels};
 use crate::noise::handshake::Local;
 use crate::noise::limiter::Limiter;
 use crate::noise::psks::PskChoice;
@@ -181,7 +182,7 @@ struct Lan {
 /// One member's control side.
 pub struct Node {
     settings: NodeSettings,
-    dialect: Dialect,
+    dialects: Dialects,
     own: Names,
     plane: Arc<Plane>,
     peers: Vec<Peer>,
@@ -216,9 +217,9 @@ impl Node {
         mut entropy: Box<dyn Entropy>,
         now: Instant,
     ) -> Self {
-        let dialect = Dialect::of_network(&STATIC_NETWORK);
+        let dialects = Dialects::new(None);
         let own = settings.keys.names();
-        let keeper = CookieKeeper::new(&dialect, &own, entropy.as_mut(), now);
+        let keeper = CookieKeeper::new(&dialects, &own, entropy.as_mut(), now);
         Node {
             life: Life {
                 boot: entropy.next_u64().to_le_bytes(),
@@ -236,7 +237,7 @@ impl Node {
                 offences_at: now,
             },
             settings,
-            dialect,
+            dialects,
             own,
             plane,
             peers: Vec::new(),
@@ -357,10 +358,20 @@ impl Node {
         self.attempts.len() + self.plane.sessions()
     }
 
-    fn local(&self, which: Which) -> Local<'_> {
+    fn local(&self, meant: Meant) -> Local<'_> {
         Local {
-            dialect: &self.dialect,
-            key: self.settings.keys.get(which),
+            dialect: self.dialects.get(meant.labels),
+            key: self.settings.keys.get(meant.which),
+        }
+    }
+
+    /// By which labels a peer is called: whoever is in our network, or asks to be, by those of the network, so that nobody outside
+    /// recognises the call.
+    fn labels_of(&self, id: PeerId) -> Labels {
+        let peer = self.peers.get(id.0 as usize);
+        match peer.map(|p| p.settings.pass) {
+            Some(Pass::Record(_) | Pass::Awaited | Pass::Invite(_)) => Labels::Network,
+            _ => Labels::Listed,
         }
     }
 

@@ -1295,10 +1295,14 @@ fn forged_cookies_do_not_hold_a_handshake_up() {
     net.weather.delay = millis(40);
     net.introduce(0, 1);
     let key = net.recipes[1].public();
-    let dialect =
-        l2vpn::noise::dialect::Dialect::of_network(&l2vpn::noise::dialect::STATIC_NETWORK);
+    let dialects = l2vpn::noise::dialect::Dialects::new(None);
     let (mut dice, now) = (Dice(1), net.now);
-    let mut keeper = l2vpn::noise::cookie::CookieKeeper::new(&dialect, &key.into(), &mut dice, now);
+    let meant = l2vpn::noise::cookie::Meant {
+        which: Which::Current,
+        labels: l2vpn::noise::dialect::Labels::Listed,
+    };
+    let mut keeper =
+        l2vpn::noise::cookie::CookieKeeper::new(&dialects, &key.into(), &mut dice, now);
     net.blocked = vec![(0, 1)];
     let mut answered = 0;
     let began = net.now;
@@ -1314,12 +1318,7 @@ fn forged_cookies_do_not_hold_a_handshake_up() {
                 l2vpn::wire::datagram::Datagram::parse(&packet.bytes)
             {
                 let now = net.now;
-                let reply = keeper.reply(
-                    (m.sender, Which::Current),
-                    &m.macs,
-                    packet.from,
-                    (&mut dice, now),
-                );
+                let reply = keeper.reply((m.sender, meant), &m.macs, packet.from, (&mut dice, now));
                 net.inject(0, address(1), &reply.unwrap());
             }
         }

@@ -7,15 +7,22 @@ mod frames;
 mod simulator;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use l2vpn::drops::DropReason;
 use l2vpn::keys::{AuthorityKey, PublicKey, Signs};
+use l2vpn::mesh::peer::Pass;
 use l2vpn::node::Event;
 use l2vpn::node::network::NetworkSettings;
+use l2vpn::noise::cookie::mac1_holds;
+use l2vpn::noise::dialect::Dialect;
 use l2vpn::time::Duration;
 use l2vpn::trust::Realm;
-use l2vpn::wire::datagram::KIND_INITIATION;
+use l2vpn::wire::datagram::{Datagram, KIND_INITIATION, KIND_RESPONSE};
+use l2vpn::wire::ethernet::Mac;
 use l2vpn::wire::record::{MemberId, Record, Roles};
+use l2vpn::wire::relayed::{RELAYED_HEADER_LEN, Relayed};
 use l2vpn::wire::segment::SegmentId;
 use l2vpn::wire::vlans::VlanSet;
 use simulator::*;
@@ -70,6 +77,10 @@ const SHOWN: &[(&str, &[&str])] = &[
             "who_takes_it_out_on_the_way_gets_no_session",
             "another_implementation_opens_what_we_hide_and_hides_what_we_open",
         ],
+    ),
+    (
+        "somebody with a list of public keys hears who calls whom",
+        &["nobody_outside_recognises_the_handshakes_of_a_network"],
     ),
     (
         "a revocation is evaded by another form of a record",
@@ -341,4 +352,96 @@ fn a_fresh_configuration_knows_nobody() {
     let output = up.arg("up").arg(&missing).output().unwrap();
     assert!(!output.status.success());
     assert!(!missing.exists());
+}
+
+/// Handshakes in what was sent, also those inside of what a relay carries, with the two ends of the wire.
+fn handshakes(net: &Network) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+    let inner = |bytes: &[u8]| match Relayed::is_one(bytes) {
+        true => bytes[RELAYED_HEADER_LEN..].to_vec(),
+        false => bytes.to_vec(),
+    };
+    let all = net
+        .recording
+        .iter()
+        .map(|p| (p.from, p.to, inner(&p.bytes)));
+    let is_one = |bytes: &[u8]| matches!(bytes[0], KIND_INITIATION | KIND_RESPONSE);
+    all.filter(|(_, _, bytes)| is_one(bytes)).collect()
+}
+
+/// Whether a handshake is for the holder of one of these keys, as somebody sees who knows the labels.
+fn is_recognised(bytes: &[u8], dialect: &Dialect, keys: &[PublicKey]) -> bool {
+    let macs = match Datagram::parse(bytes) {
+        Ok(Datagram::Initiation(m)) => m.macs,
+        Ok(Datagram::Response(m)) => m.macs,
+        other => panic!("{other:?}"),
+    };
+    keys.iter()
+        .any(|key| mac1_holds(&dialect.mac1_key(key), &macs))
+}
+
+/// Somebody hears all that is sent and has a list of all public keys, but nothing of the network: its members' handshakes are noise to
+/// him, directly and through a relay that is not in the network. What listed members send to each other he recognises.
+#[test]
+fn nobody_outside_recognises_the_handshakes_of_a_network() {
+    const RELAY: usize = 3;
+    let mut recipes: Vec<Recipe> = (0..4).map(|n| Recipe::new(n).untold()).collect();
+    recipes[RELAY].relays = true;
+    let mut net = Network::of(recipes, 23);
+    net.weather.delay = Duration::from_millis(5);
+    for n in 0..RELAY {
+        let own = settings(net.recipes[n].public(), n as u8);
+        let now = net.now;
+        assert!(net.member(n).node.set_network(own, now));
+        for other in (0..RELAY).filter(|o| *o != n) {
+            let mut awaited = net.settings_of(n, other);
+            awaited.pass = Pass::Awaited;
+            awaited.segments = Some(Vec::new());
+            net.change_peer(n, other, awaited);
+        }
+    }
+    net.blocked = vec![(0, 1), (1, 0)];
+    for n in 0..RELAY {
+        net.introduce(n, RELAY);
+    }
+    net.run_for(Duration::from_secs(2));
+    net.introduce(2, 0);
+    net.introduce(1, 2);
+    // Long enough for sessions to be made anew, while there is something to be sent.
+    for _ in 0..150 {
+        for n in 0..RELAY {
+            net.send(n, 0, &frame(Mac::BROADCAST, host(n), None, b"to all"));
+        }
+        net.run_for(Duration::from_secs(1));
+    }
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        assert!(
+            net.is_up(one, other) && net.is_up(other, one),
+            "{one} {other}"
+        );
+    }
+    let keys: Vec<_> = net.recipes.iter().map(Recipe::public).collect();
+    let [listed, network] = [[0; 32], [7; 32]].map(|id| Dialect::of_network(&id));
+    let all = handshakes(&net);
+    let relay = address(RELAY);
+    let is_inner = |bytes: &[u8]| !is_recognised(bytes, &listed, &keys);
+    let with_relay = |from: &SocketAddr, to: &SocketAddr| *from == relay || *to == relay;
+    let direct: Vec<_> = all.iter().filter(|(f, t, _)| !with_relay(f, t)).collect();
+    assert!(direct.len() >= 4, "{}", direct.len());
+    assert!(direct.iter().all(|(_, _, bytes)| is_inner(bytes)));
+    // With the relay itself as with anybody that is listed; what it carries, not.
+    let (carried, own): (Vec<_>, Vec<_>) = all
+        .iter()
+        .filter(|(f, t, _)| with_relay(f, t))
+        .partition(|(_, _, bytes)| is_inner(bytes));
+    assert!(
+        carried.len() >= 8 && own.len() >= 6,
+        "{} {}",
+        carried.len(),
+        own.len()
+    );
+    // Whoever knows the network does recognise them: they are what they seem to be.
+    for (_, _, bytes) in direct.into_iter().chain(carried) {
+        assert!(is_recognised(bytes, &network, &keys));
+    }
+    assert_eq!(net.member(RELAY).drops(DropReason::BadMac1), 0);
 }

@@ -81,6 +81,9 @@ async fn serve(config: Config, ask: Ask, patience: Duration) -> Result<Given, Jo
     let signals = Signals::new()?;
     let mark_file = super::state::mark_file(&config.state_dir, &config.name);
     let mut member = assemble((config, None), 0).await?;
+    if let Ask::Join(network, _) = &ask {
+        member.node.answer_to(Some(network));
+    }
     member.joining = Some(Joining {
         peer: PeerId(0),
         ask,

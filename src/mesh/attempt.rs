@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::keys::Which;
 use crate::mesh::path::Endpoint;
+use crate::noise::dialect::Labels;
 use crate::noise::handshake::AwaitingResponse;
 use crate::noise::keyring::Between;
 use crate::noise::schedule::{GIVE_UP_AFTER, is_fresh_attempt, ladder};
@@ -29,6 +30,8 @@ pub struct Draft {
     pub state: Option<AwaitingResponse>,
     /// Its keys.
     pub between: Between,
+    /// Its labels.
+    pub labels: Labels,
     /// All of it, with mac2 zero.
     pub datagram: Vec<u8>,
     /// Which edition of our announcement it holds.

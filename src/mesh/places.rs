@@ -12,6 +12,7 @@ use super::link::Second;
 use super::path::Endpoint;
 use crate::keys::{Names, PublicKey};
 use crate::noise::beacon::BeaconKey;
+use crate::noise::dialect::Mac1Label;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::MAX_CANDIDATES;
@@ -55,6 +56,8 @@ pub struct Acquaintance {
     pub life: Option<[u8; 8]>,
     /// What it had drawn at the start before: who comes back to that has not started anew.
     pub former_life: Option<[u8; 8]>,
+    /// What handshakes to it are recognised by, as it says; we relay them.
+    pub mac1_label: Option<Mac1Label>,
     /// By which of our keys it knew us.
     pub called: Option<PublicKey>,
     /// Addresses that others have told of it while it was not connected, each by whom.

@@ -17,6 +17,7 @@ use crate::keys::{Which, wipe_stack};
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer};
 use crate::noise::beacon::BeaconKey;
+use crate::noise::dialect::Labels;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::beacon::{Beacon, MAX_TAGS};
@@ -119,8 +120,9 @@ impl Node {
             settings, places, ..
         } = peer;
         let own = self.settings.keys.get(Which::Former);
+        let dialect = self.dialects.get(Labels::Listed);
         let (theirs, psk) = (settings.key.oldest(), settings.psks.oldest());
-        let make = || BeaconKey::between(&self.dialect, own, &theirs, psk);
+        let make = || BeaconKey::between(dialect, own, &theirs, psk);
         if places.beaconing.key.is_none() {
             places.beaconing.key = make();
             wipe_stack();

@@ -345,12 +345,13 @@ impl Node {
             Ok(elements) => elements,
             Err(reason) => return self.drop_one(reason),
         };
-        let (mut challenged, mut asked, mut told, mut wished) = (false, false, false, false);
+        let [mut challenged, mut asked, mut told, mut wished, mut named] = [false; 5];
         for element in elements {
             // One of a kind for each message: a packet full of them must not become a packet for each.
             let again = match element {
                 Ok(Element::PathChallenge(_)) => std::mem::replace(&mut challenged, true),
                 Ok(Element::Advert(_) | Element::Receipt(_)) => std::mem::replace(&mut told, true),
+                Ok(Element::Label(_)) => std::mem::replace(&mut named, true),
                 Ok(
                     Element::Open(_)
                     | Element::Channel(..)
@@ -405,6 +406,7 @@ impl Node {
                 let body = control::write(Element::EchoReply(token, bytes));
                 self.send_control(id, &body, None, now);
             }
+            Element::Label(label) => self.take_label(id, label),
             Element::Open(key) => self.open_channel(id, key, now),
             Element::Channel(key, channel) => self.take_channel(id, (key, channel), now),
             Element::Observed(address) => self.take_observed(id, address, now),

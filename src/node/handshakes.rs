@@ -6,11 +6,12 @@ use zeroize::Zeroizing;
 use super::plane::Inlet;
 use super::{Node, choose};
 use crate::drops::DropReason;
-use crate::keys::{Which, wipe_stack};
+use crate::keys::wipe_stack;
 use crate::mesh::attempt::Draft;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::Answered;
 use crate::noise::aead::Suite;
+use crate::noise::cookie::Meant;
 use crate::noise::dialect::handshake_psk;
 use crate::noise::handshake::{Answering, Secret};
 use crate::noise::kem::{self, Shared};
@@ -45,8 +46,8 @@ pub(super) struct Agreed {
 struct Asked {
     /// The index that the response names.
     sender: u32,
-    /// The key of ours that is meant.
-    meant: Which,
+    /// The key of ours that is meant, and by which labels: the response has the same.
+    meant: Meant,
     /// Bytes of the initiation: no response is longer.
     room: usize,
     suite: Suite,
@@ -170,7 +171,7 @@ impl Node {
         &mut self,
         id: PeerId,
         stamp: Stamp,
-        (proven, from, message): (bool, Endpoint, (&Initiation<'_>, Which)),
+        (proven, from, message): (bool, Endpoint, (&Initiation<'_>, Meant)),
         now: Instant,
     ) -> Result<(), DropReason> {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
@@ -194,7 +195,7 @@ impl Node {
     fn send_cookie(
         &mut self,
         from: Endpoint,
-        (message, meant): (&Initiation<'_>, Which),
+        (message, meant): (&Initiation<'_>, Meant),
         now: Instant,
     ) {
         let asked = (message.sender, meant);
@@ -224,7 +225,7 @@ impl Node {
         let (payload, crossed) = self.second_payload(id, &answering, &asked)?;
         let kem = answering.hidden_by();
         let between = Between {
-            ours: self.own.get(asked.meant),
+            ours: self.own.get(asked.meant.which),
             theirs: answering.remote(),
         };
         let ends = (local, asked.sender);
@@ -415,7 +416,8 @@ impl Node {
         let attempt = peer.attempt.as_mut().ok_or(DropReason::UnknownIndex)?;
         let mac1 = attempt.mac1().ok_or(DropReason::UnknownIndex)?;
         let key = attempt.draft.between.theirs;
-        if !peer.jar.receive(&self.dialect, &key, (message, &mac1), now) {
+        let dialect = self.dialects.get(attempt.draft.labels);
+        if !peer.jar.receive(dialect, &key, (message, &mac1), now) {
             return Err(DropReason::HandshakeFailed);
         }
         attempt.hurry();

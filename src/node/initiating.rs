@@ -8,6 +8,7 @@ use crate::drops::DropReason;
 use crate::keys::{Which, wipe_stack};
 use crate::mesh::attempt::{Attempt, Draft, Pair};
 use crate::mesh::peer::Kind;
+use crate::noise::cookie::Meant;
 use crate::noise::handshake::HandshakeError;
 use crate::noise::kem::KemKey;
 use crate::noise::keyring::Between;
@@ -110,7 +111,9 @@ impl Node {
         };
         let (kem, payload) = self.first_payload(id, stamp, offer)?;
         let mut dice = DiceOnce::draw(self.entropy.as_mut());
-        let made: Result<_, HandshakeError> = self.local(own).initiate(
+        let labels = self.labels_of(id);
+        let meant = Meant { which: own, labels };
+        let made: Result<_, HandshakeError> = self.local(meant).initiate(
             &between.theirs,
             INITIATION_HEADER,
             index,
@@ -121,6 +124,7 @@ impl Node {
             Ok((state, datagram)) => Some(Draft {
                 index,
                 between,
+                labels,
                 state: Some(state.with(kem)),
                 is_large: datagram.len() > SMALL_HANDSHAKE_LEN,
                 datagram,

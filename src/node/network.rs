@@ -15,12 +15,13 @@ use super::spreading::Fetches;
 use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::mesh::peer::{Kind, Pass};
+use crate::noise::dialect::Dialects;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::trust::{Lists, Realm};
 use crate::wire::ethernet::Mac;
 use crate::wire::proof::Proof;
-use crate::wire::record::{MemberId, Roles};
+use crate::wire::record::{MemberId, NETWORK_LEN, Roles};
 use crate::wire::revocation::Revocations;
 use crate::wire::segment::SegmentId;
 
@@ -93,6 +94,7 @@ impl Node {
             .map(|n| (n.lists, n.members, n.introductions, n.fetches))
             .unwrap_or_default();
         lists.settle(&settings.realm);
+        self.answer_to(Some(&settings.realm.id));
         self.directory.network = Some(Network {
             settings,
             own,
@@ -146,6 +148,13 @@ impl Node {
             self.end_records(now);
         }
         self.directory.network = None;
+        self.answer_to(None);
+    }
+
+    /// Handshakes between members of this network are made by its labels from now on; listed members go on with theirs.
+    pub fn answer_to(&mut self, network: Option<&[u8; NETWORK_LEN]>) {
+        self.dialects = Dialects::new(network);
+        self.gate.keeper.set_own(&self.dialects, &self.own);
     }
 
     /// Takes a list of who is revoked, if it is newer than the one of that authority which is known, and ends their sessions.

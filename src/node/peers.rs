@@ -214,7 +214,7 @@ impl Node {
         self.own = keys.names();
         self.settings.keys = keys;
         self.settings.network = network;
-        self.gate.keeper.set_own(&self.dialect, &self.own);
+        self.gate.keeper.set_own(&self.dialects, &self.own);
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             self.forget_answer(id);

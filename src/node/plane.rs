@@ -162,7 +162,8 @@ pub struct RelayLimits {
 pub struct CrossingEnd {
     /// Who is there, and where.
     pub link: Arc<Link>,
-    /// The keys of mac1 in messages to it, one for each of its names: junk goes no further than here.
+    /// The keys of mac1 in messages to it, for each of its names and of the labels that it answers to: junk goes no further than
+    /// here. Six at most.
     pub mac1_keys: Vec<[u8; 32]>,
 }
 

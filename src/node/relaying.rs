@@ -12,6 +12,7 @@ use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::keys::{Names, Psk, Psks, PublicKey, Ticket};
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
+use crate::noise::dialect::{Mac1Label, mac1_key_by};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
@@ -269,14 +270,30 @@ impl Node {
     }
 
     fn crossing_end(&self, peer: &Peer) -> CrossingEnd {
-        let names = peer.settings.key.iter();
+        let names = || peer.settings.key.iter();
+        let ours = self.dialects.iter().filter_map(|(_, d)| d.mac1_label());
+        let labels = ours.chain(peer.places.acquaintance.mac1_label);
         CrossingEnd {
             link: peer.link.clone(),
-            mac1_keys: names.map(|key| self.dialect.mac1_key(&key)).collect(),
+            mac1_keys: labels
+                .flat_map(|label| names().map(move |key| mac1_key_by(&label, &key)))
+                .collect(),
         }
     }
 
-    /// A member has other names: its channels stay, and let through what is for one of them.
+    /// A member says by which label handshakes to it are made: those of its network, which need not be ours.
+    pub(super) fn take_label(&mut self, id: PeerId, label: Mac1Label) {
+        if !self.relays.serving.is_on {
+            return self.drop_one(DropReason::UnknownControl);
+        }
+        let peer = self.peers.get_mut(id.0 as usize);
+        let before = peer.map(|p| p.places.acquaintance.mac1_label.replace(label));
+        if before.is_some_and(|before| before != Some(label)) {
+            self.rename_channels(id);
+        }
+    }
+
+    /// A member has other names or labels: its channels stay, and let through what is for it by one of them.
     pub(super) fn rename_channels(&mut self, id: PeerId) {
         let others = self.relays.serving.others.get(&id).cloned();
         for other in others.unwrap_or_default() {

@@ -13,9 +13,12 @@ use super::{Event, Node, publish_route, settle};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
 use crate::mesh::peer::{Kind, Peer, RelayUse};
+use crate::noise::dialect::Dialect;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
-use crate::wire::control::{self, Addresses, Element, MAX_CANDIDATES};
+use crate::wire::control::{
+    self, Addresses, CONTROL_VERSION, Element, MAX_CANDIDATES, QUESTION_LEN,
+};
 use crate::wire::relayed::Channel;
 
 /// Ways that could be better or worse are looked at this often.
@@ -187,8 +190,15 @@ impl Node {
         let relay_peer = self.peers.get_mut(relay.0 as usize);
         let is_due = relay_peer.is_some_and(|p| !is_seen && p.places.wish.is_due(now));
         asked.extend(is_due.then_some(us));
+        let label = self.dialects.network().and_then(Dialect::mac1_label);
         for key in asked {
-            let body = control::write(Element::Open(*key.as_bytes()));
+            let mut body = vec![CONTROL_VERSION];
+            // With each, as any of them may be lost.
+            if let Some(label) = label {
+                control::append(&mut body, Element::Label(label));
+            }
+            control::append(&mut body, Element::Open(*key.as_bytes()));
+            control::pad(&mut body, QUESTION_LEN);
             self.send_control(relay, &body, None, now);
         }
     }

@@ -11,7 +11,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::dialect::{Dialect, mac};
+use super::dialect::{Dialect, Dialects, Labels, mac};
 use super::schedule::{COOKIE_SECRET_AFTER, COOKIE_SECRET_KEPT};
 use crate::keys::{Entropy, Names, PublicKey, Which};
 use crate::time::Instant;
@@ -19,27 +19,38 @@ use crate::wire::datagram::{Cookie, MAC_LEN, Macs};
 
 /// A responder's side: checks MACs and makes cookies.
 pub struct CookieKeeper {
-    /// For each of our keys.
+    /// For each of our keys, by each kind of labels.
     faces: Vec<Face>,
     secret: Zeroizing<[u8; 32]>,
     previous: Zeroizing<[u8; 32]>,
     born: Instant,
 }
 
+/// What a message is for: one of our keys, by these labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meant {
+    /// The key.
+    pub which: Which,
+    /// The labels.
+    pub labels: Labels,
+}
+
 /// What those use who write to one of our keys.
 struct Face {
-    which: Which,
+    meant: Meant,
     mac1_key: [u8; 32],
     cookie_key: [u8; 32],
 }
 
 impl Face {
-    fn of(dialect: &Dialect, own: &Names) -> Vec<Self> {
-        let faces = own.iter().zip([Which::Current, Which::Former]);
-        let faces = faces.map(|(key, which)| Face {
-            which,
-            mac1_key: dialect.mac1_key(&key),
-            cookie_key: dialect.cookie_key(&key),
+    fn of(dialects: &Dialects, own: &Names) -> Vec<Self> {
+        let keys = || own.iter().zip([Which::Current, Which::Former]);
+        let faces = dialects.iter().flat_map(|(labels, dialect)| {
+            keys().map(move |(key, which)| Face {
+                meant: Meant { which, labels },
+                mac1_key: dialect.mac1_key(&key),
+                cookie_key: dialect.cookie_key(&key),
+            })
         });
         faces.collect()
     }
@@ -47,9 +58,9 @@ impl Face {
 
 impl CookieKeeper {
     /// A keeper for messages to the holder of `own`.
-    pub fn new(dialect: &Dialect, own: &Names, entropy: &mut dyn Entropy, now: Instant) -> Self {
+    pub fn new(dialects: &Dialects, own: &Names, entropy: &mut dyn Entropy, now: Instant) -> Self {
         let mut keeper = CookieKeeper {
-            faces: Face::of(dialect, own),
+            faces: Face::of(dialects, own),
             secret: Zeroizing::new([0; 32]),
             previous: Zeroizing::new([0; 32]),
             born: now,
@@ -59,15 +70,15 @@ impl CookieKeeper {
         keeper
     }
 
-    /// We have other keys now. Cookies stay good: they are about addresses.
-    pub fn set_own(&mut self, dialect: &Dialect, own: &Names) {
-        self.faces = Face::of(dialect, own);
+    /// We have other keys now, or other labels. Cookies stay good: they are about addresses.
+    pub fn set_own(&mut self, dialects: &Dialects, own: &Names) {
+        self.faces = Face::of(dialects, own);
     }
 
-    /// Which of our public keys the sender knows and means; `None` when it is none.
-    pub fn mac1_holds(&self, macs: &Macs<'_>) -> Option<Which> {
+    /// Which of our public keys the sender knows and means, and by which labels; `None` when it is none.
+    pub fn mac1_holds(&self, macs: &Macs<'_>) -> Option<Meant> {
         let meant = self.faces.iter().find(|f| mac1_holds(&f.mac1_key, macs));
-        meant.map(|face| face.which)
+        meant.map(|face| face.meant)
     }
 
     /// Whether the sender has received a cookie of ours at this address.
@@ -87,7 +98,7 @@ impl CookieKeeper {
     /// The cookie reply for a message to one of our keys: 64 bytes, shorter than any message that it answers.
     pub fn reply(
         &mut self,
-        (sender, meant): (u32, Which),
+        (sender, meant): (u32, Meant),
         macs: &Macs<'_>,
         from: SocketAddr,
         (entropy, now): (&mut dyn Entropy, Instant),
@@ -100,7 +111,7 @@ impl CookieKeeper {
         let mut nonce = [0u8; 24];
         entropy.fill(&mut nonce);
         let mut sealed = cookie_for(&self.secret, from).to_vec();
-        let face = self.faces.iter().find(|f| f.which == meant)?;
+        let face = self.faces.iter().find(|f| f.meant == meant)?;
         let cipher = XChaCha20Poly1305::new((&face.cookie_key).into());
         let tag = cipher
             .encrypt_inout_detached(&nonce.into(), &macs.mac1, sealed.as_mut_slice().into())

@@ -16,8 +16,69 @@ use crate::wire::datagram::MAC_LEN;
 /// Bytes of a network id.
 pub const NETWORK_ID_LEN: usize = 32;
 
-/// The network id of members that only list each other's keys. Networks with a certificate authority have others.
+/// The network id of members that only list each other's keys. Networks with an authority have others.
 pub const STATIC_NETWORK: [u8; NETWORK_ID_LEN] = [0; NETWORK_ID_LEN];
+
+/// What every mac1 key is derived from.
+const MAC1: &[u8] = b"l2vpn mac1 v1";
+
+/// What mac1 keys of a network are derived from: who has it recognises handshakes to keys that it knows, and learns nothing else.
+pub type Mac1Label = [u8; 32];
+
+/// By which labels a handshake is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// Those of members that list each other's keys.
+    Listed,
+    /// Those of the network that both are in.
+    Network,
+}
+
+/// The labels that a member answers to.
+#[derive(Clone, Debug)]
+pub struct Dialects {
+    listed: Dialect,
+    network: Option<Dialect>,
+}
+
+impl From<Dialect> for Dialects {
+    /// Those alone.
+    fn from(listed: Dialect) -> Self {
+        Dialects {
+            listed,
+            network: None,
+        }
+    }
+}
+
+impl Dialects {
+    /// Those of a member that is in this network, if it is in one.
+    pub fn new(network: Option<&[u8; NETWORK_ID_LEN]>) -> Self {
+        Dialects {
+            network: network.map(Dialect::of_network),
+            ..Dialect::of_network(&STATIC_NETWORK).into()
+        }
+    }
+
+    /// The labels of that kind; without a network those of listed members.
+    pub fn get(&self, labels: Labels) -> &Dialect {
+        match (labels, &self.network) {
+            (Labels::Network, Some(network)) => network,
+            _ => &self.listed,
+        }
+    }
+
+    /// The labels of our network, if there is one.
+    pub fn network(&self) -> Option<&Dialect> {
+        self.network.as_ref()
+    }
+
+    /// All of them, the network's first.
+    pub fn iter(&self) -> impl Iterator<Item = (Labels, &Dialect)> {
+        let network = self.network.iter().map(|d| (Labels::Network, d));
+        network.chain([(Labels::Listed, &self.listed)])
+    }
+}
 
 /// The labels of one network.
 #[derive(Clone, Debug)]
@@ -39,7 +100,7 @@ impl Dialect {
         Dialect {
             prologue: label(b"l2vpn v1"),
             binds_header: true,
-            mac1_label: label(b"l2vpn mac1 v1"),
+            mac1_label: [MAC1, &mac1_label(network)[..]].concat(),
             cookie_label: label(b"l2vpn cookie v1"),
         }
     }
@@ -66,6 +127,11 @@ impl Dialect {
         hash(&[&self.mac1_label, receiver.as_bytes()])
     }
 
+    /// What relays outside the network need to tell junk from handshakes; `None` for labels that are not this protocol's.
+    pub fn mac1_label(&self) -> Option<Mac1Label> {
+        self.mac1_label.strip_prefix(MAC1)?.try_into().ok()
+    }
+
     /// mac1 of a message to the holder of `receiver`; `body` is everything before it.
     pub fn mac1(&self, receiver: &PublicKey, body: &[u8]) -> [u8; MAC_LEN] {
         mac(&self.mac1_key(receiver), &[body])
@@ -74,6 +140,20 @@ impl Dialect {
     /// The key that seals cookie replies from the holder of `sender`.
     pub fn cookie_key(&self, sender: &PublicKey) -> [u8; 32] {
         hash(&[&self.cookie_label, sender.as_bytes()])
+    }
+}
+
+/// The key of mac1 in messages to the holder of `receiver`, by the label that it has told.
+pub fn mac1_key_by(label: &Mac1Label, receiver: &PublicKey) -> [u8; 32] {
+    hash(&[MAC1, label, receiver.as_bytes()])
+}
+
+/// What a network's mac1 keys are derived from. It may be told to others: the network's id does not follow from it.
+fn mac1_label(network: &[u8; NETWORK_ID_LEN]) -> Mac1Label {
+    match *network == STATIC_NETWORK {
+        // There is nothing to be kept from anybody.
+        true => STATIC_NETWORK,
+        false => hash(&[b"l2vpn mac1 network v1", network]),
     }
 }
 
@@ -142,6 +222,25 @@ mod tests {
             a.full_prologue(&[8, 1, 0, 0]),
             a.full_prologue(&[8, 2, 0, 0])
         );
+    }
+
+    #[test]
+    fn a_member_answers_to_its_network_and_to_who_lists_it() {
+        let kinds = |dialects: &Dialects| dialects.iter().map(|(l, _)| l).collect::<Vec<_>>();
+        let alone = Dialects::new(None);
+        assert_eq!(kinds(&alone), [Labels::Listed]);
+        let member = Dialects::new(Some(&[1; 32]));
+        assert_eq!(kinds(&member), [Labels::Network, Labels::Listed]);
+        let key = PublicKey::from_bytes([9; 32]);
+        let made = |d: &Dialects, labels| d.get(labels).mac1_key(&key);
+        assert_eq!(made(&alone, Labels::Network), made(&alone, Labels::Listed));
+        assert_ne!(
+            made(&member, Labels::Network),
+            made(&member, Labels::Listed)
+        );
+        let told = member.network().and_then(Dialect::mac1_label).unwrap();
+        assert_eq!(mac1_key_by(&told, &key), made(&member, Labels::Network));
+        assert_eq!(Dialect::wireguard().mac1_label(), None);
     }
 
     #[test]

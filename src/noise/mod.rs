@@ -50,7 +50,9 @@
 //! offered, and its record. A recorded session stays closed to who breaks X25519 alone where ML-KEM or a pre-shared key was in
 //! it; who can break X25519 while it runs can impersonate, since members prove themselves by it.
 //!
-//! *To outsiders.* mac1 says that its maker knows the responder's public key, and lets whoever knows that recognise messages to it. All
+//! *To outsiders.* mac1 says that its maker knows the responder's public key, and lets whoever knows that recognise messages to it. Between
+//! members of a network its key depends on the network's id, too ([`dialect::Labels`]): public keys alone recognise nothing then. The id is
+//! in every record, invitation and network file, and in nothing that travels in the clear; whoever has it is no outsider in this. All
 //! else of message 1 but lengths, an index and the ephemeral key is ciphertext.
 
 pub mod aead;

@@ -115,8 +115,12 @@ fn boringtun_answers_our_initiation_and_takes_our_packet() {
             mac1: response[60..76].try_into().unwrap(),
             mac2: [0; 16],
         };
-        let keeper =
-            CookieKeeper::new(&dialect, &ours.public().into(), &mut Dice(1), Instant::ZERO);
+        let keeper = CookieKeeper::new(
+            &dialect.clone().into(),
+            &ours.public().into(),
+            &mut Dice(1),
+            Instant::ZERO,
+        );
         assert!(keeper.mac1_holds(&macs).is_some(), "their mac1 is ours");
         let their_index = index(&response[4..8]);
         let noise = response[12..60].to_vec();

@@ -46,6 +46,7 @@ const PART: u8 = 22;
 const MEMBER: u8 = 23;
 const ASK: u8 = 24;
 const ANSWER: u8 = 25;
+const LABEL: u8 = 26;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub enum Element<'a> {
     Receipt(Receipt),
     /// To a relay: a channel to the member with this public key is wanted; to oneself, [`Element::Observed`] is.
     Open([u8; 32]),
+    /// To a relay: what mac1 of handshakes to the sender is derived from, before its key.
+    Label([u8; 32]),
     /// From a relay: the channel to the member with this public key; `None` when there is none, because it is not there.
     Channel([u8; 32], Option<Channel>),
     /// From a relay: the address that it sees the receiver at.
@@ -325,6 +328,7 @@ pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
         Element::Advert(advert) => put(ADVERT, &[&advert.parts(), advert.bytes()]),
         Element::Receipt(receipt) => put(RECEIPT, &[&receipt.to_bytes()]),
         Element::Open(key) => put(OPEN, &[&key]),
+        Element::Label(label) => put(LABEL, &[&label]),
         Element::Channel(key, channel) => {
             let number = channel.map_or(0, Channel::get);
             put(CHANNEL, &[&key, &number.to_le_bytes()]);
@@ -443,6 +447,9 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
             .ok_or(DropReason::MalformedInner),
         OPEN => <[u8; 32]>::try_from(value)
             .map(Element::Open)
+            .map_err(|_| DropReason::MalformedInner),
+        LABEL => <[u8; 32]>::try_from(value)
+            .map(Element::Label)
             .map_err(|_| DropReason::MalformedInner),
         CHANNEL => channel(value).ok_or(DropReason::MalformedInner),
         OBSERVED => address(value).map(Element::Observed),
@@ -584,6 +591,7 @@ mod tests {
                 upto: 6,
             }),
             Element::Open([5; 32]),
+            Element::Label([6; 32]),
             Element::Channel([6; 32], Channel::new(7)),
             Element::Channel([6; 32], None),
             Element::Observed(([192, 0, 2, 1], 7656).into()),
