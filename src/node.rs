@@ -15,6 +15,7 @@
 
 mod admitting;
 mod adverts;
+mod announcing;
 mod asking;
 mod beacons;
 mod candidates;

@@ -6,10 +6,11 @@ mod frames;
 mod simulator;
 
 use l2vpn::drops::DropReason;
-use l2vpn::keys::{AuthorityKey, PrivateKey, PublicKey, Signs};
+use l2vpn::keys::{AuthorityKey, OwnKeys, PrivateKey, Psk, Psks, PublicKey, Signs};
 use l2vpn::mesh::peer::Pass;
 use l2vpn::node::network::NetworkSettings;
 use l2vpn::node::{Event, Gone};
+use l2vpn::noise::announcement;
 use l2vpn::place::PeerId;
 use l2vpn::time::Duration;
 use l2vpn::trust::Realm;
@@ -1026,4 +1027,148 @@ fn a_record_that_is_over_counts_for_the_grace_and_no_longer() {
         net.run_for(SECOND * 5);
         assert_eq!(seen(&net), None);
     }
+}
+
+/// Members of a network that have heard of nobody, on one LAN with others.
+fn strangers_on_a_lan(count: u8, seed: u64) -> Network {
+    let mut net = Network::of((0..count).map(|n| Recipe::new(n).untold()).collect(), seed);
+    net.is_lan = true;
+    net.record = false;
+    net.weather.delay = MS(1);
+    for n in 0..count {
+        let me = usize::from(n);
+        for other in (0..usize::from(count)).filter(|o| *o != me) {
+            let (now, id) = (net.now, PeerId(Network::peer_of(me, other)));
+            net.member(me).node.remove_peer(id, now);
+        }
+        let own = signed(&record(net.recipes[me].public(), n), &authority(1));
+        assert!(enter(&mut net, me, settings(Some(own))));
+    }
+    net
+}
+
+fn connected_to(net: &Network, n: usize) -> usize {
+    let peers = net.members[n].as_ref().unwrap().node.peers().iter();
+    peers.filter(|p| p.up_since.is_some()).count()
+}
+
+fn with_psk(net: &mut Network, n: usize, current: u8, former: Option<u8>) {
+    let keys = OwnKeys {
+        current: PrivateKey::from_bytes(net.recipes[n].key),
+        former: None,
+    };
+    let psk = |n: u8| Psk::from_bytes([n; 32]);
+    let psks = Psks {
+        current: Some(psk(current)),
+        former: former.map(psk),
+    };
+    net.set_keys(n, keys, psks);
+}
+
+/// Nobody names anybody: those of the network find each other, with nobody else's help, and nobody else finds them.
+#[test]
+fn members_that_have_heard_of_nobody_meet_on_a_lan() {
+    let mut net = strangers_on_a_lan(6, 131);
+    // One is in another network of the same authority, one in none.
+    let mut elsewhere = record(net.recipes[4].public(), 4);
+    elsewhere.network = [0x55; 32];
+    let mut other = settings(Some(signed(&elsewhere, &authority(1))));
+    other.realm.id = [0x55; 32];
+    assert!(enter(&mut net, 4, other));
+    let now = net.now;
+    net.member(5).node.leave_network(now);
+    net.start_beacons();
+    let began = net.now;
+    assert!(net.run_until(began + SECOND * 2, |net| {
+        (0..4).all(|n| connected_to(net, n) == 3)
+    }));
+    println!(
+        "four strangers are connected after {} ms",
+        net.now.since(began).as_millis()
+    );
+    net.run_for(SECOND * 120);
+    for n in [4, 5] {
+        assert_eq!(connected_to(&net, n), 0);
+        assert!(net.member(n).node.peers().iter().all(|p| p.is_vacant()));
+    }
+    // Names and keys are nobody else's to read.
+    for (_, text) in &net.beacons {
+        for n in 0..4 {
+            let (key, name) = (net.recipes[n].public(), format!("m{n}"));
+            let shows = |part: &[u8]| text.windows(part.len()).any(|w| w == part);
+            assert!(!shows(&key.as_bytes()[..8]) && !shows(format!("{name}{name}").as_bytes()));
+        }
+    }
+}
+
+/// The network has a pre-shared key, and changes it: those that have either meet those that have both.
+#[test]
+fn a_network_that_changes_its_key_is_found_on_the_lan_meanwhile() {
+    let mut net = strangers_on_a_lan(4, 132);
+    with_psk(&mut net, 0, 1, None);
+    with_psk(&mut net, 1, 2, Some(1));
+    with_psk(&mut net, 2, 2, None);
+    with_psk(&mut net, 3, 9, None);
+    net.start_beacons();
+    let met = |net: &Network| [0, 1, 2].map(|n| connected_to(net, n)) == [1, 2, 1];
+    let began = net.now;
+    assert!(net.run_until(began + SECOND * 5, met));
+    net.run_for(SECOND * 60);
+    assert!(met(&net), "those with no key in common do not meet");
+    assert_eq!(connected_to(&net, 3), 0);
+}
+
+/// What is announced makes nobody a peer who is none, costs little whoever repeats it, and never takes a peer's place.
+#[test]
+fn announcements_are_believed_for_their_signature_and_cost_little() {
+    let mut net = strangers_on_a_lan(3, 133);
+    net.is_lan = false;
+    net.start_beacons();
+    net.run_for(MS(10));
+    let own: Vec<_> = net.beacons.iter().map(|(n, b)| (*n, b.clone())).collect();
+    let of = |n: usize| own.iter().find(|(m, _)| *m == n).unwrap().1.clone();
+    // Sealed by who knows the network, and signed by nobody.
+    let mut short = Proof::shortened(&signed(&record(net.recipes[2].public(), 2), &authority(1)));
+    *short.as_mut().unwrap().last_mut().unwrap() ^= 1;
+    let text = [&net.recipes[2].public().as_bytes()[..], &short.unwrap()].concat();
+    let forged = announcement::seal((&ID, None), (7656, [1; 24]), text).unwrap();
+    let now = net.now;
+    let node = &mut net.member(0).node;
+    node.handle_beacon(address(2), &forged, now);
+    for len in 0..forged.len() {
+        node.handle_beacon(address(2), &forged[..len], now);
+    }
+    assert!(node.peers().iter().all(|p| p.is_vacant()));
+    assert!(net.member(0).drops(DropReason::RecordRefused) > 0);
+    // A copy, from two hundred places: each second a few calls at most, and to the places alone.
+    net.record = true;
+    for n in 0..1000u32 {
+        let (now, place) = (net.now, [198, 51, 100, (n % 200) as u8]);
+        net.member(0)
+            .node
+            .handle_beacon((place, 7656).into(), &of(1), now);
+        net.collect(0);
+        net.run_for(MS(10));
+    }
+    assert!(net.recording.len() <= 60, "{}", net.recording.len());
+    let living = |net: &mut Network| {
+        let peers = net.member(0).node.peers().iter();
+        peers.filter(|p| !p.is_vacant()).count()
+    };
+    assert_eq!(living(&mut net), 1);
+    // A flood is not looked at.
+    let now = net.now;
+    for _ in 0..1000 {
+        net.member(0).node.handle_beacon(address(9), &of(2), now);
+    }
+    assert!(net.member(0).drops(DropReason::RateLimited) >= 800);
+    // Who is revoked is nobody, whoever announces it.
+    let list = revocations(1, |l| l.revoke(MemberId([1; 16]), u64::MAX), &authority(1));
+    net.member(0).node.revoke(&list, now).unwrap();
+    net.run_for(SECOND * 2);
+    let now = net.now;
+    let before = living(&mut net);
+    net.member(0).node.handle_beacon(address(1), &of(1), now);
+    assert_eq!(living(&mut net), before);
+    assert!(net.member(0).drops(DropReason::Revoked) > 0);
 }

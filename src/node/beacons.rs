@@ -4,6 +4,7 @@
 //! A beacon says to those who share a secret with us that we are here and at which port; it comes with an address that nobody
 //! has proven. So it starts a handshake there, no more often than every few seconds, and the handshake decides. Nothing is
 //! answered: a stranger who sends beacons hears nothing, a stranger who listens learns that somebody looks for so many.
+//! Members of a network that have not heard of each other announce themselves besides ([`super::announcing`]).
 //! Checking costs a MAC for each peer that is missed, so that many are checked in a second, and no more.
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crate::noise::beacon::BeaconKey;
 use crate::noise::dialect::Labels;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
+use crate::wire::announcement::Announcement;
 use crate::wire::beacon::{Beacon, MAX_TAGS};
 
 /// Beacons after the start and after a change of addresses: so many, this far apart; then one of each [`SELDOM`].
@@ -30,6 +32,8 @@ const SELDOM: Duration = Duration::from_secs(30);
 const MOST_TAGS: u64 = 20_000;
 /// Beacons that are looked at in a second.
 const MOST_BEACONS: u64 = 50;
+/// Announcements that are looked at in a second.
+const MOST_ANNOUNCEMENTS: u64 = 200;
 /// Keys that are made for one beacon.
 const MOST_FRESH: usize = 32;
 /// A peer's beacons are followed this often.
@@ -45,6 +49,14 @@ pub(super) struct Beacons {
     /// Where the next one begins, when there are more peers than tags.
     from: usize,
     looked_at: PerSecond,
+    announced: PerSecond,
+}
+
+impl Beacons {
+    /// Whether another announcement is to be looked at.
+    pub(super) fn admits_announcement(&self, now: Instant) -> bool {
+        self.announced.admit_most(MOST_ANNOUNCEMENTS, now)
+    }
 }
 
 impl Node {
@@ -69,7 +81,7 @@ impl Node {
         self.relays.beacons.next_at
     }
 
-    /// Sends a beacon when it is time and somebody is missed.
+    /// Sends a beacon when it is time and somebody is missed, and says to the network that we are here.
     pub(super) fn send_beacon(&mut self, now: Instant) {
         let beacons = &mut self.relays.beacons;
         let (Some(port), Some(true)) = (beacons.port, beacons.next_at.map(|at| now >= at)) else {
@@ -82,6 +94,9 @@ impl Node {
             SELDOM
         };
         beacons.next_at = Some(now + pause);
+        let turn = beacons.sent;
+        let announcement = self.announcement((port, turn));
+        self.events.extend(announcement.map(Event::Beacon));
         let mut missed = self.missed();
         if missed.is_empty() {
             return;
@@ -130,8 +145,11 @@ impl Node {
         places.beaconing.key.clone()
     }
 
-    /// A beacon came in from there.
+    /// A beacon or an announcement came in from there.
     pub fn handle_beacon(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
+        if Announcement::is_one(bytes) {
+            return self.handle_announcement(from, bytes, now);
+        }
         let beacon = match Beacon::parse(bytes) {
             Ok(beacon) => beacon,
             Err(reason) => return self.drop_one(reason),
@@ -168,7 +186,7 @@ impl Node {
         }
     }
 
-    fn follow_beacon(&mut self, id: PeerId, place: SocketAddr, now: Instant) {
+    pub(super) fn follow_beacon(&mut self, id: PeerId, place: SocketAddr, now: Instant) {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };

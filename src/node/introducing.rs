@@ -50,6 +50,8 @@ pub(super) struct Introductions {
     waiting: BTreeSet<PeerId>,
     /// What each peer that tells of others may still cost.
     tellers: HashMap<PeerId, Allowance>,
+    /// The same for what is announced on LANs, whoever it is by.
+    lan: Allowance,
 }
 
 /// A member with a record.
@@ -264,7 +266,7 @@ impl Node {
         if teller.is_some_and(|p| p.settings.pass == Pass::Awaited) {
             return self.drop_one(DropReason::UnknownControl);
         }
-        match self.settle_introduced(from, bytes, now) {
+        match self.settle_introduced(Some(from), bytes, now) {
             Ok(Some(id)) => self.note_place(from, (id, seen), now),
             Ok(None) => {}
             Err(reason) => self.drop_one(reason),
@@ -296,10 +298,10 @@ impl Node {
         self.set_endpoints(id, known, now);
     }
 
-    /// The number of somebody of whom another has told, if it is not here already.
-    fn settle_introduced(
+    /// The number of somebody of whom another has told, or who is announced on the LAN, if it is not here already.
+    pub(super) fn settle_introduced(
         &mut self,
-        from: PeerId,
+        from: Option<PeerId>,
         bytes: &[u8],
         now: Instant,
     ) -> Result<Option<PeerId>, DropReason> {
@@ -315,7 +317,10 @@ impl Node {
         if introductions.has(&member, bytes) {
             return Ok(introductions.owner(&member));
         }
-        let teller = introductions.tellers.entry(from).or_default();
+        let teller = match from {
+            Some(from) => introductions.tellers.entry(from).or_default(),
+            None => &mut introductions.lan,
+        };
         if !teller.looks.admit_most(MOST_LOOKS, now) {
             return Err(DropReason::RateLimited);
         }

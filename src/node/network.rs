@@ -53,7 +53,7 @@ pub(super) struct Network {
 /// Our record.
 pub(super) struct Own {
     /// As handshakes have it.
-    short: Vec<u8>,
+    pub(super) short: Vec<u8>,
     /// Who we are.
     pub(super) member: MemberId,
     pub(super) serial: u64,

@@ -56,6 +56,7 @@
 //! else of message 1 but lengths, an index and the ephemeral key is ciphertext.
 
 pub mod aead;
+pub mod announcement;
 pub mod beacon;
 pub mod cookie;
 pub mod dialect;

@@ -8,6 +8,7 @@
 //! Ethernet is big endian as IEEE 802.3 has it; everything of our own is little endian.
 
 pub mod advert;
+pub mod announcement;
 pub mod asking;
 pub mod beacon;
 pub mod bundle;

@@ -30,7 +30,8 @@ pub const MAX_NAME_LEN: usize = 63;
 pub const SIGNATURE_LEN: usize = 64;
 /// Bytes of what a network is known by.
 pub const NETWORK_LEN: usize = 32;
-pub(super) const KEY_LEN: usize = 32;
+/// Bytes of a public key.
+pub const KEY_LEN: usize = 32;
 /// Bytes of member and serial.
 pub(super) const NAMED_LEN: usize = 24;
 
