@@ -22,6 +22,7 @@ const STORIES: &[(&str, Story)] = &[
         hundred,
     ),
     ("what_is_wrong_with_an_invitation_is_told", wrong),
+    ("members_that_name_nobody_meet_on_their_lan", nobody_named),
     ("records_are_renewed_by_themselves", renewed),
     ("an_authority_is_replaced_and_retired", replaced),
 ];
@@ -283,6 +284,31 @@ fn wrong() -> Result<(), String> {
     start(&mut world, 0, &config_a)?;
     // An admin says nothing to whom it has not invited.
     refused(&mut world, &text, "nobody answers")
+}
+
+/// The one that has joined forgets where the admin is, and whose key it has: they are on one LAN and in one network.
+fn nobody_named() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let socket = admin(&mut world)?;
+    let text = invite(
+        &mut world,
+        &socket,
+        &["--name", "b", "--address", "10.99.0.2/24"],
+    )?;
+    let (config, path) = at(&world, "b.toml");
+    good(&mut world, 1, &["join", &text, "--config", &path])?;
+    let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
+    let (before, rest) = text.split_once("[[peer]]").ok_or("no peer")?;
+    let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
+    expect(!after.contains("endpoint"), || text.clone())?;
+    std::fs::write(&config, format!("{before}\n{after}")).map_err(|e| e.to_string())?;
+    let own = placed(&world, &config)?;
+    let check = good(&mut world, 1, &["check", &path])?;
+    start(&mut world, 1, &config)?;
+    let there = "10.99.0.2".parse().map_err(|_| "address")?;
+    world.reach(0, there)?;
+    let shown = good(&mut world, 1, &["show", "--socket", &own])?;
+    expect(shown.contains("up"), || format!("{check}{shown}"))
 }
 
 /// A record of which two thirds are over is renewed by the admin, kept over a restart, and known to the others.

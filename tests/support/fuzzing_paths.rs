@@ -3,8 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use l2vpn::keys::{AuthorityKey, PublicKey, Signs};
+use l2vpn::node::network::NetworkSettings;
+use l2vpn::noise::announcement;
 use l2vpn::time::Duration;
+use l2vpn::trust::Realm;
+use l2vpn::wire::announcement::Announcement;
 use l2vpn::wire::ethernet::Mac;
+use l2vpn::wire::record::{MemberId, Record, Roles};
 use l2vpn::wire::relayed::KIND_RELAYED;
 
 use super::Input;
@@ -123,18 +129,64 @@ fn absorb(net: &mut Network, delivered: &mut [BTreeSet<Vec<u8>>; 2], sent: &BTre
     }
 }
 
-/// Beacons of strangers and copies of real ones change nothing but what a handshake would decide, few are answered by anything,
+/// The network that all of them are in, and the record of one.
+fn in_network(key: PublicKey, member: u8) -> NetworkSettings {
+    let authority = AuthorityKey::from_seed(&zeroize::Zeroizing::new([1; 32]));
+    let record = Record {
+        network: [7; 32],
+        member: MemberId([member; 16]),
+        serial: 1,
+        key: *key.as_bytes(),
+        not_before: 1_799_999_000,
+        not_after: 1_900_000_000,
+        roles: Roles::NONE,
+        mac_limit: 0,
+        name: format!("m{member}"),
+        segments: Vec::new(),
+        macs: Vec::new(),
+        prefixes: Vec::new(),
+        issuer: *authority.authority().as_bytes(),
+    };
+    let mut own = record.signed().unwrap();
+    own.extend_from_slice(&authority.sign(Signs::Record, &record.signed().unwrap()));
+    NetworkSettings {
+        realm: Realm {
+            id: [7; 32],
+            authorities: vec![authority.authority()],
+        },
+        own: Some(own),
+        grace: l2vpn::time::Duration::ZERO,
+    }
+}
+
+/// Beacons and announcements of strangers and copies of real ones change nothing but what a handshake would decide, few are answered by anything,
 /// and what is read is what would be written.
 pub fn beacons(data: &[u8]) {
     let mut input = Input(data);
     let mut net = Network::of((0..3).map(Recipe::new).collect(), 3);
+    for n in 0..3 {
+        let own = in_network(net.recipes[n].public(), n as u8);
+        let now = net.now;
+        assert!(net.member(n).node.set_network(own, now));
+    }
     net.start_beacons();
     net.run_for(Duration::from_millis(10));
     let real: Vec<Vec<u8>> = net.beacons.iter().map(|(_, bytes)| bytes.clone()).collect();
     let mut steps = 0;
     while !input.is_empty() && steps < 60 {
         steps += 1;
-        let mut bytes = match input.u8() % 3 {
+        let mut bytes = match input.u8() % 5 {
+            3 => {
+                // By somebody who knows the network: what is inside is signed or it is nothing.
+                let len = usize::from(input.u8());
+                let text = (0..len).map(|_| input.u8()).collect();
+                announcement::seal((&[7; 32], None), (7656, [5; 24]), text).unwrap()
+            }
+            4 => {
+                let mut bytes = vec![15, 1, 1, 1];
+                bytes.extend((0..24 + usize::from(input.u16() % 1400)).map(|_| input.u8()));
+                bytes
+            }
             0 => real[usize::from(input.u8()) % real.len()].clone(),
             1 => {
                 let len = usize::from(input.u8());
@@ -153,6 +205,9 @@ pub fn beacons(data: &[u8]) {
         if let Ok(beacon) = l2vpn::wire::beacon::Beacon::parse(&bytes) {
             assert_eq!(beacon.to_bytes(), bytes);
         }
+        if let Ok(announcement) = Announcement::parse(&bytes) {
+            assert_eq!(announcement.to_bytes(), bytes);
+        }
         let before = net.recording.len();
         let (from, now, n) = (
             address(usize::from(input.u8())),
@@ -167,4 +222,5 @@ pub fn beacons(data: &[u8]) {
     net.introduce_all();
     net.run_for(Duration::from_secs(15));
     assert!((0..3).all(|n| (0..3).all(|o| o == n || net.is_up(n, o))));
+    assert!((0..3).all(|n| net.member(n).node.peers().len() == 2));
 }
