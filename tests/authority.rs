@@ -69,8 +69,13 @@ fn an_authority_is_encrypted_unless_it_is_told_otherwise() {
     assert!(!dir.join("a.record").exists() && !dir.join("ca/records/a.record").exists());
     good(dir, &sign);
     // One kind of key is never taken for another.
-    let (_, err) = bad(dir, "key check ca/authority.key");
-    assert!(err.contains("another version or kind"), "{err}");
+    let checked = good(dir, "key check ca/authority.key");
+    assert!(checked.contains("authority "), "{checked}");
+    let (_, err) = bad(dir, "key public ca/authority.key");
+    assert!(
+        err.contains("it holds an authority's key, where a member's key belongs"),
+        "{err}"
+    );
     fs::copy(dir.join("a.key"), dir.join("ca/authority.key")).unwrap();
     let (_, err) = bad(
         dir,

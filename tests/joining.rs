@@ -328,8 +328,10 @@ fn renewed() -> Result<(), String> {
     let back = 80 * 24 * 3600;
     (old.not_before, old.not_after) = (old.not_before - back, old.not_after - back);
     old.serial -= back;
-    let key = l2vpn::keys::read_authority(&world.dir().join("ca/authority.key"));
-    let l2vpn::keys::StoredAuthority::Plain(key) = key.map_err(|e| e.to_string())? else {
+    let key = l2vpn::keys::read_stored(&world.dir().join("ca/authority.key"));
+    let l2vpn::keys::Stored::<l2vpn::keys::AuthorityKey>::Plain(key) =
+        key.map_err(|e| e.to_string())?
+    else {
         return Err("sealed".into());
     };
     let old = l2vpn::trust::Signer::authority(key)

@@ -328,6 +328,13 @@ fn rotation() -> Result<(), String> {
             write(&theirs, &knows.replace("[node]\n", network))?;
             reload(1)?;
             pause();
+            // Encrypted where it lies: who has it in use need not be told the passphrase.
+            let psk = ["key", "encrypt", "--psk", &first, "--passphrase-fd", "0"];
+            run(&psk, "correct horse\n")?;
+            let told = reload(0)?;
+            expect(told == "nothing has changed", || told.clone())?;
+            let psk = ["key", "decrypt", &first, "--passphrase-fd", "0"];
+            run(&psk, "correct horse\n")?;
             Ok::<String, String>(new)
         };
         let new = changes();

@@ -222,7 +222,9 @@ fn an_encrypted_key_that_others_can_read_or_that_is_damaged_is_refused() {
     for (from, to, why) in [
         ("m=65536", "m=4194304", "out of bounds"),
         ("l2vpn-key 1", "l2vpn-key 2", "another version"),
-        ("node-key", "authority", "another version or kind"),
+        ("node-key", "nonsense", "another version or kind"),
+        ("node-key", "authority", "the file was changed"),
+        ("node-key", "psk", "the file was changed"),
         ("argon2id", "argon2i", "line 4"),
         ("t=3", "t=2", "the file was changed"),
     ] {
@@ -230,4 +232,133 @@ fn an_encrypted_key_that_others_can_read_or_that_is_damaged_is_refused() {
         let (code, _, stderr) = told(&l2vpn(dir, &check, "x"));
         assert!(code == 3 && stderr.contains(why), "{to}: {stderr}");
     }
+}
+
+/// Pre-shared keys have the same envelopes, and are opened by what opens the member's key, asked for once.
+#[test]
+fn pre_shared_keys_are_encrypted_like_any_other() {
+    let (dir, _) = home();
+    let dir = dir.path();
+    let run = |args: &[&str], input: &str| told(&l2vpn(dir, args, input));
+    let with_fd =
+        |args: &[&str]| -> Vec<String> { args.iter().chain(&FD).map(|s| s.to_string()).collect() };
+    let run_fd = |args: &[&str], input: &str| {
+        let args = with_fd(args);
+        run(&args.iter().map(String::as_str).collect::<Vec<_>>(), input)
+    };
+    let check = |input: &str| run_fd(&["check", "a.toml"], input);
+    let made = run_fd(&["key", "psk", "-o", "net.psk", "--encrypt"], "horse\n");
+    assert_eq!(made.0, 0, "{}", made.2);
+    assert_eq!(
+        fs::metadata(dir.join("net.psk"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
+    let (code, told_of, _) = run_fd(&["key", "check", "net.psk"], "horse\n");
+    assert!(
+        code == 0 && told_of.contains("pre-shared key with the fingerprint"),
+        "{told_of}"
+    );
+    assert!(
+        run_fd(&["key", "check", "net.psk"], "cow\n")
+            .2
+            .contains("passphrase is wrong")
+    );
+    // One that was plain, and comes back as it was.
+    run(&["key", "psk", "-o", "old.psk"], "");
+    let plain = fs::read_to_string(dir.join("old.psk")).unwrap();
+    assert_eq!(
+        run_fd(&["key", "encrypt", "old.psk", "--psk"], "horse\n").0,
+        0
+    );
+    assert!(
+        !fs::read_to_string(dir.join("old.psk"))
+            .unwrap()
+            .contains(plain.trim())
+    );
+    assert!(
+        run(&["key", "public", "old.psk"], "")
+            .2
+            .contains("a pre-shared key")
+    );
+    run_fd(&["key", "decrypt", "old.psk", "-o", "copy.psk"], "horse\n");
+    assert_eq!(fs::read_to_string(dir.join("copy.psk")).unwrap(), plain);
+    assert_eq!(run_fd(&["key", "encrypt", "a.key"], "horse\n").0, 0);
+    config(
+        dir,
+        "key = \"a.key\"\nnetwork_psk_file = \"net.psk\"\nold_network_psk_file = \"old.psk\"",
+    );
+    let (code, _, stderr) = check("horse\n");
+    assert_eq!(code, 0, "{stderr}");
+    // With other words: they are asked for in turn.
+    let change = ["key", "passphrase", "old.psk", "--new-passphrase-fd", "0"];
+    assert_eq!(run_fd(&change, "horse\ncow\n").0, 0);
+    assert_eq!(check("horse\ncow\n").0, 0);
+    let (code, _, stderr) = check("horse\nsheep\n");
+    assert!(
+        code == 3 && stderr.contains("a.toml:4:") && stderr.contains("passphrase is wrong"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = run(&["check", "a.toml"], "");
+    assert!(
+        code == 3 && stderr.contains("a.toml:2:") && stderr.contains("a.toml:3:"),
+        "{stderr}"
+    );
+    // It was taken for a member's key: that is said, not used.
+    assert_eq!(run_fd(&["key", "encrypt", "copy.psk"], "horse\n").0, 0);
+    config(dir, "key = \"a.key\"\nnetwork_psk_file = \"copy.psk\"");
+    let (code, _, stderr) = check("horse\n");
+    assert!(
+        code == 3 && stderr.contains("holds a member's key, where a pre-shared key belongs"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("key encrypt --psk"), "{stderr}");
+    let (code, _, stderr) = run_fd(&["key", "check", "copy.psk", "--psk"], "horse\n");
+    assert!(
+        code != 0 && stderr.contains("leave out the --psk"),
+        "{stderr}"
+    );
+    // A socket is found by a configuration without opening anything.
+    let (_, _, stderr) = run(&["show", "a.toml"], "");
+    assert!(
+        !stderr.contains("passphrase") && !stderr.contains("encrypted"),
+        "{stderr}"
+    );
+}
+
+/// The key of an authority, too: made plain, encrypted later, by other words later still.
+#[test]
+fn an_authority_is_encrypted_when_somebody_thinks_of_it() {
+    let (dir, public) = home();
+    let dir = dir.path();
+    let run = |args: &[&str], input: &str| told(&l2vpn(dir, args, input));
+    run(
+        &["ca", "init", "ca", "--name", "lab", "--no-passphrase"],
+        "",
+    );
+    let file = "ca/authority.key";
+    let (code, plain, _) = run(&["key", "check", file], "");
+    assert!(code == 0 && plain.contains("authority "), "{plain}");
+    assert_eq!(
+        run(&[&["key", "encrypt", file][..], &FD].concat(), "horse\n").0,
+        0
+    );
+    let change = [
+        &["key", "passphrase", file, "--new-passphrase-fd", "0"][..],
+        &FD,
+    ]
+    .concat();
+    assert_eq!(run(&change, "horse\ncow\n").0, 0);
+    let sign = ["ca", "sign", "ca", &public, "--name", "b", "--segment", "1"];
+    let sign = [&sign[..], &FD].concat();
+    let (code, _, stderr) = run(&sign, "horse\n");
+    assert!(
+        code != 0 && stderr.contains("passphrase is wrong"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = run(&sign, "cow\n");
+    assert_eq!(code, 0, "{stderr}");
 }

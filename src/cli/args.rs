@@ -161,11 +161,17 @@ pub enum KeyVerb {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
-    /// Make a pre-shared key for a pair of members
+    /// Make a pre-shared key, for a pair of members or for all of a network
     Psk {
         /// The file to make, readable by its owner only; an existing one is never touched
         #[arg(short, long)]
         output: Option<PathBuf>,
+        /// Encrypt it with a passphrase, which is asked for: that of the member's own key, so that it is asked for once
+        #[arg(long, requires = "output")]
+        encrypt: bool,
+        /// Where its passphrase comes from.
+        #[command(flatten)]
+        words: Words,
     },
     /// Put a new private key in the place of another, and print its public key; both are good for a while
     #[command(after_help = ROTATE_HELP)]
@@ -176,23 +182,29 @@ pub enum KeyVerb {
         #[command(flatten)]
         words: Words,
     },
-    /// Check a private key's file: content, mode, owner; and the passphrase, when one is given
+    /// Check a key's file: content, mode, owner; and the passphrase, when one is given
     Check {
         /// The file
         file: PathBuf,
+        /// It holds a pre-shared key, which looks like a private one as long as it is not encrypted
+        #[arg(long)]
+        psk: bool,
         /// Where its passphrase comes from.
         #[command(flatten)]
         words: Words,
     },
-    /// Encrypt a private key's file with a passphrase, which is asked for
+    /// Encrypt a key's file with a passphrase, which is asked for
     Encrypt {
         /// The file, which is replaced in one step
         file: PathBuf,
+        /// It holds a pre-shared key, which looks like a private one as long as it is not encrypted
+        #[arg(long)]
+        psk: bool,
         /// Where its passphrase comes from.
         #[command(flatten)]
         words: Words,
     },
-    /// Give an encrypted private key another passphrase
+    /// Give an encrypted key another passphrase
     Passphrase {
         /// The file, which is replaced in one step
         file: PathBuf,
@@ -203,7 +215,7 @@ pub enum KeyVerb {
         #[command(flatten)]
         new: NewWords,
     },
-    /// Decrypt a private key's file
+    /// Decrypt a key's file
     Decrypt {
         /// The file, which is replaced in one step
         file: PathBuf,
@@ -313,6 +325,9 @@ pub struct TicketArgs {
     /// For how many days
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub days: u32,
+    /// Where the secret's passphrase comes from.
+    #[command(flatten)]
+    pub words: Words,
 }
 
 /// `check`

@@ -25,6 +25,7 @@ pub(super) fn socket(args: &MemberArgs) -> Result<PathBuf, Failure> {
             // Only the socket is wanted: no key has to be opened for that.
             let mut opener = AtHand {
                 keys: PrivateKey::generate(&mut OsEntropy).into(),
+                psks: Vec::new(),
                 passphrase: None,
                 stands_in: true,
             };

@@ -28,6 +28,7 @@ mod ping;
 mod relay;
 mod reload;
 mod render;
+mod sealing;
 mod show;
 mod up;
 mod vlans;

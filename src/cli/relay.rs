@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::args::{InitArgs, RelayArgs, RelayVerb, ShowArgs, TicketArgs};
 use super::exit::{Exit, Failure};
-use super::{init, member, render};
+use super::{init, member, render, sealing};
 use crate::api::{Answer, PeerView, Verb};
 use crate::config::{DemoKeys, load_with};
 use crate::daemon;
 use crate::io::clock;
-use crate::keys::{self, PublicKey, Ticket};
+use crate::keys::{Psk, PublicKey, Ticket};
 
 pub(super) fn run(args: &RelayArgs) -> Result<Exit, Failure> {
     match (&args.verb, &args.config) {
@@ -47,7 +47,7 @@ fn start(args: &RelayArgs, config: &Path) -> Result<Exit, Failure> {
 
 /// Makes a ticket and prints it.
 fn ticket(args: &TicketArgs) -> Result<Exit, Failure> {
-    let secret = keys::read_psk(&args.secret)?;
+    let secret: Psk = sealing::key_in(&args.secret, args.words)?;
     let holder = args.key.parse::<PublicKey>().map_err(|error| {
         let message = format!(
             "\"{}\" is not a public key: {error}",

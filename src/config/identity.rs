@@ -61,8 +61,10 @@ impl Checker<'_> {
             node.network_psk_file.take(),
             node.old_network_psk_file.take(),
         );
+        // First, as its passphrase may open the others.
+        let own = self.own_key(node, at);
         let network = psks(self, files, ("network_psk_file", "old_network_psk_file"));
-        let (current, source) = self.own_key(node, at)?;
+        let (current, source) = own?;
         let (former, retiring) = match &source {
             KeySource::File(file) => {
                 self.former(file, &current, overlap.unwrap_or(DEFAULT_OVERLAP))
@@ -89,7 +91,7 @@ impl Checker<'_> {
         let old = keys::retired(&file.canonicalize().ok()?);
         let rotated = std::fs::metadata(&old).and_then(|m| m.modified()).ok()?;
         let since = rotated.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let key = match self.key_put_aside(&old) {
+        let key: PrivateKey = match self.key_in_file(&old) {
             Ok(key) => key,
             Err((message, hint)) => {
                 let warning = format!("the key before the last rotation is not used: {message}");

@@ -89,6 +89,15 @@ pub struct Config {
     pub demo: DemoKeys,
 }
 
+impl Config {
+    /// All pre-shared keys in it.
+    pub fn psks(&self) -> impl Iterator<Item = &Psk> {
+        let pairs = self.peers.iter().flat_map(|peer| peer.psks.iter());
+        let secret = self.relaying.iter().filter_map(|r| r.secret.as_ref());
+        self.own.network.iter().chain(pairs).chain(secret)
+    }
+}
+
 /// For whom a relay carries, beside those that are listed, and how much.
 #[derive(Clone, Default)]
 pub struct Relaying {

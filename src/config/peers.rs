@@ -10,7 +10,7 @@ use super::raw::{Field, RawPeer, Sections};
 use super::vlans::peer_vlans;
 use super::{EndpointName, PeerConfig, PeerKind, RelayPolicy, Word};
 use crate::carrier::Carrier;
-use crate::keys::{self, KeyFileError, Names, Psk, Psks, PublicKey, is_demo};
+use crate::keys::{Names, Psk, Psks, PublicKey, is_demo};
 use crate::time::Duration;
 use crate::wire::segment::SegmentId;
 use crate::wire::service::Services;
@@ -239,16 +239,16 @@ pub(super) fn psk(checker: &mut Checker<'_>, field: Field<String>) -> Option<Psk
     if checker.is_a_key_itself(&file, &at) {
         return None;
     }
-    match keys::read_psk(&resolve(checker.path, &file)) {
+    let path = resolve(checker.path, &file);
+    let is_missing = !path.exists();
+    match checker.key_in_file(&path) {
         Ok(psk) => Some(psk),
-        Err(error) => {
-            let missing = matches!(&error, KeyFileError::Io { source, .. }
-                if source.kind() == std::io::ErrorKind::NotFound);
-            let hint = match missing {
+        Err((message, hint)) => {
+            let hint = match is_missing {
                 true => "make one with `l2vpn key psk -o FILE`, and give it to the peer too".into(),
-                false => error.hint(),
+                false => hint,
             };
-            checker.findings.error(&at, error.to_string()).hint(hint);
+            checker.findings.error(&at, message).hint(hint);
             None
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::checker::Checker;
 use super::paths::resolve;
 use super::raw::{Field, RawNode};
-use crate::keys::{self, KeyFileError, PrivateKey, PublicKey, Stored, is_demo};
+use crate::keys::{self, Kept, KeyFileError, Opener, PrivateKey, Psk, PublicKey, Stored, is_demo};
 
 /// Names what the service manager hands over, where a file's name could stand.
 const CREDENTIAL: &str = "credential:";
@@ -35,6 +35,24 @@ impl fmt::Display for KeySource {
                 command.first().map_or("", String::as_str)
             ),
         }
+    }
+}
+
+/// A key that may be at hand already.
+pub(super) trait AtHandKey: Kept {
+    /// The key of which an envelope shows this.
+    fn known(opener: &dyn Opener, shown: &[u8; 32]) -> Option<Self>;
+}
+
+impl AtHandKey for PrivateKey {
+    fn known(opener: &dyn Opener, shown: &[u8; 32]) -> Option<Self> {
+        opener.known(Some(&PublicKey::from_bytes(*shown)))
+    }
+}
+
+impl AtHandKey for Psk {
+    fn known(opener: &dyn Opener, shown: &[u8; 32]) -> Option<Self> {
+        opener.known_psk(shown)
     }
 }
 
@@ -125,15 +143,19 @@ impl Checker<'_> {
         Some((KeySource::Command(command), at))
     }
 
-    /// The key in a file, which is opened when it is encrypted; or what is wrong, and what to do.
-    pub(super) fn key_in_file(&mut self, path: &Path) -> Result<PrivateKey, (String, String)> {
+    /// The key in a file, which is opened when it is encrypted; or what is wrong, and what to do. What has opened another key is tried
+    /// before anybody is asked.
+    pub(super) fn key_in_file<K: AtHandKey>(&mut self, path: &Path) -> Result<K, (String, String)> {
         let words = |error: KeyFileError| (error.to_string(), error.hint());
         let envelope = match keys::read_stored(path).map_err(words)? {
             Stored::Plain(key) => return Ok(key),
             Stored::Sealed(envelope) => envelope,
         };
-        let public = PublicKey::from_bytes(*envelope.public());
-        if let Some(key) = self.opener.known(Some(&public)) {
+        if let Some(key) = K::known(self.opener, envelope.public()) {
+            return Ok(key);
+        }
+        let known = self.words.as_ref();
+        if let Some(Ok(key)) = known.map(|words| keys::opened(&envelope, words, path)) {
             return Ok(key);
         }
         let passphrase = self.opener.passphrase(path);
@@ -146,23 +168,6 @@ impl Checker<'_> {
         let key = keys::opened(&envelope, &passphrase, path).map_err(words);
         self.words = Some(passphrase);
         key
-    }
-
-    /// The key before, by the words that have opened the one that counts: nobody is asked twice.
-    pub(super) fn key_put_aside(&mut self, path: &Path) -> Result<PrivateKey, (String, String)> {
-        let words = |error: KeyFileError| (error.to_string(), error.hint());
-        match (keys::read_stored(path).map_err(words)?, self.words.take()) {
-            (Stored::Sealed(envelope), Some(passphrase)) => {
-                let known = self
-                    .opener
-                    .known(Some(&PublicKey::from_bytes(*envelope.public())));
-                match known {
-                    Some(key) => Ok(key),
-                    None => keys::opened(&envelope, &passphrase, path).map_err(words),
-                }
-            }
-            _ => self.key_in_file(path),
-        }
     }
 
     /// A key that is nobody's file.

@@ -4,7 +4,7 @@ use super::checker::Checker;
 use super::network::text;
 use super::paths::resolve;
 use super::raw::Field;
-use crate::keys::{Armor, AuthorityKey, NetworkFile, StoredAuthority, read_authority};
+use crate::keys::{Armor, AuthorityKey, NetworkFile, Stored, read_stored};
 use crate::trust::{Realm, Signer};
 use crate::wire::delegation::Delegation;
 
@@ -52,9 +52,9 @@ pub(super) fn check(
 
 fn key(checker: &mut Checker<'_>, signer: Field<String>) -> Option<AuthorityKey> {
     let (file, at) = checker.take(Some(signer))?;
-    let (message, hint) = match read_authority(&resolve(checker.path, &file)) {
-        Ok(StoredAuthority::Plain(key)) => return Some(key),
-        Ok(StoredAuthority::Sealed(_)) => (
+    let (message, hint) = match read_stored(&resolve(checker.path, &file)) {
+        Ok(Stored::Plain(key)) => return Some(key),
+        Ok(Stored::Sealed(_)) => (
             format!("{file}: the key is encrypted"),
             "an admin signs when nobody is there: leave the authority's key where it is, and name one that \
              `l2vpn ca admin` has made"

@@ -39,6 +39,7 @@ impl Member {
         // Nobody is asked for a passphrase again, nor a command run.
         let mut opener = AtHand {
             keys: self.config.own.keys.clone(),
+            psks: self.config.psks().cloned().collect(),
             passphrase,
             stands_in: false,
         };

@@ -9,7 +9,7 @@ use super::assemble::{Member, StartError};
 use super::state;
 use crate::config::{Config, Identity, KeySource};
 use crate::io::clock;
-use crate::keys::{OwnKeys, PublicKey, Stored, read_stored};
+use crate::keys::{OwnKeys, PrivateKey, PublicKey, read_stored};
 
 /// The keys that count at this time of day: the former one as long as the configuration says.
 pub(super) fn keys_at(own: &Identity, wall: Duration) -> OwnKeys {
@@ -22,10 +22,8 @@ pub(super) fn keys_at(own: &Identity, wall: Duration) -> OwnKeys {
 
 /// The public half of the key in a file.
 fn public_in(file: &Path) -> Option<PublicKey> {
-    match read_stored(file).ok()? {
-        Stored::Plain(key) => Some(key.public()),
-        Stored::Sealed(envelope) => Some(PublicKey::from_bytes(*envelope.public())),
-    }
+    let stored = read_stored::<PrivateKey>(file).ok()?;
+    Some(PublicKey::from_bytes(stored.shown()))
 }
 
 /// A key that was put aside before any clock of today, or in the future, has been put aside now: the clock was wrong then, and

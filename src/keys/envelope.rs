@@ -8,6 +8,7 @@
 //! cipher xchacha20poly1305 nonce=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 //! (64 characters: the key and the tag)
 //! ```
+//! Behind `holds` stands `node-key`, `authority` or `psk`; a pre-shared key has no public half, and a fingerprint in its place.
 //! Argon2id (RFC 9106) makes the key of XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) from the passphrase; all lines before the
 //! last are its additional data. There is one text for each content: anything else is refused, whoever made it.
 
@@ -32,6 +33,8 @@ pub enum Holds {
     NodeKey,
     /// An authority's Ed25519 key.
     Authority,
+    /// A pre-shared key.
+    Psk,
 }
 
 impl Holds {
@@ -39,11 +42,21 @@ impl Holds {
         match self {
             Holds::NodeKey => "node-key",
             Holds::Authority => "authority",
+            Holds::Psk => "psk",
+        }
+    }
+
+    /// The same in a sentence.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Holds::NodeKey => "a member's key",
+            Holds::Authority => "an authority's key",
+            Holds::Psk => "a pre-shared key",
         }
     }
 
     fn of(name: &str) -> Option<Self> {
-        let all = [Holds::NodeKey, Holds::Authority];
+        let all = [Holds::NodeKey, Holds::Authority, Holds::Psk];
         all.into_iter().find(|h| h.name() == name)
     }
 }
@@ -98,6 +111,9 @@ pub enum EnvelopeError {
     /// Another program's, or a later one's.
     #[error("the encrypted key is of another version or kind")]
     Unknown,
+    /// It holds another kind of key than the one that belongs here.
+    #[error("it holds {}, where {} belongs", .0.words(), .1.words())]
+    Other(Holds, Holds),
     /// Argon2 would take more than the bounds allow, or less than it can.
     #[error("the encrypted key asks for costs out of bounds: at most 1 GiB, 10 passes, 4 lanes")]
     Cost,
@@ -184,7 +200,7 @@ impl Envelope {
         self.holds
     }
 
-    /// The public half, as the file says: true once it was opened.
+    /// The public half, as the file says, or the fingerprint of what has none: true once it was opened.
     pub fn public(&self) -> &[u8; KEY_LEN] {
         &self.public
     }

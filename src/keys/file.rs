@@ -8,8 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
+use super::kept::Kept;
 use super::{AuthorityKey, Cost, Entropy, Envelope, EnvelopeError, Holds};
-use super::{KeyTextError, Passphrase, PrivateKey, Psk, PublicKey};
+use super::{KeyTextError, Passphrase, PrivateKey, Psk};
 
 /// The longest file that is read as a key, in bytes.
 pub const MAX_FILE_LEN: u64 = 4096;
@@ -109,6 +110,10 @@ impl KeyFileError {
             KeyFileError::Envelope { source, .. } => match source {
                 EnvelopeError::Closed => "try again, or take the file from a copy".into(),
                 EnvelopeError::Memory => "free some memory, or open it elsewhere".into(),
+                EnvelopeError::Other(Holds::NodeKey, Holds::Psk) => {
+                    "if it is one, `l2vpn key decrypt` and `l2vpn key encrypt --psk` say so".into()
+                }
+                EnvelopeError::Other(..) => "name the file that does".into(),
                 _ => "take the file from a copy; `l2vpn key encrypt` writes such files".into(),
             },
             KeyFileError::Text { .. } => {
@@ -118,31 +123,46 @@ impl KeyFileError {
     }
 }
 
-/// A private key as it is stored.
-pub enum Stored {
-    /// As `wg genkey` prints it.
-    Plain(PrivateKey),
+/// A key as it is stored.
+pub enum Stored<K = PrivateKey> {
+    /// As it is: a member's and a pre-shared key as `wg` prints them.
+    Plain(K),
     /// Encrypted.
     Sealed(Envelope),
 }
 
-/// Reads a private key that may be encrypted, and checks that nobody else can.
+impl<K: Kept> Stored<K> {
+    /// The public half, or the fingerprint of what has none.
+    pub fn shown(&self) -> [u8; 32] {
+        match self {
+            Stored::Plain(key) => key.shown(),
+            Stored::Sealed(envelope) => *envelope.public(),
+        }
+    }
+}
+
+/// Reads a key that may be encrypted, and checks that nobody else can.
 ///
 /// # Errors
 /// See [`KeyFileError`].
-pub fn read_stored(path: &Path) -> Result<Stored, KeyFileError> {
+pub fn read_stored<K: Kept>(path: &Path) -> Result<Stored<K>, KeyFileError> {
     stored_in(&read_secret(path)?, path)
 }
 
-/// The private key in a text; `path` is where it comes from, for messages.
+/// The key in a text; `path` is where it comes from, for messages.
 ///
 /// # Errors
 /// See [`KeyFileError`].
-pub fn stored_in(text: &str, path: &Path) -> Result<Stored, KeyFileError> {
+pub fn stored_in<K: Kept>(text: &str, path: &Path) -> Result<Stored<K>, KeyFileError> {
     if Envelope::is_meant(text) {
-        return envelope(text, Holds::NodeKey, path).map(Stored::Sealed);
+        let envelope = Envelope::from_text(text);
+        let envelope = envelope.and_then(|envelope| match envelope.holds() {
+            holds if holds == K::HOLDS => Ok(envelope),
+            holds => Err(EnvelopeError::Other(holds, K::HOLDS)),
+        });
+        return envelope.map(Stored::Sealed).map_err(closed(path));
     }
-    PrivateKey::from_text(text)
+    K::from_plain(text)
         .map(Stored::Plain)
         .map_err(|source| KeyFileError::Text {
             path: path.into(),
@@ -150,120 +170,54 @@ pub fn stored_in(text: &str, path: &Path) -> Result<Stored, KeyFileError> {
         })
 }
 
-/// The envelope in a text, if it holds what it should.
-fn envelope(text: &str, holds: Holds, path: &Path) -> Result<Envelope, KeyFileError> {
-    let envelope = Envelope::from_text(text).and_then(|envelope| match envelope.holds() == holds {
-        true => Ok(envelope),
-        false => Err(EnvelopeError::Unknown),
-    });
-    envelope.map_err(|source| KeyFileError::Envelope {
-        path: path.into(),
-        source,
-    })
-}
-
-/// An authority's key as it is stored.
-pub enum StoredAuthority {
-    /// Not encrypted.
-    Plain(AuthorityKey),
-    /// Encrypted.
-    Sealed(Envelope),
-}
-
-/// What a plain authority's key begins with.
-const PLAIN_AUTHORITY: &str = "l2vpn-authority-key 1\n";
-
-/// Reads an authority's key, and checks that nobody else can.
+/// What kind of key is in a file, as it says itself; `None` for a text that a private key and a pre-shared one may have.
 ///
 /// # Errors
 /// See [`KeyFileError`].
-pub fn read_authority(path: &Path) -> Result<StoredAuthority, KeyFileError> {
+pub fn kind_in(path: &Path) -> Result<Option<Holds>, KeyFileError> {
     let text = read_secret(path)?;
     if Envelope::is_meant(&text) {
-        return envelope(&text, Holds::Authority, path).map(StoredAuthority::Sealed);
+        let envelope = Envelope::from_text(&text).map_err(closed(path))?;
+        return Ok(Some(envelope.holds()));
     }
-    let fail = |source| KeyFileError::Text {
-        path: path.into(),
-        source,
-    };
-    let seed = text.strip_prefix(PLAIN_AUTHORITY);
-    let seed = seed.ok_or_else(|| fail(KeyTextError::Length(0)))?;
-    let key = PrivateKey::from_text(seed).map_err(fail)?;
-    let seed = Zeroizing::new(*key.expose());
-    Ok(StoredAuthority::Plain(AuthorityKey::from_seed(&seed)))
+    let is_authority = AuthorityKey::from_plain(&text).is_ok();
+    Ok(is_authority.then_some(Holds::Authority))
 }
 
-/// Opens an authority's encrypted key.
+fn closed(path: &Path) -> impl FnOnce(EnvelopeError) -> KeyFileError {
+    move |source| KeyFileError::Envelope {
+        path: path.into(),
+        source,
+    }
+}
+
+/// Opens an encrypted key.
 ///
 /// # Errors
-/// [`KeyFileError::Envelope`], also when the public key beside it is another's.
-pub fn opened_authority(
+/// [`KeyFileError::Envelope`], also when what it shows is another's.
+pub fn opened<K: Kept>(
     envelope: &Envelope,
     passphrase: &Passphrase,
     path: &Path,
-) -> Result<AuthorityKey, KeyFileError> {
-    let key = envelope
-        .open(passphrase)
-        .map(|k| AuthorityKey::from_seed(&k));
-    let fits = |key: &AuthorityKey| key.authority().as_bytes() == envelope.public();
+) -> Result<K, KeyFileError> {
+    let key = envelope.open(passphrase).map(|key| K::of_secret(&key));
     match key {
-        Ok(key) if fits(&key) => Ok(key),
-        other => Err(KeyFileError::Envelope {
-            path: path.into(),
-            source: other.err().unwrap_or(EnvelopeError::Closed),
-        }),
+        Ok(key) if key.shown() == *envelope.public() => Ok(key),
+        other => Err(closed(path)(other.err().unwrap_or(EnvelopeError::Closed))),
     }
 }
 
-/// Makes a new file for an authority's key with mode 0600; with a passphrase encrypted.
+/// Makes a new file for a key with mode 0600, with a passphrase encrypted; an existing file is never touched.
 ///
 /// # Errors
 /// See [`KeyFileError`].
-pub fn write_authority(
+pub fn write_new<K: Kept>(
     path: &Path,
-    key: &AuthorityKey,
+    key: &K,
     sealed: Option<(&Passphrase, Cost)>,
     entropy: &mut dyn Entropy,
 ) -> Result<(), KeyFileError> {
-    let text = match sealed {
-        None => {
-            let seed = Zeroizing::new(*key.expose());
-            let seed = PrivateKey::from_bytes(*seed).to_text();
-            Zeroizing::new(format!("{PLAIN_AUTHORITY}{}", *seed))
-        }
-        Some((passphrase, cost)) => {
-            let content = (Holds::Authority, *key.authority().as_bytes(), key.expose());
-            let envelope = Envelope::seal(content, passphrase, cost, entropy);
-            let envelope = envelope.map_err(|source| KeyFileError::Envelope {
-                path: path.into(),
-                source,
-            })?;
-            Zeroizing::new(envelope.to_text())
-        }
-    };
-    write_secret(path, &text, false)
-}
-
-/// Opens an encrypted private key.
-///
-/// # Errors
-/// [`KeyFileError::Envelope`], also when the public key beside it is another's.
-pub fn opened(
-    envelope: &Envelope,
-    passphrase: &Passphrase,
-    path: &Path,
-) -> Result<PrivateKey, KeyFileError> {
-    let key = envelope
-        .open(passphrase)
-        .map(|k| PrivateKey::from_bytes(*k));
-    let fits = |key: &PrivateKey| key.public().as_bytes() == envelope.public();
-    match key {
-        Ok(key) if fits(&key) => Ok(key),
-        other => Err(KeyFileError::Envelope {
-            path: path.into(),
-            source: other.err().unwrap_or(EnvelopeError::Closed),
-        }),
-    }
+    write_secret(path, &text_of(path, key, sealed, entropy)?, false)
 }
 
 /// Reads a private key that is not encrypted, and checks that nobody else can.
@@ -271,28 +225,18 @@ pub fn opened(
 /// # Errors
 /// See [`KeyFileError`].
 pub fn read_private(path: &Path) -> Result<PrivateKey, KeyFileError> {
-    match read_stored(path)? {
+    plain(read_stored(path)?, path)
+}
+
+fn plain<K>(stored: Stored<K>, path: &Path) -> Result<K, KeyFileError> {
+    match stored {
         Stored::Plain(key) => Ok(key),
         Stored::Sealed(_) => Err(KeyFileError::Sealed(path.into())),
     }
 }
 
-/// Makes a new encrypted private key file with mode 0600; an existing file is never touched.
-///
-/// # Errors
-/// See [`KeyFileError`].
-pub fn write_encrypted(
-    path: &Path,
-    key: &PrivateKey,
-    sealed: (&Passphrase, Cost),
-    entropy: &mut dyn Entropy,
-) -> Result<(), KeyFileError> {
-    let envelope = sealed_key(path, key, sealed, entropy)?;
-    write_secret(path, &envelope.to_text(), false)
-}
-
 /// Locks a file that is about to be replaced, as a running member does, if it still holds the key and has one name.
-fn lock_unchanged(path: &Path, key: &PrivateKey) -> Result<File, KeyFileError> {
+fn lock_unchanged<K: Kept>(path: &Path, key: &K) -> Result<File, KeyFileError> {
     let fail = |source| KeyFileError::Io {
         path: path.into(),
         source,
@@ -301,11 +245,7 @@ fn lock_unchanged(path: &Path, key: &PrivateKey) -> Result<File, KeyFileError> {
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return Err(KeyFileError::InUse(path.into()));
     }
-    let public = match read_stored(path)? {
-        Stored::Plain(key) => key.public(),
-        Stored::Sealed(envelope) => PublicKey::from_bytes(*envelope.public()),
-    };
-    if public != key.public() {
+    if read_stored::<K>(path)?.shown() != key.shown() {
         return Err(KeyFileError::Changed(path.into()));
     }
     match file.metadata().map_err(fail)?.nlink() {
@@ -315,18 +255,19 @@ fn lock_unchanged(path: &Path, key: &PrivateKey) -> Result<File, KeyFileError> {
     }
 }
 
-fn sealed_key(
+/// What the file of a key says: with a passphrase the envelope.
+fn text_of<K: Kept>(
     path: &Path,
-    key: &PrivateKey,
-    (passphrase, cost): (&Passphrase, Cost),
+    key: &K,
+    sealed: Option<(&Passphrase, Cost)>,
     entropy: &mut dyn Entropy,
-) -> Result<Envelope, KeyFileError> {
-    let content = (Holds::NodeKey, *key.public().as_bytes(), key.expose());
-    let envelope = Envelope::seal(content, passphrase, cost, entropy);
-    envelope.map_err(|source| KeyFileError::Envelope {
-        path: path.into(),
-        source,
-    })
+) -> Result<Zeroizing<String>, KeyFileError> {
+    let Some((passphrase, cost)) = sealed else {
+        return Ok(key.to_plain());
+    };
+    let content = (K::HOLDS, key.shown(), key.secret());
+    let envelope = Envelope::seal(content, passphrase, cost, entropy).map_err(closed(path))?;
+    Ok(Zeroizing::new(envelope.to_text()))
 }
 
 /// Puts a key's file in another form, in one step: with a passphrase encrypted, without one plain. The file is whole in one form
@@ -334,9 +275,9 @@ fn sealed_key(
 ///
 /// # Errors
 /// See [`KeyFileError`].
-pub fn replace(
+pub fn replace<K: Kept>(
     path: &Path,
-    key: &PrivateKey,
+    key: &K,
     sealed: Option<(&Passphrase, Cost)>,
     entropy: &mut dyn Entropy,
 ) -> Result<(), KeyFileError> {
@@ -347,13 +288,7 @@ pub fn replace(
     })?;
     // The lock of a running member goes with the old file.
     let _lock = lock_unchanged(path, key)?;
-    match sealed {
-        None => write_secret(path, &key.to_text(), true),
-        Some(sealed) => {
-            let envelope = sealed_key(path, key, sealed, entropy)?;
-            write_secret(path, &envelope.to_text(), true)
-        }
-    }
+    write_secret(path, &text_of(path, key, sealed, entropy)?, true)
 }
 
 /// Puts a new key in the place of another, which is put aside as [`retired`] says; gives where. With a passphrase the new one is
@@ -373,17 +308,10 @@ pub fn rotate(
         source,
     };
     let path = &fs::canonicalize(path).map_err(fail)?;
-    let public = match read_stored(path)? {
-        Stored::Plain(key) => key.public(),
-        Stored::Sealed(envelope) => PublicKey::from_bytes(*envelope.public()),
-    };
-    if public != old.public() {
+    if read_stored::<PrivateKey>(path)?.shown() != old.shown() {
         return Err(KeyFileError::Changed(path.into()));
     }
-    let text = match sealed {
-        None => new.to_text(),
-        Some(sealed) => Zeroizing::new(sealed_key(path, new, sealed, entropy)?.to_text()),
-    };
+    let text = text_of(path, new, sealed, entropy)?;
     let aside = retired(path);
     // From this moment its time runs.
     let file = File::open(path).map_err(fail)?;
@@ -411,16 +339,12 @@ pub fn retired(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads a pre-shared key and checks that nobody else can.
+/// Reads a pre-shared key that is not encrypted, and checks that nobody else can.
 ///
 /// # Errors
 /// See [`KeyFileError`].
 pub fn read_psk(path: &Path) -> Result<Psk, KeyFileError> {
-    let text = read_secret(path)?;
-    Psk::from_text(&text).map_err(|source| KeyFileError::Text {
-        path: path.into(),
-        source,
-    })
+    plain(read_stored(path)?, path)
 }
 
 /// Makes a new private key file with mode 0600; an existing file is never touched.

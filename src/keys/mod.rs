@@ -15,6 +15,7 @@ mod entropy;
 mod envelope;
 mod file;
 mod former;
+mod kept;
 mod key;
 mod network;
 mod passphrase;
@@ -28,11 +29,11 @@ pub use demo::is_demo;
 pub use entropy::Entropy;
 pub use envelope::{Cost, Envelope, EnvelopeError, Holds};
 pub use file::{
-    KeyFileError, MAX_FILE_LEN, Stored, StoredAuthority, opened, opened_authority, read_authority,
-    read_private, read_psk, read_stored, replace, retired, rotate, stored_in, write_authority,
-    write_encrypted, write_private, write_psk,
+    KeyFileError, MAX_FILE_LEN, Stored, kind_in, opened, read_private, read_psk, read_stored,
+    replace, retired, rotate, stored_in, write_new, write_private, write_psk,
 };
 pub use former::{Names, OwnKeys, Psks, Which};
+pub(crate) use kept::Kept;
 pub use key::{KeyTextError, PrivateKey, Psk, PublicKey};
 pub use network::{MAX_AUTHORITIES, NetworkFile};
 pub use passphrase::{AtHand, MAX_PASSPHRASE, Nobody, Opener, Passphrase};

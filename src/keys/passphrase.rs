@@ -4,7 +4,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{OwnKeys, PrivateKey, PublicKey};
+use super::kept::Kept;
+use super::{OwnKeys, PrivateKey, Psk, PublicKey};
 
 /// The longest passphrase, in bytes.
 pub const MAX_PASSPHRASE: usize = 1024;
@@ -62,6 +63,11 @@ pub trait Opener {
     fn known(&self, _public: Option<&PublicKey>) -> Option<PrivateKey> {
         None
     }
+
+    /// The same for a pre-shared key, by its fingerprint.
+    fn known_psk(&self, _shown: &[u8; 32]) -> Option<Psk> {
+        None
+    }
 }
 
 /// Asks nobody: what is encrypted stays closed.
@@ -83,8 +89,10 @@ impl Opener for Nobody {
 
 /// The keys that are at hand already, and nobody is asked for others.
 pub struct AtHand {
-    /// The keys.
+    /// The member's keys.
     pub keys: OwnKeys,
+    /// Pre-shared keys.
+    pub psks: Vec<Psk>,
     /// What opens others, if it was given along.
     pub passphrase: Option<Passphrase>,
     /// Whether it may stand for any other: where no key is used, and none has to be opened.
@@ -112,6 +120,14 @@ impl Opener for AtHand {
         }
         let mut both = std::iter::once(current).chain(former);
         both.find(|key| public == Some(&key.public())).cloned()
+    }
+
+    fn known_psk(&self, shown: &[u8; 32]) -> Option<Psk> {
+        if self.stands_in {
+            // Another one for each file.
+            return Some(Psk::from_bytes(*shown));
+        }
+        self.psks.iter().find(|psk| psk.shown() == *shown).cloned()
     }
 }
 

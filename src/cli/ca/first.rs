@@ -11,9 +11,7 @@ use super::issuing::{DAY, New, issue, new_record};
 use super::store::{Store, read, write_new};
 use crate::config::joined::{NewMember, NewSegment};
 use crate::io::clock::{self, OsEntropy};
-use crate::keys::{
-    Armor, Authority, AuthorityKey, PrivateKey, Signs, write_authority, write_private,
-};
+use crate::keys::{self, Armor, Authority, AuthorityKey, PrivateKey, Signs, write_private};
 use crate::trust::{Realm, Signer, grant};
 use crate::wire::delegation::Delegation;
 use crate::wire::record::{Record, Roles};
@@ -201,7 +199,7 @@ impl Files<'_> {
         (named, vlans): (&[(SegmentId, String)], &VlanSet),
     ) -> Result<(), Failure> {
         write_private(&self.path("key"), key)?;
-        write_authority(&self.path("signer"), signer, None, &mut OsEntropy)?;
+        keys::write_new(&self.path("signer"), signer, None, &mut OsEntropy)?;
         write_new(&self.path("network"), &store.network.to_text())?;
         write_new(&self.path("toml"), &self.config(named, vlans))?;
         let delegation = delegate(store, authority, (delegation, self.args.delegation_days))?;

@@ -10,7 +10,7 @@ mod store;
 use super::exit::{Exit, Failure};
 use super::render::{print, say};
 use crate::io::clock::OsEntropy;
-use crate::keys::{AuthorityKey, Cost, NetworkFile, Passphrase, write_authority};
+use crate::keys::{self, AuthorityKey, Cost, NetworkFile, Passphrase};
 use args::{CaArgs, CaVerb, InitCa};
 use store::{Store, write_new};
 
@@ -73,7 +73,7 @@ fn make(
     let sealed = passphrase.map(|p| (p, Cost::DEFAULT));
     let name = network.name.clone();
     let mut store = Store::make(&args.dir, network, |file| {
-        write_authority(file, key, sealed, &mut OsEntropy)
+        keys::write_new(file, key, sealed, &mut OsEntropy)
     })?;
     store.log(
         "authority made",

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use super::super::args::Words;
 use super::super::exit::{Exit, Failure};
 use super::super::render::say;
+use super::super::sealing;
 use crate::io::clock;
-use crate::keys::{
-    Armor, Authority, AuthorityKey, KeyFileError, NetworkFile, Opener, StoredAuthority,
-    append_audit, opened_authority, read_authority,
-};
+use crate::keys::{Armor, Authority, AuthorityKey, KeyFileError, NetworkFile, append_audit};
 use crate::trust::Realm;
 use crate::wire::delegation::Delegation;
 use crate::wire::proof::Proof;
@@ -87,14 +85,7 @@ impl Store {
 
     /// The authority's key, opened with a passphrase if it needs one.
     pub(super) fn authority(&self, words: Words) -> Result<AuthorityKey, Failure> {
-        let file = self.dir.join(KEY);
-        match read_authority(&file)? {
-            StoredAuthority::Plain(key) => Ok(key),
-            StoredAuthority::Sealed(envelope) => {
-                let passphrase = words.opener().passphrase(&file).map_err(Failure::failed)?;
-                Ok(opened_authority(&envelope, &passphrase, &file)?)
-            }
-        }
+        sealing::key_in(&self.dir.join(KEY), words)
     }
 
     /// The record of a member, if it has one.
