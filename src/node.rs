@@ -38,6 +38,7 @@ mod roaming;
 mod scatter;
 mod spreading;
 mod stamp;
+mod telling;
 mod timers;
 mod vantage;
 

@@ -1172,3 +1172,117 @@ fn announcements_are_believed_for_their_signature_and_cost_little() {
     assert_eq!(living(&mut net), before);
     assert!(net.member(0).drops(DropReason::Revoked) > 0);
 }
+
+/// Nobody reaches anybody but one member that relays, and nobody names anybody else: they find each other by it and talk through it.
+#[test]
+fn a_relay_of_the_network_is_enough_to_find_all() {
+    const RELAY: usize = 3;
+    let mut recipes: Vec<Recipe> = (0..4).map(|n| Recipe::new(n).untold()).collect();
+    recipes[RELAY].relays = true;
+    recipes[RELAY].is_member = true;
+    let mut net = Network::of(recipes, 151);
+    net.record = false;
+    net.weather.delay = MS(10);
+    for n in 0..4 {
+        let mut own = record(net.recipes[n].public(), n as u8);
+        if n == RELAY {
+            own.roles = Roles::RELAY;
+        }
+        let own = signed(&own, &authority(1));
+        assert!(enter(&mut net, n, settings(Some(own))));
+        for other in (0..4).filter(|o| *o != n) {
+            let mut awaited = net.settings_of(n, other);
+            let (now, id) = (net.now, PeerId(Network::peer_of(n, other)));
+            if n == RELAY || other != RELAY {
+                net.member(n).node.remove_peer(id, now);
+                continue;
+            }
+            awaited.pass = Pass::Awaited;
+            awaited.segments = Some(Vec::new());
+            awaited.serves = false;
+            net.change_peer(n, other, awaited);
+        }
+    }
+    net.blocked = (0..3)
+        .flat_map(|a| (0..3).map(move |b| (a, b)))
+        .filter(|(a, b)| a != b)
+        .collect();
+    (0..3).for_each(|n| net.introduce(n, RELAY));
+    let began = net.now;
+    let all = |net: &Network| (0..4).all(|n| connected_to(net, n) == 3);
+    assert!(net.run_until(began + SECOND * 5, all));
+    println!(
+        "three are connected by a relay after {} ms",
+        net.now.since(began).as_millis()
+    );
+    net.send(0, 0, &frame(host(1), host(0), None, b"by the relay"));
+    net.run_for(MS(200));
+    assert!((1..3).all(|n| net.members[n].as_ref().unwrap().delivered.len() == 1));
+    // Whose record ends is carried no more.
+    let list = revocations(1, |l| l.revoke(MemberId([0; 16]), u64::MAX), &authority(1));
+    let now = net.now;
+    net.member(2).node.revoke(&list, now).unwrap();
+    net.collect(2);
+    net.run_for(SECOND * 2);
+    net.send(0, 0, &frame(host(1), host(0), None, b"revoked"));
+    net.run_for(SECOND * 60);
+    assert!((1..3).all(|n| net.members[n].as_ref().unwrap().delivered.len() == 1));
+    assert_eq!(connected_to(&net, 0), 0);
+}
+
+/// One in three datagrams is lost: everybody hears of everybody all the same, and who is in no network is left in peace.
+#[test]
+fn introductions_arrive_where_much_is_lost() {
+    for seed in 0..4 {
+        let mut net = Network::of(
+            (0..9).map(|n| Recipe::new(n).untold()).collect(),
+            171 + seed,
+        );
+        net.record = false;
+        net.weather.delay = MS(20);
+        net.weather.loss = 33;
+        for n in 0..9usize {
+            for other in (0..9).filter(|o| *o != n) {
+                let (now, id) = (net.now, PeerId(Network::peer_of(n, other)));
+                let mut awaited = net.settings_of(n, other);
+                if n == 0 || other != 0 {
+                    net.member(n).node.remove_peer(id, now);
+                    continue;
+                }
+                awaited.pass = Pass::Awaited;
+                awaited.segments = Some(Vec::new());
+                net.change_peer(n, other, awaited);
+            }
+            let own = signed(&record(net.recipes[n].public(), n as u8), &authority(1));
+            assert!(enter(&mut net, n, settings(Some(own))));
+        }
+        (1..9).for_each(|n| net.introduce(n, 0));
+        let knows_all = |net: &Network| {
+            net.members.iter().flatten().all(|m| {
+                let peers = m.node.peers().iter();
+                let known = peers.filter(|p| matches!(p.settings.pass, Pass::Record(_)));
+                known.count() == 8
+            })
+        };
+        let began = net.now;
+        assert!(net.run_until(began + SECOND * 120, knows_all), "{seed}");
+        println!("all know all after {} ms", net.now.since(began).as_millis());
+    }
+    // A listed member that is in no network is told a few times, and then no more.
+    let mut net = pair(181);
+    let own = signed(&record(net.recipes[0].public(), 0), &authority(1));
+    let key = net.recipes[1].public();
+    assert!(show(&mut net, own));
+    let now = net.now;
+    net.member(1).node.leave_network(now);
+    let mut listed = net.settings_of(1, 0);
+    listed.pass = Pass::Listed;
+    net.member(1).node.add_peer(listed);
+    net.introduce(0, 1);
+    net.run_for(SECOND * 40);
+    assert!(net.member(0).node.find(&key).is_some() && connected_to(&net, 0) == 1);
+    let refused = net.member(1).drops(DropReason::UnknownControl);
+    assert!(refused > 0 && refused < 20, "{refused}");
+    net.run_for(SECOND * 60);
+    assert_eq!(net.member(1).drops(DropReason::UnknownControl), refused);
+}

@@ -18,7 +18,7 @@ use crate::time::{Duration, Instant};
 use crate::trust::realm::key_of;
 use crate::trust::{Recorded, Term};
 use crate::wire::claims::Claims;
-use crate::wire::control::{self, Element};
+use crate::wire::control::{self, Element, InBatch};
 use crate::wire::offer::Offer;
 use crate::wire::proof::Proof;
 use crate::wire::record::{MemberId, Record, Roles};
@@ -246,7 +246,7 @@ impl Node {
         let session = peer.keyring.current();
         let is_held = session.is_some_and(|s| s.held == Some(own.serial));
         if peer.settings.kind == Kind::Member && !is_held {
-            let body = control::write(Element::Member(record, None));
+            let body = control::write(Element::Member(record, None, InBatch::NONE));
             self.send_control(id, &body, None, now);
         }
     }

@@ -168,6 +168,8 @@ impl Node {
                     || matches!(
                         element,
                         Element::Member(..)
+                            | Element::Told(_)
+                            | Element::Heard(..)
                             | Element::Epoch(_)
                             | Element::Wanted(..)
                             | Element::Part(_)

@@ -367,6 +367,8 @@ impl Node {
                     | Element::Wanted(..)
                     | Element::Part(_)
                     | Element::Member(..)
+                    | Element::Told(_)
+                    | Element::Heard(..)
                     | Element::Ask(_)
                     | Element::Answer(_)
                     | Element::Scatter(_),
@@ -420,7 +422,11 @@ impl Node {
             Element::Epoch(list) => self.take_epoch(id, list, now),
             Element::Wanted(list, from) => self.take_wanted(id, (list, from), now),
             Element::Part(part) => self.take_part(id, part, now),
-            Element::Member(record, seen) => self.take_member(id, (record, seen), now),
+            Element::Member(record, seen, place) => {
+                self.take_member(id, (record, seen, place), now);
+            }
+            Element::Told(batch) => self.take_told(id, batch, now),
+            Element::Heard(batch, which) => self.take_heard(id, (batch, which), now),
             Element::Ask(ask) => self.take_ask(id, ask, now),
             Element::Answer(answer) => self.take_answer(id, answer, now),
             Element::Scatter(address) => self.take_scatter(id, address, now),

@@ -13,17 +13,16 @@ use super::Node;
 use super::admitting::{Believed, By};
 use super::plane::PerSecond;
 use super::rendezvous::is_askable;
+use super::telling::Telling;
 use crate::drops::DropReason;
 use crate::keys::PublicKey;
 use crate::mesh::peer::{Kind, Pass};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
-use crate::wire::control::{self, Element};
+use crate::wire::control::InBatch;
 use crate::wire::proof::Proof;
 use crate::wire::record::MemberId;
 
-/// Introductions to one peer at a time: each second, and when it comes.
-const AT_ONCE: usize = 50;
 /// Calls in a second at addresses that one member has told,
 const MOST_CALLS: u64 = 50;
 /// and that all have.
@@ -43,7 +42,9 @@ pub(super) struct Introductions {
     members: HashMap<MemberId, Introduced>,
     next: u64,
     /// How far in the row each peer was told.
-    told: HashMap<PeerId, u64>,
+    pub(super) telling: HashMap<PeerId, Telling>,
+    /// The number of the last batch that was told.
+    batch: u8,
     /// When each peer was told of all, and all of it.
     greeted: HashMap<PeerId, Instant>,
     /// Who came again since, too early.
@@ -55,12 +56,12 @@ pub(super) struct Introductions {
 }
 
 /// A member with a record.
-struct Introduced {
+pub(super) struct Introduced {
     /// Its place in the row.
     place: u64,
     serial: u64,
-    owner: PeerId,
-    record: Vec<u8>,
+    pub(super) owner: PeerId,
+    pub(super) record: Vec<u8>,
 }
 
 /// What telling of others costs us.
@@ -68,6 +69,8 @@ struct Introduced {
 struct Allowance {
     looks: PerSecond,
     calls: PerSecond,
+    /// The batch that it is telling, and what came of it.
+    heard: (u8, u64),
 }
 
 impl Introductions {
@@ -110,9 +113,44 @@ impl Introductions {
         self.row.insert(place, member);
     }
 
+    /// A number for another batch.
+    pub(super) fn next_batch(&mut self) -> u8 {
+        self.batch = self.batch.checked_add(1).unwrap_or(1);
+        self.batch
+    }
+
+    /// The record of somebody in the row, and whose number that is.
+    pub(super) fn introduced(&self, member: &MemberId) -> Option<&Introduced> {
+        self.members.get(member)
+    }
+
+    /// Those in the row from a place on.
+    pub(super) fn row_from(&self, from: u64) -> impl Iterator<Item = (u64, MemberId)> {
+        let places = self.row.range(from..);
+        places.map(|(place, member)| (*place, *member))
+    }
+
+    /// What came of a batch that a peer has told.
+    pub(super) fn heard_of(&self, id: PeerId, batch: u8) -> u64 {
+        let teller = self.tellers.get(&id);
+        teller.map_or(0, |teller| match teller.heard {
+            (number, which) if number == batch => which,
+            _ => 0,
+        })
+    }
+
+    /// Something that a peer told was listened to.
+    fn hear(&mut self, id: PeerId, place: InBatch) {
+        let heard = &mut self.tellers.entry(id).or_default().heard;
+        if heard.0 != place.batch {
+            *heard = (place.batch, 0);
+        }
+        heard.1 |= 1 << (u32::from(place.index) % u64::BITS);
+    }
+
     /// Who had this number is nobody any more.
     pub(super) fn forget(&mut self, id: PeerId) {
-        self.told.remove(&id);
+        self.telling.remove(&id);
         self.greeted.remove(&id);
         self.waiting.remove(&id);
         self.tellers.remove(&id);
@@ -135,7 +173,7 @@ impl Introductions {
         }
         self.waiting.remove(&id);
         self.greeted.insert(id, now);
-        self.told.remove(&id);
+        self.telling.remove(&id);
         let known = self.members.iter().find(|(_, m)| m.owner == id);
         if let Some((named, record)) = known.map(|(m, i)| ((*m, i.serial), i.record.clone())) {
             self.put_last(named, (id, record));
@@ -195,14 +233,13 @@ impl Node {
         let Some(network) = &self.directory.network else {
             return;
         };
-        if network.introductions.row.is_empty() {
+        if network.introductions.row.is_empty() && network.own.is_none() {
             return;
         }
         let members = self.peers.iter();
-        // Who has not shown who it is hears of nobody.
         let members = members.filter(|p| {
-            let is_known = p.settings.pass != Pass::Awaited;
-            p.settings.kind == Kind::Member && p.up_since.is_some() && is_known
+            let is_guest = matches!(p.settings.pass, Pass::Invite(_) | Pass::Invited(_));
+            p.settings.kind == Kind::Member && p.up_since.is_some() && !is_guest
         });
         let ids: Vec<PeerId> = members.map(|p| p.id).collect();
         for id in ids {
@@ -210,45 +247,11 @@ impl Node {
         }
     }
 
-    fn tell_of_others(&mut self, id: PeerId, now: Instant) {
-        let Some(network) = &self.directory.network else {
-            return;
-        };
-        let Introductions {
-            row, members, told, ..
-        } = &network.introductions;
-        let from = told.get(&id).map_or(0, |last| last + 1);
-        let mut bodies = Vec::new();
-        let mut last = None;
-        for (place, member) in row.range(from..).take(AT_ONCE) {
-            last = Some(*place);
-            let Some(Introduced { owner, record, .. }) = members.get(member) else {
-                continue;
-            };
-            let peer = self.peers.get(owner.0 as usize);
-            // Who is not here gets a place further on when it comes.
-            let Some(peer) = peer.filter(|p| p.up_since.is_some() && *owner != id) else {
-                continue;
-            };
-            let way = peer.path.endpoint().filter(|way| way.channel.is_none());
-            let seen = way
-                .filter(|way| self.leg(way).is_none())
-                .map(|way| way.remote);
-            bodies.push(control::write(Element::Member(record, seen)));
-        }
-        if let (Some(last), Some(network)) = (last, &mut self.directory.network) {
-            network.introductions.told.insert(id, last);
-        }
-        for body in bodies {
-            self.send_control(id, &body, None, now);
-        }
-    }
-
     /// A member tells of another.
     pub(super) fn take_member(
         &mut self,
         from: PeerId,
-        (bytes, seen): (&[u8], Option<SocketAddr>),
+        (bytes, seen, place): (&[u8], Option<SocketAddr>, InBatch),
         now: Instant,
     ) {
         if !self.is_kind(from, Kind::Member) || self.directory.network.is_none() {
@@ -260,16 +263,28 @@ impl Node {
             .map(|p| p.settings.key.current);
         let is_its_own = |key: &[u8; 32]| Proof::parse(bytes).is_ok_and(|p| p.record.key == *key);
         if sender.is_some_and(|key| is_its_own(key.as_bytes())) {
-            return self.take_record_of(from, bytes, now);
+            self.take_record_of(from, bytes, now);
+            return self.note_heard(from, place);
         }
         let teller = self.peers.get(from.0 as usize);
         if teller.is_some_and(|p| p.settings.pass == Pass::Awaited) {
             return self.drop_one(DropReason::UnknownControl);
         }
-        match self.settle_introduced(Some(from), bytes, now) {
+        let settled = self.settle_introduced(Some(from), bytes, now);
+        // What was too much at a time is to be told again; what is not believed is not.
+        if settled != Err(DropReason::RateLimited) {
+            self.note_heard(from, place);
+        }
+        match settled {
             Ok(Some(id)) => self.note_place(from, (id, seen), now),
             Ok(None) => {}
             Err(reason) => self.drop_one(reason),
+        }
+    }
+
+    fn note_heard(&mut self, from: PeerId, place: InBatch) {
+        if let Some(network) = &mut self.directory.network {
+            network.introductions.hear(from, place);
         }
     }
 

@@ -47,6 +47,8 @@ const MEMBER: u8 = 23;
 const ASK: u8 = 24;
 const ANSWER: u8 = 25;
 const LABEL: u8 = 26;
+const TOLD: u8 = 27;
+const HEARD: u8 = 28;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +101,31 @@ pub enum Element<'a> {
     Ask(&'a [u8]),
     /// From an admin: what became of that.
     Answer(&'a [u8]),
-    /// There is another member: its record with its signature, and where it is seen.
-    Member(&'a [u8], Option<SocketAddr>),
+    /// There is another member: its record with its signature, where it is seen, and its place among those that are told together.
+    Member(&'a [u8], Option<SocketAddr>, InBatch),
+    /// All of that batch was told.
+    Told(u8),
+    /// And these of it came, the first one in the lowest bit.
+    Heard(u8, u64),
     /// With port 0: the sender would open many ports of that address, for the receiver to find one. With another: it is willing,
     /// and asks from there.
     Scatter(SocketAddr),
+}
+
+/// Where something stands among others that are told together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InBatch {
+    /// Which batch; 0 for what is told alone.
+    pub batch: u8,
+    /// Its place in it, less than [`InBatch::MOST`].
+    pub index: u8,
+}
+
+impl InBatch {
+    /// The most in one batch.
+    pub const MOST: usize = 64;
+    /// What is told alone.
+    pub const NONE: InBatch = InBatch { batch: 0, index: 0 };
 }
 
 /// Which list of revocations.
@@ -342,10 +364,12 @@ pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
         Element::Look(port, cookie) => put(LOOK, &[&port.to_le_bytes(), &cookie]),
         Element::Seen(address) => put(SEEN, &[&address_bytes(address)]),
         Element::Scatter(address) => put(SCATTER, &[&address_bytes(address)]),
-        Element::Member(record, seen) => {
+        Element::Member(record, seen, place) => {
             let seen = seen.map_or([0; ADDRESS_LEN], address_bytes);
-            put(MEMBER, &[&seen, record]);
+            put(MEMBER, &[&seen, &[place.batch, place.index], record]);
         }
+        Element::Told(batch) => put(TOLD, &[&[batch]]),
+        Element::Heard(batch, which) => put(HEARD, &[&[batch], &which.to_le_bytes()]),
         Element::Epoch(list) => put(EPOCH, &[&list.to_bytes()]),
         Element::Wanted(list, from) => put(WANTED, &[&list.to_bytes(), &from.to_le_bytes()]),
         Element::Ask(bytes) => put(ASK, &[bytes]),
@@ -448,6 +472,10 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         OPEN => <[u8; 32]>::try_from(value)
             .map(Element::Open)
             .map_err(|_| DropReason::MalformedInner),
+        TOLD => <[u8; 1]>::try_from(value)
+            .map(|[batch]| Element::Told(batch))
+            .map_err(|_| DropReason::MalformedInner),
+        HEARD => heard(value).ok_or(DropReason::MalformedInner),
         LABEL => <[u8; 32]>::try_from(value)
             .map(Element::Label)
             .map_err(|_| DropReason::MalformedInner),
@@ -495,9 +523,21 @@ fn address(value: &[u8]) -> Result<SocketAddr, DropReason> {
 }
 
 fn member(value: &[u8]) -> Option<Element<'_>> {
-    let (seen, record) = value.split_first_chunk::<ADDRESS_LEN>()?;
+    let (seen, rest) = value.split_first_chunk::<ADDRESS_LEN>()?;
+    let ([batch, index], record) = rest.split_first_chunk()?;
     let seen = (*seen != [0; ADDRESS_LEN]).then(|| read_address(seen));
-    (record.len() <= MAX_RECORD_LEN).then_some(Element::Member(record, seen))
+    let place = InBatch {
+        batch: *batch,
+        index: *index,
+    };
+    let is_one = record.len() <= MAX_RECORD_LEN && usize::from(*index) < InBatch::MOST;
+    is_one.then_some(Element::Member(record, seen, place))
+}
+
+fn heard(value: &[u8]) -> Option<Element<'_>> {
+    let (batch, which) = value.split_first()?;
+    let which = which.try_into().ok().map(u64::from_le_bytes)?;
+    Some(Element::Heard(*batch, which))
 }
 
 fn wanted(value: &[u8]) -> Option<Element<'_>> {
@@ -556,8 +596,15 @@ mod tests {
                 issuer: [6; 32],
                 epoch: 7,
             }),
-            Element::Member(b"a record", None),
-            Element::Member(b"a record", Some(both[1])),
+            Element::Member(b"a record", None, InBatch::NONE),
+            Element::Member(
+                b"a record",
+                Some(both[1]),
+                InBatch {
+                    batch: 3,
+                    index: 63,
+                },
+            ),
             Element::Wanted(
                 ListName {
                     issuer: [6; 32],
@@ -592,6 +639,8 @@ mod tests {
             }),
             Element::Open([5; 32]),
             Element::Label([6; 32]),
+            Element::Told(7),
+            Element::Heard(7, u64::MAX - 1),
             Element::Channel([6; 32], Channel::new(7)),
             Element::Channel([6; 32], None),
             Element::Observed(([192, 0, 2, 1], 7656).into()),

@@ -19,7 +19,7 @@ use l2vpn::switch::layout::Layout;
 use l2vpn::switch::storm::StormLimits;
 use l2vpn::switch::table::{ForwardingTable, Limits};
 use l2vpn::trust::Realm;
-use l2vpn::wire::control::{self, Element};
+use l2vpn::wire::control::{self, Element, InBatch};
 use l2vpn::wire::kem::PostQuantum;
 use l2vpn::wire::offer::Abilities;
 use l2vpn::wire::record::{MemberId, Record, Roles};
@@ -55,7 +55,7 @@ fn main() {
             peer: l2vpn::place::PeerId(0),
             from,
             moved: false,
-            body: control::write(Element::Member(record, None)),
+            body: control::write(Element::Member(record, None, InBatch::NONE)),
         };
         node.handle_note(note, clock::now());
     }
