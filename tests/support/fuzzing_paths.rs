@@ -131,7 +131,7 @@ fn absorb(net: &mut Network, delivered: &mut [BTreeSet<Vec<u8>>; 2], sent: &BTre
 
 /// The network that all of them are in, and the record of one.
 fn in_network(key: PublicKey, member: u8) -> NetworkSettings {
-    let authority = AuthorityKey::from_seed(&zeroize::Zeroizing::new([1; 32]));
+    let authority = AuthorityKey::generate(&mut Dice(1));
     let record = Record {
         network: [7; 32],
         member: MemberId([member; 16]),
