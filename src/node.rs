@@ -41,6 +41,7 @@ mod stamp;
 mod telling;
 mod timers;
 mod vantage;
+mod visiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

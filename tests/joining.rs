@@ -23,6 +23,7 @@ const STORIES: &[(&str, Story)] = &[
     ),
     ("what_is_wrong_with_an_invitation_is_told", wrong),
     ("members_that_name_nobody_meet_on_their_lan", nobody_named),
+    ("an_admin_that_nobody_reaches_invites_by_a_relay", by_relay),
     ("records_are_renewed_by_themselves", renewed),
     ("an_authority_is_replaced_and_retired", replaced),
 ];
@@ -309,6 +310,97 @@ fn nobody_named() -> Result<(), String> {
     world.reach(0, there)?;
     let shown = good(&mut world, 1, &["show", "--socket", &own])?;
     expect(shown.contains("up"), || format!("{check}{shown}"))
+}
+
+/// Runs a script on a host.
+fn script(world: &mut World, n: usize, text: &str) -> Result<(), String> {
+    let order = Order::Execute(["sh", "-c", text].map(String::from).to_vec());
+    let done = world.ask(n, &order)?;
+    expect(!matches!(done, Report::Failed(_)), || format!("{done:?}"))
+}
+
+/// The admin and the new machine reach a relay of the network, and not each other: neither to join nor afterwards.
+fn by_relay() -> Result<(), String> {
+    const RELAY: usize = 2;
+    if std::process::Command::new("nft")
+        .arg("-v")
+        .output()
+        .is_err()
+    {
+        return Err(format!("{}nftables is not installed", stage::SKIPPED));
+    }
+    let mut world = World::new(&[Underlay::V4; 3], 1500)?;
+    for (n, other) in [(0, 1), (1, 0)] {
+        let other = underlay_v4(other);
+        script(
+            &mut world,
+            n,
+            &format!(
+                "nft 'add table ip t; add chain ip t in {{ type filter hook input priority 0; }}; \
+                 add rule ip t in ip saddr {other} drop'"
+            ),
+        )?;
+    }
+    let socket = admin(&mut world)?;
+    let (_, ca) = at(&world, "ca");
+    let (key, key_file) = at(&world, "r.key");
+    let (record, record_file) = at(&world, "r.record");
+    let public = good(&mut world, RELAY, &["key", "new", "-o", &key_file])?;
+    let sign = ["ca", "sign", &ca, &public, "--name", "r", "--segment", "1"];
+    let sign = [&sign[..], &["--role", "relay", "-o", &record_file]].concat();
+    good(&mut world, RELAY, &sign)?;
+    let config = world.dir().join("r.toml");
+    let text = format!(
+        "[node]\nkey = \"{}\"\nnetwork_psk_file = \"admin/net.psk\"\n\
+         [network]\nfile = \"admin/a.network\"\nrecord = \"{}\"\n[admission]\n",
+        key.display(),
+        record.display(),
+    );
+    std::fs::write(&config, text).map_err(|e| e.to_string())?;
+    placed(&world, &config)?;
+    let config = config.display().to_string();
+    let checked = good(&mut world, RELAY, &["check", &config])?;
+    expect(!checked.contains("warning"), || checked.clone())?;
+    let log = world.dir().join("r.log");
+    let program = exe().display().to_string();
+    let command = vec![program, "relay".into(), config];
+    world.ask(RELAY, &Order::Spawn(command, log.clone()))?;
+    // The admin gets to know it, and everybody else by that.
+    let config = world.dir().join("admin/a.toml");
+    let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
+    let relay = format!(
+        "\n[[peer]]\nname = \"relay\"\npublic_key = \"{public}\"\nendpoints = [\"{}:7656\"]\nby_record = true\n",
+        underlay_v4(RELAY)
+    );
+    std::fs::write(&config, text + &relay).map_err(|e| e.to_string())?;
+    good(&mut world, 0, &["reload", "--socket", &socket])?;
+    let is_there = world.eventually(Duration::from_secs(10), |w| {
+        let shown = good(w, 0, &["show", "--socket", &socket])?;
+        Ok(shown
+            .lines()
+            .any(|l| l.contains("relay") && l.contains("up")))
+    })?;
+    expect(is_there, || {
+        std::fs::read_to_string(&log).unwrap_or_default()
+    })?;
+    let text = invite(
+        &mut world,
+        &socket,
+        &["--name", "b", "--address", "10.99.0.2/24"],
+    )?;
+    let (config, path) = at(&world, "b.toml");
+    good(&mut world, 1, &["join", &text, "--config", &path])?;
+    let written = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
+    expect(written.contains(&public), || written.clone())?;
+    let own = placed(&world, &config)?;
+    start(&mut world, 1, &config)?;
+    let there = "10.99.0.2".parse().map_err(|_| "address")?;
+    world.reach(0, there)?;
+    let shown = good(&mut world, 1, &["show", "--socket", &own])?;
+    expect(shown.contains("via relay"), || shown.clone())?;
+    // The relay has seen a visitor, who is a member now, and frames of nobody.
+    let audit = world.dir().join("state/a.audit.log").display().to_string();
+    good(&mut world, 0, &["audit", "verify", &audit]).map(|_| ())
 }
 
 /// A record of which two thirds are over is renewed by the admin, kept over a restart, and known to the others.

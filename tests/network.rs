@@ -7,7 +7,7 @@ mod simulator;
 
 use l2vpn::drops::DropReason;
 use l2vpn::keys::{AuthorityKey, OwnKeys, PrivateKey, Psk, Psks, PublicKey, Signs};
-use l2vpn::mesh::peer::Pass;
+use l2vpn::mesh::peer::{Kind, Pass};
 use l2vpn::node::network::NetworkSettings;
 use l2vpn::node::{Event, Gone};
 use l2vpn::noise::announcement;
@@ -1285,4 +1285,176 @@ fn introductions_arrive_where_much_is_lost() {
     assert!(refused > 0 && refused < 20, "{refused}");
     net.run_for(SECOND * 60);
     assert_eq!(net.member(1).drops(DropReason::UnknownControl), refused);
+}
+
+const INVITE: [u8; 8] = [5; 8];
+
+/// An admin (0) and somebody that it has invited (2), who reach a relay of the network (1) and not each other. The relay is the one that
+/// the invitation names.
+fn invited_by_a_relay(seed: u64) -> Network {
+    let mut recipes: Vec<Recipe> = (0..3).map(|n| Recipe::new(n).untold()).collect();
+    recipes[1].relays = true;
+    recipes[1].is_member = true;
+    let mut net = Network::of(recipes, seed);
+    net.record = false;
+    net.weather.delay = MS(10);
+    net.blocked = vec![(0, 2), (2, 0)];
+    for (n, roles) in [(0, Roles::ADMIN), (1, Roles::RELAY)] {
+        let mut own = record(net.recipes[n].public(), n as u8);
+        own.roles = roles;
+        let own = signed(&own, &authority(1));
+        assert!(enter(&mut net, n, settings(Some(own))));
+    }
+    let now = net.now;
+    for (n, other) in [(0, 2), (1, 0), (1, 2)] {
+        let id = PeerId(Network::peer_of(n, other));
+        net.member(n).node.remove_peer(id, now);
+    }
+    let mut relay = net.settings_of(0, 1);
+    relay.pass = Pass::Awaited;
+    relay.segments = Some(Vec::new());
+    relay.serves = false;
+    net.change_peer(0, 1, relay);
+    let secret = Psk::from_bytes([9; 32]);
+    net.member(0).node.set_invites([(INVITE, secret.clone())]);
+    // The machine that joins is in no network yet.
+    net.member(2).node.answer_to(Some(&ID));
+    for other in [0, 1] {
+        let mut host = net.settings_of(2, other);
+        host.pass = Pass::Invite(INVITE);
+        if other == 0 {
+            host.psks = Psks::of(Some(secret.clone()));
+        } else {
+            (host.kind, host.serves) = (Kind::Relay, false);
+        }
+        net.change_peer(2, other, host);
+    }
+    net
+}
+
+fn asked(net: &Network) -> Option<PeerId> {
+    let events = net.members[0].as_ref().unwrap().events.iter();
+    let mut asked = events.filter_map(|(_, event)| match event {
+        Event::Asked(id, Ask::Join(ID, INVITE)) => Some(*id),
+        _ => None,
+    });
+    asked.next()
+}
+
+/// Nobody reaches the admin directly: by a relay of the network somebody that it has invited comes to it, and to nobody else.
+#[test]
+fn one_that_is_invited_comes_by_a_relay() {
+    let mut net = invited_by_a_relay(191);
+    net.introduce(0, 1);
+    net.run_for(SECOND * 2);
+    let began = net.now;
+    net.introduce(2, 1);
+    assert!(net.run_until(began + SECOND * 5, |net| net.is_up(2, 0)));
+    println!(
+        "one that is invited is there after {} ms",
+        net.now.since(began).as_millis()
+    );
+    let now = net.now;
+    net.member(2)
+        .node
+        .ask(PeerId(0), Ask::Join(ID, INVITE), now);
+    net.collect(2);
+    net.run_for(SECOND);
+    let id = asked(&net).expect("asked");
+    let now = net.now;
+    let record = signed(&record(net.recipes[2].public(), 2), &authority(1));
+    let answer = Answer::Given(Gift::Record, &record);
+    net.member(0).node.answer_ask(id, answer, now);
+    net.collect(0);
+    net.run_for(MS(200));
+    let events = net.member(2).events.iter();
+    let given = events.filter(|(_, e)| matches!(e, Event::Answered(PeerId(0), _)));
+    assert_eq!(given.count(), 1);
+    // As a visitor it is nobody's peer, and gone a minute later, at both.
+    let visitor = net.recipes[2].public();
+    for n in [0, 1] {
+        let node = &net.members[n].as_ref().unwrap().node;
+        let id = node.find(&visitor).unwrap();
+        let peer = &node.peers()[id.0 as usize];
+        assert_eq!(peer.settings.kind, Kind::Client);
+        assert_eq!(peer.settings.pass, Pass::Invited(INVITE));
+        assert_eq!(peer.settings.segments, Some(Vec::new()));
+    }
+    let now = net.now;
+    net.member(2).node.close(now);
+    net.collect(2);
+    net.members[2] = None;
+    net.run_for(SECOND * 70);
+    for n in [0, 1] {
+        assert!(
+            net.members[n]
+                .as_ref()
+                .unwrap()
+                .node
+                .find(&visitor)
+                .is_none()
+        );
+    }
+    // Its channel is gone, too, and the next one comes as well.
+    assert_eq!(net.member(1).node.channels_of(PeerId(0)), 0);
+}
+
+/// What one that is invited cannot do at a relay, and what those can who know less.
+#[test]
+fn a_visitor_is_let_through_to_its_host_alone() {
+    // An invitation that nobody has told of, or whose admin is none by its record: silence.
+    for is_told in [true, false] {
+        let mut net = invited_by_a_relay(192);
+        if is_told {
+            let mut own = record(net.recipes[0].public(), 0);
+            own.serial = 2;
+            assert!(show(&mut net, signed(&own, &authority(1))));
+        } else {
+            net.member(0).node.end_signing();
+        }
+        net.introduce(0, 1);
+        net.run_for(SECOND * 2);
+        net.introduce(2, 1);
+        net.run_for(SECOND * 20);
+        assert!(!net.is_up(2, 1) && !net.is_up(2, 0));
+        assert!(net.member(1).drops(DropReason::Stranger) > 0);
+        assert!(asked(&net).is_none());
+    }
+    // Taken back: the relay forgets it, and the admin has never heard of it.
+    let mut net = invited_by_a_relay(193);
+    net.introduce(0, 1);
+    net.run_for(SECOND * 2);
+    net.member(0).node.set_invites([]);
+    net.run_for(SECOND * 70);
+    net.introduce(2, 1);
+    net.run_for(SECOND * 20);
+    assert!(!net.is_up(2, 1) && !net.is_up(2, 0));
+    // A wrong secret: it comes as far as the admin's door.
+    let mut net = invited_by_a_relay(194);
+    let mut host = net.settings_of(2, 0);
+    host.pass = Pass::Invite(INVITE);
+    host.psks = Psks::of(Some(Psk::from_bytes([8; 32])));
+    net.change_peer(2, 0, host);
+    net.introduce(0, 1);
+    net.run_for(SECOND * 2);
+    net.introduce(2, 1);
+    net.run_for(SECOND * 20);
+    assert!(net.is_up(2, 1) && !net.is_up(2, 0));
+    assert!(net.member(0).drops(DropReason::PskMismatch) > 0);
+    // It asks for channels to others: there are none for it.
+    let mut third = record(PublicKey::from_bytes([3; 32]), 3);
+    third.roles = Roles::NONE;
+    let other = *net.recipes[1].public().as_bytes();
+    let before = net.member(1).node.channels_of(PeerId(0));
+    say(&mut net, (2, 1), Element::Open(other));
+    say(&mut net, (2, 1), Element::Open(third.key));
+    say(&mut net, (2, 1), Element::Expected(&[1; 8]));
+    say(
+        &mut net,
+        (2, 1),
+        Element::Candidates(control::Addresses::new(&[]).unwrap()),
+    );
+    net.run_for(SECOND);
+    assert_eq!(net.member(1).node.channels_of(PeerId(0)), before);
+    assert!(net.member(1).drops(DropReason::UnknownControl) >= 2);
 }

@@ -16,10 +16,11 @@ use crate::config::{DemoKeys, Word, load_with};
 use crate::daemon::{self, Given, JoinError};
 use crate::io::clock::{self, OsEntropy};
 use crate::keys::{self, Armor, NetworkFile, Nobody, PrivateKey, Psk, PublicKey, Stored};
+use crate::trust::invitation;
 use crate::trust::{Invitation, Realm};
 use crate::wire::asking::{Ask, NotGiven, read_segment_notes};
 use crate::wire::proof::Proof;
-use crate::wire::record::Record;
+use crate::wire::record::{Record, Roles};
 
 /// Letters of the longest text that is read.
 const MAX_TEXT: u64 = 8192;
@@ -147,7 +148,8 @@ impl Files {
             psk: (!given.psk.is_empty()).then_some(&*self.named("psk")),
             listen: args.listen.as_deref(),
             segments: &segments,
-            knows: Some((invitation.admin.to_string(), &invitation.places)),
+            relays: record.roles.has(Roles::RELAY),
+            knows: Places::of(invitation).members(invitation),
         }
         .to_text())
     }
@@ -225,18 +227,62 @@ fn call(files: &Files, (args, invitation): (&JoinArgs, &Invitation)) -> Result<G
 fn joining_config(files: &Files, invitation: &Invitation) -> Result<String, Failure> {
     let key = files.dir.join(files.named("key")).canonicalize()?;
     let key = toml::Value::from(key.to_string_lossy().as_ref());
-    let places: Vec<String> = invitation
-        .places
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let places = Places::of(invitation);
+    let direct: Vec<String> = places.direct.iter().map(|place| quoted(place)).collect();
+    let relays: String = places
+        .relays
         .iter()
-        .map(|place| toml::Value::from(place.as_str()).to_string())
+        .map(|(key, at)| {
+            let at = quoted(at);
+            format!("[[relay]]\npublic_key = \"{key}\"\nendpoints = [{at}]\n")
+        })
         .collect();
+    let endpoints = match direct.is_empty() {
+        true => String::new(),
+        false => format!("endpoints = [{}]\n", direct.join(", ")),
+    };
     Ok(format!(
         "[node]\nname = \"join\"\nkey = {key}\nlisten = \"[::]:0\"\nlan_discovery = false\n\
          [control]\nsocket = \"join.sock\"\nstate_dir = \".\"\n\
-         [[peer]]\nname = \"admin\"\npublic_key = \"{}\"\npsk_file = \"invitation.psk\"\nendpoints = [{}]\n",
+         [[peer]]\nname = \"admin\"\npublic_key = \"{}\"\npsk_file = \"invitation.psk\"\n{endpoints}{relays}",
         invitation.admin,
-        places.join(", ")
     ))
+}
+
+/// Where an invitation says to go.
+struct Places {
+    /// To the admin itself.
+    direct: Vec<String>,
+    /// To relays, by which it may be reached.
+    relays: Vec<(PublicKey, String)>,
+}
+
+impl Places {
+    fn of(invitation: &Invitation) -> Places {
+        let relay = |place: &String| {
+            let (key, at) = invitation::relay_of(place)?;
+            Some((key, at.to_string()))
+        };
+        let places = invitation.places.iter();
+        Places {
+            direct: places
+                .clone()
+                .filter(|p| relay(p).is_none())
+                .cloned()
+                .collect(),
+            relays: places.filter_map(relay).collect(),
+        }
+    }
+
+    /// What a member knows from the beginning: its admin, and the relays, which are members, too.
+    fn members(self, invitation: &Invitation) -> Vec<(String, String, Vec<String>)> {
+        let admin = ("admin".into(), invitation.admin.to_string(), self.direct);
+        let relays = self.relays.into_iter().enumerate();
+        let relays =
+            relays.map(|(n, (key, at))| (format!("relay{}", n + 1), key.to_string(), vec![at]));
+        std::iter::once(admin).chain(relays).collect()
+    }
 }
 
 fn explain(error: JoinError, invitation: &Invitation) -> Failure {

@@ -53,16 +53,7 @@ pub fn check_with(
 
 impl Checker<'_> {
     fn config(&mut self, raw: RawConfig) -> Option<Config> {
-        if let Some(version) = self.take(raw.config_version)
-            && version.0 != 1
-        {
-            self.findings
-                .error(
-                    &version.1,
-                    format!("config_version {} is not known", version.0),
-                )
-                .hint("this program reads version 1");
-        }
+        self.check_version(raw.config_version);
         if raw.node.is_none() {
             self.findings
                 .error(&(0..0), "[node] is missing")
@@ -85,7 +76,12 @@ impl Checker<'_> {
         let mut peers = peers::check(self, raw.peer, (names, is_relay || has_network));
         let network = network::check(self, raw.network, names);
         self.check_by_record(&peers, has_network);
-        let relaying = relays::check(self, (raw.relay, raw.admission), names, &mut peers);
+        let relaying = relays::check(
+            self,
+            (raw.relay, raw.admission),
+            (names, network.as_ref()),
+            &mut peers,
+        );
         let isolates = ports.iter().any(|p| p.is_isolated);
         let (table, storms) = self.switch(raw.switch, isolates && !peers.is_empty());
         let (control, _) = self.section(raw.control).unwrap_or_default();
@@ -111,6 +107,16 @@ impl Checker<'_> {
             tuning,
             demo: self.demo,
         })
+    }
+
+    fn check_version(&mut self, version: Option<Field<i64>>) {
+        if let Some((version, at)) = self.take(version)
+            && version != 1
+        {
+            self.findings
+                .error(&at, format!("config_version {version} is not known"))
+                .hint("this program reads version 1");
+        }
     }
 
     /// Without a network nobody has a record.

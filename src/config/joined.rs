@@ -25,8 +25,10 @@ pub struct NewMember<'a> {
     pub listen: Option<&'a str>,
     /// The segments that it takes part in.
     pub segments: &'a [NewSegment],
-    /// A member that it knows from the beginning: its public key, and where it is.
-    pub knows: Option<(String, &'a [String])>,
+    /// Whether it relays for the others.
+    pub relays: bool,
+    /// Members that it knows from the beginning: what they are called here, their public keys, and where they are.
+    pub knows: Vec<(String, String, Vec<String>)>,
 }
 
 /// A segment that a new member takes part in, by one port.
@@ -91,6 +93,12 @@ impl NewMember<'_> {
                 quoted(delegation)
             );
         }
+        self.write_segments(&mut out);
+        self.write_members(&mut out);
+        out
+    }
+
+    fn write_segments(&self, out: &mut String) {
         for (n, segment) in self.segments.iter().enumerate() {
             let before = self.segments.iter().take(n);
             let is_taken = before.map(NewSegment::tap).any(|tap| tap == segment.tap());
@@ -111,17 +119,30 @@ impl NewMember<'_> {
                 let _ = writeln!(out, "addresses = [{}]", quoted(&segment.address));
             }
         }
-        if let Some((key, places)) = &self.knows {
-            let places: Vec<String> = places.iter().map(|place| quoted(place)).collect();
-            let _ = write!(
-                out,
-                "\n# One member that is known is enough: it tells of the others.\n[[peer]]\nname = \"admin\"\n\
-                 public_key = {}\nendpoints = [{}]\nby_record = true              # its record says what it may do, and for how long\n",
-                quoted(key),
-                places.join(", ")
+    }
+
+    fn write_members(&self, out: &mut String) {
+        if self.relays {
+            out.push_str(
+                "\n# It relays for the network's members, as its record says.\n[admission]\n",
             );
         }
-        out
+        if !self.knows.is_empty() {
+            out.push_str("\n# One member that is known is enough: it tells of the others.\n");
+        }
+        for (name, key, places) in &self.knows {
+            let _ = write!(
+                out,
+                "[[peer]]\nname = {}\npublic_key = {}\n",
+                quoted(name),
+                quoted(key)
+            );
+            let places: Vec<String> = places.iter().map(|place| quoted(place)).collect();
+            if !places.is_empty() {
+                let _ = writeln!(out, "endpoints = [{}]", places.join(", "));
+            }
+            out.push_str("by_record = true              # its record says what it may do, and for how long\n");
+        }
     }
 }
 

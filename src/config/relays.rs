@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::checker::Checker;
 use super::peers::{DEFAULT_KEEPALIVE, Endpoints, endpoints, names, own_name, psk};
 use super::raw::{RawAdmission, RawRelay, Section, Sections};
-use super::{PeerConfig, PeerKind, RelayPolicy, Relaying, Word};
+use super::{NetworkConfig, PeerConfig, PeerKind, RelayPolicy, Relaying, Word};
 use crate::keys::{Names, Psks, PublicKey, Ticket};
+use crate::wire::record::Roles;
 use crate::wire::service::Services;
 
 /// The most members that one relay lists.
@@ -18,7 +19,7 @@ const MEGABITS: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 pub(super) fn check(
     checker: &mut Checker<'_>,
     (relays, admission): (Option<Sections<RawRelay>>, Option<Section<RawAdmission>>),
-    own: Option<Names>,
+    (own, network): (Option<Names>, Option<&NetworkConfig>),
     peers: &mut Vec<PeerConfig>,
 ) -> Option<Relaying> {
     for (relay, at) in checker.sections(relays, "relay") {
@@ -26,7 +27,9 @@ pub(super) fn check(
             peers.push(relay);
         }
     }
-    let (admission, at) = checker.section(admission)?;
+    let admission = checker.section(admission);
+    check_record(checker, network, admission.as_ref().map(|(_, at)| at));
+    let (admission, at) = admission?;
     let has_secret = admission.secret_file.is_some();
     let secret = admission.secret_file.and_then(|f| psk(checker, f));
     let relaying = Relaying {
@@ -36,7 +39,9 @@ pub(super) fn check(
         second_port: checker.number(admission.second_port, "second_port", 0..=65_535),
     };
     let members = checker.take(admission.members);
-    let members = members.or(has_secret.then(|| (Vec::new(), at.clone())));
+    // Those of the network come by their records.
+    let has_others = has_secret || network.is_some();
+    let members = members.or(has_others.then(|| (Vec::new(), at.clone())));
     let Some((members, at)) = members else {
         checker
             .findings
@@ -51,7 +56,7 @@ pub(super) fn check(
         let message = format!("more than {MAX_CLIENTS} members");
         checker.findings.error(&at, message);
     }
-    if members.is_empty() && !has_secret && peers.is_empty() {
+    if members.is_empty() && !has_others && peers.is_empty() {
         checker
             .findings
             .warning(&at, "nobody may use this relay: members is empty");
@@ -64,6 +69,31 @@ pub(super) fn check(
         bare(key.short(), key.into(), (client, Default::default()))
     }));
     Some(relaying)
+}
+
+/// Whether a member's record says that it relays, where it does, and the other way round.
+fn check_record(
+    checker: &mut Checker<'_>,
+    network: Option<&NetworkConfig>,
+    admission: Option<&Range<usize>>,
+) {
+    let Some((record, _)) = network.and_then(|n| n.record.as_ref()) else {
+        return;
+    };
+    let (at, message, hint) = match (record.roles.has(Roles::RELAY), admission) {
+        (true, None) => (
+            &(0..0),
+            "this member's record says that it relays, and there is no [admission]",
+            "write [admission]: with a [network] all of its members may use it",
+        ),
+        (false, Some(at)) => (
+            at,
+            "members of the network do not use this relay: its record does not say that it is one",
+            "`l2vpn ca sign` and `l2vpn ca admin` take --role relay; who names it in a [[relay]] uses it",
+        ),
+        _ => return,
+    };
+    checker.findings.warning(at, message).hint(hint);
 }
 
 /// The keys of those that are listed.

@@ -16,8 +16,10 @@ use crate::api::{Answer as Told, InviteOrder, InviteView, Secret};
 use crate::config::{Config, EndpointName, is_name};
 use crate::io::clock::{self, OsEntropy};
 use crate::keys::{Entropy, PublicKey, append_audit};
+use crate::mesh::peer::Pass;
 use crate::node::Node;
 use crate::place::PeerId;
+use crate::trust::invitation::{self, MAX_PLACES};
 use crate::trust::invites::{self, MAX_USES};
 use crate::trust::{Book, Invitation, Invite, Realm, Signer, grant};
 use crate::wire::asking::{Answer, Ask, Gift, INVITE_LEN, NotGiven, SegmentNote, segment_notes};
@@ -273,8 +275,9 @@ impl Admin {
             ));
         }
         let no_place = |text: &String| {
+            let text = invitation::relay_of(text).map_or(text.as_str(), |(_, at)| at);
             let carried = ["quic:", "tls:"].iter().find_map(|c| text.strip_prefix(c));
-            EndpointName::from_str(carried.unwrap_or(text.as_str())).err()
+            EndpointName::from_str(carried.unwrap_or(text)).err()
         };
         if let Some(error) = order.places.iter().find_map(no_place) {
             return Err(format!("{error}; HOST:PORT is one, or tls:HOST:PORT"));
@@ -381,6 +384,9 @@ impl Member {
         if order.places.is_empty() {
             order.places = self.places();
         }
+        let relays = self.relays();
+        order.places.truncate(MAX_PLACES - relays.len());
+        order.places.extend(relays);
         let public = self.node.public();
         let Some(admin) = &mut self.admin else {
             return no_admin();
@@ -436,6 +442,23 @@ impl Member {
             let named = named.escape_debug();
             format!("there is no segment \"{named}\": name one of [[segment]], or its id")
         })
+    }
+
+    /// Relays of the network by which we may be reached, as an invitation names them: two at most.
+    fn relays(&self) -> Vec<String> {
+        let relays = self.node.peers().iter().filter(|p| {
+            let is_member = matches!(p.settings.pass, Pass::Record(_));
+            is_member && p.settings.serves && p.up_since.is_some()
+        });
+        let at = relays.filter_map(|p| {
+            let way = p.path.endpoint().filter(|way| way.channel.is_none())?;
+            // As it is named, where that is known: an address may change.
+            let named = self.config.peers.iter().find(|c| c.key.has(&p.known_as()));
+            let named = named.and_then(|c| c.endpoints.first());
+            let place = named.map_or(way.remote.to_string(), ToString::to_string);
+            Some(invitation::by_relay(&p.known_as(), &place))
+        });
+        at.take(2).collect()
     }
 
     /// Where this member may be found by others, as far as it knows.

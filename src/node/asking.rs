@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::keys::{Names, Psk, Psks, PublicKey};
+use crate::keys::{Names, Psk, PublicKey};
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -70,23 +70,34 @@ impl Node {
     pub fn set_invites(&mut self, invites: impl IntoIterator<Item = ([u8; INVITE_LEN], Psk)>) {
         self.directory.asking.signs = true;
         self.directory.asking.invites = invites.into_iter().collect();
+        self.directory.visiting.tell_soon();
     }
 
     /// Signs for nobody any more.
     pub fn end_signing(&mut self) {
-        self.directory.asking = Asking::default();
+        self.directory.asking.signs = false;
+        self.directory.asking.invites.clear();
     }
 
-    /// Lets in one that was invited.
+    /// The invitations that we have made.
+    pub(super) fn invites(&self) -> impl Iterator<Item = [u8; INVITE_LEN]> {
+        self.directory.asking.invites.keys().copied()
+    }
+
+    /// The secret of one.
+    pub(super) fn secret_of(&self, invite: &[u8; INVITE_LEN]) -> Option<Psk> {
+        self.directory.asking.invites.get(invite).cloned()
+    }
+
+    /// Lets in one that was invited, by us or by an admin that we relay for.
     pub(super) fn admit_invited(
         &mut self,
         key: &PublicKey,
         invite: &[u8; INVITE_LEN],
         now: Instant,
     ) -> Result<PeerId, DropReason> {
-        let asking = &self.directory.asking;
-        let secret = asking.invites.get(invite).ok_or(DropReason::Stranger)?;
-        let secret = secret.clone();
+        let psks = self.psks_of_invited(invite, now);
+        let psks = psks.ok_or(DropReason::Stranger)?;
         let known = self.find(key).and_then(|id| self.peers.get(id.0 as usize));
         match known.map(|p| (p.id, p.settings.pass)) {
             Some((id, Pass::Invited(by))) if by == *invite => return Ok(id),
@@ -100,11 +111,8 @@ impl Node {
             kind: Kind::Client,
             name: key.short(),
             key: Names::from(*key),
-            psks: Psks {
-                current: Some(secret),
-                former: None,
-            },
-            relay: RelayUse::Never,
+            psks,
+            relay: RelayUse::Allow,
             pass: Pass::Invited(*invite),
             keepalive: None,
             mtu: None,
@@ -120,6 +128,7 @@ impl Node {
             is_proven: false,
         };
         self.directory.asking.joiners.insert(id, joiner);
+        self.open_doors(id, key);
         Ok(id)
     }
 
@@ -161,7 +170,13 @@ impl Node {
             Element::PathResponse(_) | Element::Received(_) | Element::Padding
         );
         match peer.map(|p| p.settings.pass) {
-            Some(Pass::Invited(_)) => needs || matches!(element, Element::Ask(_)),
+            Some(Pass::Invited(_)) => {
+                needs
+                    || matches!(
+                        element,
+                        Element::Ask(_) | Element::Open(_) | Element::Label(_)
+                    )
+            }
             // It shows its record, and hears what was taken back.
             Some(Pass::Awaited) => {
                 needs

@@ -367,6 +367,7 @@ impl Node {
                     | Element::Wanted(..)
                     | Element::Part(_)
                     | Element::Member(..)
+                    | Element::Expected(_)
                     | Element::Told(_)
                     | Element::Heard(..)
                     | Element::Ask(_)
@@ -425,6 +426,7 @@ impl Node {
             Element::Member(record, seen, place) => {
                 self.take_member(id, (record, seen, place), now);
             }
+            Element::Expected(names) => self.take_expected(id, names, now),
             Element::Told(batch) => self.take_told(id, batch, now),
             Element::Heard(batch, which) => self.take_heard(id, (batch, which), now),
             Element::Ask(ask) => self.take_ask(id, ask, now),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::admitting::overlaid;
 use super::asking::Asking;
 use super::network::Network;
+use super::visiting::Visiting;
 use super::{Gone, Node, publish_route};
 use crate::keys::{OwnKeys, Psks, PublicKey, wipe_stack};
 use crate::mesh::link::Link;
@@ -35,6 +36,8 @@ pub(super) struct Directory {
     pub(super) network: Option<Network>,
     /// Who asks us for records, and whom we ask.
     pub(super) asking: Asking,
+    /// Who comes by relays to those that have invited it.
+    pub(super) visiting: Visiting,
     /// What the configuration says of those that were awaited and have shown a record.
     pub(super) awaited: HashMap<PeerId, PeerSettings>,
 }
@@ -200,6 +203,7 @@ impl Node {
         }
         self.forget_wishes(id);
         self.forget_asking(id);
+        self.directory.visiting.forget(id);
         self.directory.awaited.remove(&id);
         if let Some(network) = &mut self.directory.network {
             network.forget(id);

@@ -207,6 +207,9 @@ impl Node {
         }
         let wanted = PublicKey::from_bytes(key);
         let own = self.peers.get(id.0 as usize);
+        if let Some(Pass::Invited(name)) = own.map(|p| p.settings.pass) {
+            return self.channel_for_visitor((id, name), wanted, now);
+        }
         if own.is_some_and(|p| p.known_as() == wanted || p.settings.key.has(&wanted)) {
             // It asks how it looks from here: what it was told was lost.
             return self.greet_client(id, now);
@@ -237,7 +240,7 @@ impl Node {
     }
 
     /// The channel between two members that are here, made if there is none.
-    fn channel_between(&mut self, a: PeerId, b: PeerId) -> Option<Channel> {
+    pub(super) fn channel_between(&mut self, a: PeerId, b: PeerId) -> Option<Channel> {
         let is_here = |id: PeerId| {
             let peer = self.peers.get(id.0 as usize);
             // One that we reach through another relay is reached there.
@@ -318,7 +321,13 @@ impl Node {
         }
     }
 
-    fn tell_channel(&mut self, id: PeerId, to: PublicKey, channel: Option<Channel>, now: Instant) {
+    pub(super) fn tell_channel(
+        &mut self,
+        id: PeerId,
+        to: PublicKey,
+        channel: Option<Channel>,
+        now: Instant,
+    ) {
         let body = control::write(Element::Channel(*to.as_bytes(), channel));
         self.send_control(id, &body, None, now);
     }

@@ -12,7 +12,7 @@ use super::vantage::Looks;
 use super::{Event, Node, publish_route, settle};
 use crate::drops::DropReason;
 use crate::mesh::path::Endpoint;
-use crate::mesh::peer::{Kind, Peer, RelayUse};
+use crate::mesh::peer::{Kind, Pass, Peer, RelayUse};
 use crate::noise::dialect::Dialect;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -112,6 +112,16 @@ impl Node {
         self.peers
             .iter()
             .any(|p| p.places.channels.iter().any(is_one))
+            || self.is_door(way.remote, channel)
+    }
+
+    /// Whether somebody that we have invited may come by a channel at this relay.
+    fn is_door(&self, remote: SocketAddr, channel: Channel) -> bool {
+        let visiting = &self.directory.visiting;
+        let is_there = |p: &Peer| p.path.endpoint().is_some_and(|e| e.remote == remote);
+        self.peers
+            .iter()
+            .any(|p| visiting.has_door(p.id, channel) && is_there(p))
     }
 
     fn way_through(&self, relay: PeerId, channel: Channel) -> Option<Endpoint> {
@@ -125,6 +135,7 @@ impl Node {
     /// A relay is there: wants channels to everybody.
     pub(super) fn relay_up(&mut self, relay: PeerId, now: Instant) {
         self.relays.next_at = Some(now);
+        self.directory.visiting.tell_soon();
         for index in 0..self.peers.len() {
             if let Some(peer) = self.peers.get_mut(index) {
                 peer.places.wish.renew();
@@ -210,14 +221,15 @@ impl Node {
         (key, channel): ([u8; 32], Option<Channel>),
         now: Instant,
     ) {
-        let wanted = self.find(&crate::keys::PublicKey::from_bytes(key));
-        let Some(id) = wanted.filter(|_| self.serves(relay)) else {
-            return;
+        let key = crate::keys::PublicKey::from_bytes(key);
+        let Some(id) = self.find(&key).filter(|_| self.serves(relay)) else {
+            return self.note_door(relay, (key, channel));
         };
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;
         };
-        if !may_be_relayed(peer) {
+        let is_invited = matches!(peer.settings.pass, Pass::Invited(_));
+        if !may_be_relayed(peer) && !is_invited {
             return;
         }
         let is_new = peer.places.take_channel(relay, channel, now);

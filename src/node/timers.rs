@@ -52,6 +52,7 @@ impl Node {
             self.go_on_introducing(now);
             self.go_on_renewing(now);
             self.end_joining(now);
+            self.go_on_expecting(now);
             self.end_awaiting(now);
             self.tidy_adverts(now);
             self.count_active();

@@ -4,6 +4,8 @@
 //! l2vpn-join: and base64url (RFC 4648 section 5, without padding) of
 //! version 1 · network 32 · admin's key 32 · invitation 8 · secret 16 · end 8 · places (count 1, each length 1, "host:port") · checksum 4
 //! ```
+//! A place that begins with a public key and an `@` is a relay's, by which the admin may be reached.
+//!
 //! The checksum is the beginning of BLAKE2s over what comes before: a letter that was mistyped is seen before anybody is called. The secret
 //! becomes the pre-shared key of the session in which the record is asked for, so whoever does not have it gets no answer at all.
 
@@ -27,6 +29,17 @@ pub const MAX_PLACES: usize = 6;
 const MAX_PLACE_LEN: usize = 255;
 /// Letters of the longest text that is read.
 pub const MAX_TEXT: usize = 4096;
+
+/// A relay as a place.
+pub fn by_relay(key: &PublicKey, at: &str) -> String {
+    format!("{key}@{at}")
+}
+
+/// The relay that a place is, and where that is; `None` for a place of the admin itself.
+pub fn relay_of(place: &str) -> Option<(PublicKey, &str)> {
+    let (key, at) = place.split_once('@')?;
+    Some((key.parse().ok()?, at))
+}
 
 /// Why a text is no invitation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::advert::{Advert, Receipt};
-use super::asking::{MAX_ANSWER, MAX_ASK};
+use super::asking::{INVITE_LEN, MAX_ANSWER, MAX_ASK};
 use super::cursor::Cursor;
 use super::record::MAX_RECORD_LEN;
 use super::relayed::Channel;
@@ -49,6 +49,7 @@ const ANSWER: u8 = 25;
 const LABEL: u8 = 26;
 const TOLD: u8 = 27;
 const HEARD: u8 = 28;
+const EXPECTED: u8 = 29;
 
 /// One element of a control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub enum Element<'a> {
     Answer(&'a [u8]),
     /// There is another member: its record with its signature, where it is seen, and its place among those that are told together.
     Member(&'a [u8], Option<SocketAddr>, InBatch),
+    /// To a relay of the network: who shows one of these invitations is to be brought to the sender. Their names, one behind the other.
+    Expected(&'a [u8]),
     /// All of that batch was told.
     Told(u8),
     /// And these of it came, the first one in the lowest bit.
@@ -368,6 +371,7 @@ pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
             let seen = seen.map_or([0; ADDRESS_LEN], address_bytes);
             put(MEMBER, &[&seen, &[place.batch, place.index], record]);
         }
+        Element::Expected(names) => put(EXPECTED, &[names]),
         Element::Told(batch) => put(TOLD, &[&[batch]]),
         Element::Heard(batch, which) => put(HEARD, &[&[batch], &which.to_le_bytes()]),
         Element::Epoch(list) => put(EPOCH, &[&list.to_bytes()]),
@@ -475,6 +479,8 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         TOLD => <[u8; 1]>::try_from(value)
             .map(|[batch]| Element::Told(batch))
             .map_err(|_| DropReason::MalformedInner),
+        EXPECTED if value.len().is_multiple_of(INVITE_LEN) => Ok(Element::Expected(value)),
+        EXPECTED => Err(DropReason::MalformedInner),
         HEARD => heard(value).ok_or(DropReason::MalformedInner),
         LABEL => <[u8; 32]>::try_from(value)
             .map(Element::Label)
@@ -639,6 +645,7 @@ mod tests {
             }),
             Element::Open([5; 32]),
             Element::Label([6; 32]),
+            Element::Expected(&[1; 16]),
             Element::Told(7),
             Element::Heard(7, u64::MAX - 1),
             Element::Channel([6; 32], Channel::new(7)),

@@ -234,7 +234,8 @@ impl Files<'_> {
             psk: None,
             listen: self.args.listen.as_deref(),
             segments: &segments,
-            knows: None,
+            relays: self.args.role.iter().any(|role| role == "relay"),
+            knows: Vec::new(),
         }
         .to_text()
     }

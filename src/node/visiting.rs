@@ -1,0 +1,180 @@
+//! Those that were invited come to an admin behind a NAT by a relay of the network.
+//!
+//! # Why
+//! An invitation names relays beside the places of its admin. Nobody but the admin knows the secret, so a relay could not tell whom
+//! to let in: the admin tells it the names of its open invitations, 8 bytes drawn by dice each, and whoever shows one of them in its handshake
+//! is a visitor. It is let through to that admin and to nobody else, hears nothing of others, and is gone a minute later. To the admin it proves
+//! itself by the secret, as if it had come directly; the relay sees nothing of that.
+//!
+//! Memory: [`MOST_EXPECTED`] names of each admin at a relay, [`MOST_DOORS`] channels at an admin; visitors count as those who join.
+
+use std::collections::HashMap;
+
+use super::Node;
+use crate::drops::DropReason;
+use crate::keys::{Psks, PublicKey};
+use crate::mesh::peer::{Kind, Pass, Peer};
+use crate::place::PeerId;
+use crate::time::{Duration, Instant};
+use crate::wire::asking::INVITE_LEN;
+use crate::wire::control::{self, Element};
+use crate::wire::record::Roles;
+use crate::wire::relayed::Channel;
+
+/// Names of invitations that one admin may have at a relay.
+const MOST_EXPECTED: usize = 256;
+/// Names in one message.
+const AT_ONCE: usize = 100;
+/// Relays are told this often, as long as there is an invitation,
+const TELL_EVERY: Duration = Duration::from_secs(20);
+/// and remember it for so long.
+const EXPECTED: Duration = Duration::from_secs(60);
+/// Channels by which somebody may come who is not known.
+const MOST_DOORS: usize = 64;
+
+type Name = [u8; INVITE_LEN];
+
+/// Who is expected by whom, and where.
+#[derive(Default)]
+pub(super) struct Visiting {
+    /// At a relay: whom each admin has told of, until when.
+    expected: HashMap<PeerId, HashMap<Name, Instant>>,
+    /// At an admin: channels to keys that are not known, the oldest first.
+    doors: Vec<(PublicKey, PeerId, Channel)>,
+    told_at: Option<Instant>,
+}
+
+impl Visiting {
+    /// Whether a channel at a relay is one by which somebody may come.
+    pub(super) fn has_door(&self, relay: PeerId, channel: Channel) -> bool {
+        let is_it = |(_, r, c): &(PublicKey, PeerId, Channel)| *r == relay && *c == channel;
+        self.doors.iter().any(is_it)
+    }
+
+    /// There is something new to be told.
+    pub(super) fn tell_soon(&mut self) {
+        self.told_at = None;
+    }
+
+    /// Who had this number is nobody any more.
+    pub(super) fn forget(&mut self, id: PeerId) {
+        self.expected.remove(&id);
+        self.doors.retain(|(_, relay, _)| *relay != id);
+    }
+}
+
+impl Node {
+    /// Tells the relays of the network whom we have invited: at once, as there is something new.
+    pub(super) fn tell_expected(&mut self, now: Instant) {
+        self.directory.visiting.told_at = Some(now);
+        let names: Vec<Name> = self.invites().collect();
+        let relays = self.peers.iter().filter(|p| {
+            let is_here = p.up_since.is_some() && p.settings.kind == Kind::Member;
+            is_here && p.serves()
+        });
+        let relays: Vec<PeerId> = relays.map(|p| p.id).collect();
+        for relay in relays {
+            for some in names.chunks(AT_ONCE) {
+                let body = control::write(Element::Expected(some.as_flattened()));
+                self.send_control(relay, &body, None, now);
+            }
+        }
+    }
+
+    /// Once a second: tells them again, in time.
+    pub(super) fn go_on_expecting(&mut self, now: Instant) {
+        let told_at = self.directory.visiting.told_at;
+        if told_at.is_none_or(|at| now.since(at) >= TELL_EVERY) {
+            self.tell_expected(now);
+        }
+        for names in self.directory.visiting.expected.values_mut() {
+            names.retain(|_, until| now < *until);
+        }
+    }
+
+    /// An admin says whom it has invited.
+    pub(super) fn take_expected(&mut self, id: PeerId, names: &[u8], now: Instant) {
+        let peer = self.peers.get(id.0 as usize);
+        let is_admin = peer.is_some_and(|p| match p.settings.pass {
+            Pass::Record(recorded) => recorded.roles.has(Roles::ADMIN),
+            _ => false,
+        });
+        if !is_admin || !self.relays.serving.is_on {
+            return self.drop_one(DropReason::UnknownControl);
+        }
+        let known = self.directory.visiting.expected.entry(id).or_default();
+        let (names, _) = names.as_chunks::<INVITE_LEN>();
+        for name in names {
+            if known.len() < MOST_EXPECTED || known.contains_key(name) {
+                known.insert(*name, now + EXPECTED);
+            }
+        }
+    }
+
+    /// Whether an admin has told of this invitation.
+    pub(super) fn is_expected(&self, name: &Name, by: Option<PeerId>, now: Instant) -> bool {
+        let mut expected = self.directory.visiting.expected.iter();
+        expected.any(|(id, names)| {
+            let is_by = by.is_none_or(|by| by == *id);
+            is_by && names.get(name).is_some_and(|until| now < *until)
+        })
+    }
+
+    /// What a visitor is told of channels: to whom it was invited by, whether that has asked for one or not.
+    pub(super) fn channel_for_visitor(
+        &mut self,
+        (id, name): (PeerId, Name),
+        wanted: PublicKey,
+        now: Instant,
+    ) {
+        let host = self.find(&wanted);
+        let host = host.filter(|host| self.is_expected(&name, Some(*host), now));
+        let channel = host.and_then(|host| self.channel_between(id, host));
+        let own = self.peers.get(id.0 as usize).map(Peer::known_as);
+        if let (Some(host), Some(own), Some(_)) = (host, own, channel) {
+            // Each time, as it may have been lost.
+            self.tell_channel(host, own, channel, now);
+        }
+        self.tell_channel(id, wanted, channel, now);
+    }
+
+    /// A relay tells of a channel to somebody whom we do not know: it may be one that we have invited.
+    pub(super) fn note_door(
+        &mut self,
+        relay: PeerId,
+        (key, channel): (PublicKey, Option<Channel>),
+    ) {
+        let has_invited = self.invites().next().is_some();
+        let is_of_network = self.is_kind(relay, Kind::Member) && self.serves(relay);
+        let doors = &mut self.directory.visiting.doors;
+        doors.retain(|(k, r, _)| (*k, *r) != (key, relay));
+        let Some(channel) = channel.filter(|_| has_invited && is_of_network) else {
+            return;
+        };
+        if doors.len() >= MOST_DOORS {
+            doors.remove(0);
+        }
+        doors.push((key, relay, channel));
+    }
+
+    /// Somebody that was invited has come: by the doors that there are for its key it is reached.
+    pub(super) fn open_doors(&mut self, id: PeerId, key: &PublicKey) {
+        let doors = &self.directory.visiting.doors;
+        let own = doors.iter().filter(|(k, ..)| k == key);
+        let own: Vec<_> = own.map(|(_, relay, channel)| (*relay, *channel)).collect();
+        if let Some(peer) = self.peers.get_mut(id.0 as usize) {
+            for (relay, channel) in own {
+                peer.places.set_channel(relay, Some(channel));
+            }
+        }
+    }
+
+    /// The pre-shared keys of a session with somebody that shows this invitation; `None` where nobody has made it.
+    pub(super) fn psks_of_invited(&self, name: &Name, now: Instant) -> Option<Psks> {
+        match self.secret_of(name) {
+            Some(secret) => Some(Psks::of(Some(secret))),
+            // It proves itself to whom it visits.
+            None => self.is_expected(name, None, now).then(Psks::default),
+        }
+    }
+}
