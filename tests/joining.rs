@@ -383,10 +383,28 @@ fn by_relay() -> Result<(), String> {
     expect(is_there, || {
         std::fs::read_to_string(&log).unwrap_or_default()
     })?;
+    // The relay may be named as well: at what it has inside and outside, and once.
+    let (_, own_file) = at(&world, "admin/a.key");
+    let own = good(&mut world, 0, &["key", "public", &own_file])?;
+    let named = [&public, &public, &own].map(|key| format!("{key}@{}:7656", underlay_v4(RELAY)));
+    let elsewhere = format!("{public}@198.51.100.7:7656");
+    let args = ["invite", "create", "--segment", "lan", "--socket", &socket];
+    let args = [&args[..], &["--name", "c", "--endpoint", &named[2]]].concat();
+    let (code, _, err) = on(&mut world, 0, &args)?;
+    expect(code != 0 && err.contains("no relay of its own"), || err)?;
     let text = invite(
         &mut world,
         &socket,
-        &["--name", "b", "--address", "10.99.0.2/24"],
+        &[
+            "--name",
+            "b",
+            "--address",
+            "10.99.0.2/24",
+            "--endpoint",
+            &elsewhere,
+            "--endpoint",
+            &named[0],
+        ],
     )?;
     let (config, path) = at(&world, "b.toml");
     good(&mut world, 1, &["join", &text, "--config", &path])?;

@@ -1176,10 +1176,21 @@ fn announcements_are_believed_for_their_signature_and_cost_little() {
 /// Nobody reaches anybody but one member that relays, and nobody names anybody else: they find each other by it and talk through it.
 #[test]
 fn a_relay_of_the_network_is_enough_to_find_all() {
+    found_by_a_relay(Pass::Awaited);
+}
+
+/// The same with a relay that has no record and is listed as a relay: it knows the network, and who comes to it by a record.
+#[test]
+fn a_relay_that_is_named_brings_the_members_of_a_network_together() {
+    found_by_a_relay(Pass::Listed);
+}
+
+fn found_by_a_relay(pass: Pass) {
     const RELAY: usize = 3;
+    let is_named = pass == Pass::Listed;
     let mut recipes: Vec<Recipe> = (0..4).map(|n| Recipe::new(n).untold()).collect();
     recipes[RELAY].relays = true;
-    recipes[RELAY].is_member = true;
+    recipes[RELAY].is_member = !is_named;
     let mut net = Network::of(recipes, 151);
     net.record = false;
     net.weather.delay = MS(10);
@@ -1189,7 +1200,8 @@ fn a_relay_of_the_network_is_enough_to_find_all() {
             own.roles = Roles::RELAY;
         }
         let own = signed(&own, &authority(1));
-        assert!(enter(&mut net, n, settings(Some(own))));
+        let own = Some(own).filter(|_| n != RELAY || !is_named);
+        assert!(enter(&mut net, n, settings(own)));
         for other in (0..4).filter(|o| *o != n) {
             let mut awaited = net.settings_of(n, other);
             let (now, id) = (net.now, PeerId(Network::peer_of(n, other)));
@@ -1197,10 +1209,12 @@ fn a_relay_of_the_network_is_enough_to_find_all() {
                 net.member(n).node.remove_peer(id, now);
                 continue;
             }
-            awaited.pass = Pass::Awaited;
-            awaited.segments = Some(Vec::new());
-            awaited.serves = false;
-            net.change_peer(n, other, awaited);
+            if !is_named {
+                awaited.pass = pass;
+                awaited.segments = Some(Vec::new());
+                awaited.serves = false;
+                net.change_peer(n, other, awaited);
+            }
         }
     }
     net.blocked = (0..3)
@@ -1291,14 +1305,15 @@ const INVITE: [u8; 8] = [5; 8];
 
 /// An admin (0) and somebody that it has invited (2), who reach a relay of the network (1) and not each other. The relay is the one that
 /// the invitation names.
-fn invited_by_a_relay(seed: u64) -> Network {
-    let mut recipes: Vec<Recipe> = (0..3).map(|n| Recipe::new(n).untold()).collect();
+fn invited_by_a_relay(seed: u64, count: usize) -> Network {
+    let recipes = (0..count).map(|n| Recipe::new(n as u8).untold());
+    let mut recipes: Vec<Recipe> = recipes.collect();
     recipes[1].relays = true;
     recipes[1].is_member = true;
     let mut net = Network::of(recipes, seed);
     net.record = false;
     net.weather.delay = MS(10);
-    net.blocked = vec![(0, 2), (2, 0)];
+    net.blocked = (2..count).flat_map(|n| [(0, n), (n, 0)]).collect();
     for (n, roles) in [(0, Roles::ADMIN), (1, Roles::RELAY)] {
         let mut own = record(net.recipes[n].public(), n as u8);
         own.roles = roles;
@@ -1306,7 +1321,8 @@ fn invited_by_a_relay(seed: u64) -> Network {
         assert!(enter(&mut net, n, settings(Some(own))));
     }
     let now = net.now;
-    for (n, other) in [(0, 2), (1, 0), (1, 2)] {
+    let strangers = (2..count).flat_map(|n| [(0, n), (1, n)]);
+    for (n, other) in strangers.chain([(1, 0)]) {
         let id = PeerId(Network::peer_of(n, other));
         net.member(n).node.remove_peer(id, now);
     }
@@ -1316,9 +1332,12 @@ fn invited_by_a_relay(seed: u64) -> Network {
     relay.serves = false;
     net.change_peer(0, 1, relay);
     let secret = Psk::from_bytes([9; 32]);
-    net.member(0).node.set_invites([(INVITE, secret.clone())]);
+    net.member(0)
+        .node
+        .set_invites([(INVITE, (secret.clone(), u64::MAX))]);
     // The machine that joins is in no network yet.
-    net.member(2).node.answer_to(Some(&ID));
+    let now = net.now;
+    net.member(2).node.answer_to(Some(&ID), now);
     for other in [0, 1] {
         let mut host = net.settings_of(2, other);
         host.pass = Pass::Invite(INVITE);
@@ -1344,7 +1363,7 @@ fn asked(net: &Network) -> Option<PeerId> {
 /// Nobody reaches the admin directly: by a relay of the network somebody that it has invited comes to it, and to nobody else.
 #[test]
 fn one_that_is_invited_comes_by_a_relay() {
-    let mut net = invited_by_a_relay(191);
+    let mut net = invited_by_a_relay(191, 3);
     net.introduce(0, 1);
     net.run_for(SECOND * 2);
     let began = net.now;
@@ -1404,7 +1423,7 @@ fn one_that_is_invited_comes_by_a_relay() {
 fn a_visitor_is_let_through_to_its_host_alone() {
     // An invitation that nobody has told of, or whose admin is none by its record: silence.
     for is_told in [true, false] {
-        let mut net = invited_by_a_relay(192);
+        let mut net = invited_by_a_relay(192, 3);
         if is_told {
             let mut own = record(net.recipes[0].public(), 0);
             own.serial = 2;
@@ -1421,7 +1440,7 @@ fn a_visitor_is_let_through_to_its_host_alone() {
         assert!(asked(&net).is_none());
     }
     // Taken back: the relay forgets it, and the admin has never heard of it.
-    let mut net = invited_by_a_relay(193);
+    let mut net = invited_by_a_relay(193, 3);
     net.introduce(0, 1);
     net.run_for(SECOND * 2);
     net.member(0).node.set_invites([]);
@@ -1430,7 +1449,7 @@ fn a_visitor_is_let_through_to_its_host_alone() {
     net.run_for(SECOND * 20);
     assert!(!net.is_up(2, 1) && !net.is_up(2, 0));
     // A wrong secret: it comes as far as the admin's door.
-    let mut net = invited_by_a_relay(194);
+    let mut net = invited_by_a_relay(194, 3);
     let mut host = net.settings_of(2, 0);
     host.pass = Pass::Invite(INVITE);
     host.psks = Psks::of(Some(Psk::from_bytes([8; 32])));
@@ -1457,4 +1476,75 @@ fn a_visitor_is_let_through_to_its_host_alone() {
     net.run_for(SECOND);
     assert_eq!(net.member(1).node.channels_of(PeerId(0)), before);
     assert!(net.member(1).drops(DropReason::UnknownControl) >= 2);
+}
+
+/// A list goes to all where one in three datagrams is lost, and every member hears of it from one alone.
+#[test]
+fn revocations_arrive_where_much_is_lost() {
+    let mut longest = Duration::ZERO;
+    for seed in 0..8 {
+        let count = 8u8;
+        let mut net = strangers_on_a_lan(count, 201 + seed);
+        net.blocked = (1..8usize)
+            .flat_map(|a| (1..8usize).map(move |b| (a, b)))
+            .collect();
+        net.is_lan = true;
+        net.start_beacons();
+        let began = net.now;
+        assert!(net.run_until(began + SECOND * 5, |net| connected_to(net, 0) == 7));
+        net.run_for(SECOND * 3);
+        net.weather.loss = 33;
+        let list = revocations(1, |l| l.revoke(MemberId([9; 16]), u64::MAX), &authority(1));
+        let (now, began) = (net.now, net.now);
+        net.member(0).node.revoke(&list, now).unwrap();
+        net.collect(0);
+        let known = |net: &Network| {
+            let mut members = net.members.iter().flatten();
+            members.all(|m| m.node.revocation_epoch() == 1)
+        };
+        assert!(net.run_until(began + SECOND * 60, known), "{seed}");
+        longest = longest.max(net.now.since(began));
+    }
+    println!("after {} ms all know it", longest.as_millis());
+    assert!(longest <= SECOND * 10, "{longest:?}");
+}
+
+/// A crowd knows the name of an invitation and not its secret: one that does know it comes all the same, and the relay's room is not theirs.
+#[test]
+fn a_crowd_of_visitors_keeps_nobody_out() {
+    let mut net = invited_by_a_relay(221, 43);
+    net.introduce(0, 1);
+    net.run_for(SECOND * 2);
+    for n in 3..43 {
+        let now = net.now;
+        net.member(n).node.answer_to(Some(&ID), now);
+        for (other, kind) in [(0, Kind::Member), (1, Kind::Relay)] {
+            let mut host = net.settings_of(n, other);
+            (host.pass, host.kind, host.serves) = (Pass::Invite(INVITE), kind, false);
+            net.change_peer(n, other, host);
+        }
+        net.introduce(n, 1);
+        net.run_for(MS(20));
+    }
+    net.run_for(SECOND * 5);
+    let visitors = |net: &Network| {
+        let peers = net.members[1].as_ref().unwrap().node.peers().iter();
+        let is_one = |p: &&l2vpn::mesh::peer::Peer| matches!(p.settings.pass, Pass::Invited(_));
+        peers.filter(is_one).count()
+    };
+    assert!(
+        visitors(&net) > 20 && visitors(&net) <= 32,
+        "{}",
+        visitors(&net)
+    );
+    let began = net.now;
+    net.introduce(2, 1);
+    assert!(net.run_until(began + SECOND * 20, |net| net.is_up(2, 0)));
+    // Nor does one keep the relay busy by saying every time that it is called by another label.
+    let before = net.member(1).drops(DropReason::RateLimited);
+    for n in 0..100u8 {
+        say(&mut net, (2, 1), Element::Label([n; 32]));
+        net.run_for(MS(5));
+    }
+    assert!(net.member(1).drops(DropReason::RateLimited) >= before + 98);
 }

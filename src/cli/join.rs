@@ -234,7 +234,8 @@ fn joining_config(files: &Files, invitation: &Invitation) -> Result<String, Fail
         .relays
         .iter()
         .map(|(key, at)| {
-            let at = quoted(at);
+            let at: Vec<String> = at.iter().map(|at| quoted(at)).collect();
+            let at = at.join(", ");
             format!("[[relay]]\npublic_key = \"{key}\"\nendpoints = [{at}]\n")
         })
         .collect();
@@ -250,12 +251,24 @@ fn joining_config(files: &Files, invitation: &Invitation) -> Result<String, Fail
     ))
 }
 
+/// A relay may be named with several addresses.
+fn by_key(
+    mut known: Vec<(PublicKey, Vec<String>)>,
+    (key, at): (PublicKey, String),
+) -> Vec<(PublicKey, Vec<String>)> {
+    match known.iter_mut().find(|(k, _)| *k == key) {
+        Some((_, places)) => places.push(at),
+        None => known.push((key, vec![at])),
+    }
+    known
+}
+
 /// Where an invitation says to go.
 struct Places {
     /// To the admin itself.
     direct: Vec<String>,
     /// To relays, by which it may be reached.
-    relays: Vec<(PublicKey, String)>,
+    relays: Vec<(PublicKey, Vec<String>)>,
 }
 
 impl Places {
@@ -271,7 +284,7 @@ impl Places {
                 .filter(|p| relay(p).is_none())
                 .cloned()
                 .collect(),
-            relays: places.filter_map(relay).collect(),
+            relays: places.filter_map(relay).fold(Vec::new(), by_key),
         }
     }
 
@@ -279,8 +292,7 @@ impl Places {
     fn members(self, invitation: &Invitation) -> Vec<(String, String, Vec<String>)> {
         let admin = ("admin".into(), invitation.admin.to_string(), self.direct);
         let relays = self.relays.into_iter().enumerate();
-        let relays =
-            relays.map(|(n, (key, at))| (format!("relay{}", n + 1), key.to_string(), vec![at]));
+        let relays = relays.map(|(n, (key, at))| (format!("relay{}", n + 1), key.to_string(), at));
         std::iter::once(admin).chain(relays).collect()
     }
 }

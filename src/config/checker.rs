@@ -24,8 +24,8 @@ pub(super) struct Checker<'t> {
     pub(super) names_segments: bool,
     /// MACs that were pinned so far.
     pub(super) pins: BTreeSet<Key>,
-    /// What has opened the member's key.
-    pub(super) words: Option<Passphrase>,
+    /// What has opened keys so far.
+    pub(super) words: Vec<Passphrase>,
 }
 
 impl<'t> Checker<'t> {
@@ -43,7 +43,7 @@ impl<'t> Checker<'t> {
             segments: BTreeMap::new(),
             names_segments: false,
             pins: BTreeSet::new(),
-            words: None,
+            words: Vec::new(),
         }
     }
 

@@ -154,8 +154,8 @@ impl Checker<'_> {
         if let Some(key) = K::known(self.opener, envelope.public()) {
             return Ok(key);
         }
-        let known = self.words.as_ref();
-        if let Some(Ok(key)) = known.map(|words| keys::opened(&envelope, words, path)) {
+        let mut known = self.words.iter();
+        if let Some(key) = known.find_map(|words| keys::opened(&envelope, words, path).ok()) {
             return Ok(key);
         }
         let passphrase = self.opener.passphrase(path);
@@ -165,9 +165,9 @@ impl Checker<'_> {
                         LoadCredential=l2vpn-passphrase:/path in the unit";
             (message, hint.to_string())
         })?;
-        let key = keys::opened(&envelope, &passphrase, path).map_err(words);
-        self.words = Some(passphrase);
-        key
+        let key = keys::opened(&envelope, &passphrase, path).map_err(words)?;
+        self.words.push(passphrase);
+        Ok(key)
     }
 
     /// A key that is nobody's file.

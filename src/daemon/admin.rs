@@ -16,7 +16,6 @@ use crate::api::{Answer as Told, InviteOrder, InviteView, Secret};
 use crate::config::{Config, EndpointName, is_name};
 use crate::io::clock::{self, OsEntropy};
 use crate::keys::{Entropy, PublicKey, append_audit};
-use crate::mesh::peer::Pass;
 use crate::node::Node;
 use crate::place::PeerId;
 use crate::trust::invitation::{self, MAX_PLACES};
@@ -206,7 +205,8 @@ impl Admin {
     ) -> Result<Invitation, String> {
         let vlans = grant::vlans(&order.vlans).map_err(|e| e.to_string())?;
         let roles = grant::roles(&order.roles).map_err(|e| e.to_string())?;
-        self.check(&order, (roles, &grant::segments(segments.clone(), &vlans)))?;
+        let wanted = grant::segments(segments.clone(), &vlans);
+        self.check(&order, (roles, &wanted), admin)?;
         let now = clock::wall().as_secs();
         let until = now.saturating_add(order.ttl_s);
         let invitation =
@@ -255,6 +255,7 @@ impl Admin {
         &self,
         order: &InviteOrder,
         (roles, segments): (Roles, &[(SegmentId, VlanSet)]),
+        admin: PublicKey,
     ) -> Result<(), String> {
         if !is_name(&order.name) || order.name.len() > 58 {
             return Err(format!(
@@ -281,6 +282,10 @@ impl Admin {
         };
         if let Some(error) = order.places.iter().find_map(no_place) {
             return Err(format!("{error}; HOST:PORT is one, or tls:HOST:PORT"));
+        }
+        let own = |place: &String| invitation::relay_of(place).is_some_and(|(key, _)| key == admin);
+        if order.places.iter().any(own) {
+            return Err("this member is no relay of its own: name its address alone".into());
         }
         if order.places.is_empty() {
             let message = "no address of this member is known: name one with --endpoint HOST:PORT";
@@ -384,9 +389,12 @@ impl Member {
         if order.places.is_empty() {
             order.places = self.places();
         }
-        let relays = self.relays();
-        order.places.truncate(MAX_PLACES - relays.len());
+        if order.places.len() > MAX_PLACES {
+            return Told::Error(format!("an invitation names {MAX_PLACES} places at most"));
+        }
+        let relays = self.relays(&order.places);
         order.places.extend(relays);
+        order.places.truncate(MAX_PLACES);
         let public = self.node.public();
         let Some(admin) = &mut self.admin else {
             return no_admin();
@@ -426,6 +434,7 @@ impl Member {
             Ok(count) => count,
             Err(message) => return Told::Error(message),
         };
+        self.node.set_invites(admin.book.psks(&admin.realm.id));
         // One that has leaked is taken back whatever becomes of the log.
         let of = [("named", named.to_string()), ("count", count.to_string())];
         if let Err(error) = admin.note("withdrawn", &of) {
@@ -444,14 +453,17 @@ impl Member {
         })
     }
 
-    /// Relays of the network by which we may be reached, as an invitation names them: two at most.
-    fn relays(&self) -> Vec<String> {
-        let relays = self.node.peers().iter().filter(|p| {
-            let is_member = matches!(p.settings.pass, Pass::Record(_));
-            is_member && p.settings.serves && p.up_since.is_some()
-        });
-        let at = relays.filter_map(|p| {
-            let way = p.path.endpoint().filter(|way| way.channel.is_none())?;
+    /// Relays of the network by which we may be reached, as an invitation names them, and that it does not name yet: two at most.
+    fn relays(&self, named: &[String]) -> Vec<String> {
+        let named: Vec<PublicKey> = named
+            .iter()
+            .filter_map(|place| Some(invitation::relay_of(place)?.0))
+            .collect();
+        let relays = self.node.network_relays().into_iter();
+        let relays = relays.filter_map(|id| self.node.peers().get(id.0 as usize));
+        let others = relays.filter(|p| !named.contains(&p.known_as()));
+        let at = others.filter_map(|p| {
+            let way = p.path.endpoint()?;
             // As it is named, where that is known: an address may change.
             let named = self.config.peers.iter().find(|c| c.key.has(&p.known_as()));
             let named = named.and_then(|c| c.endpoints.first());

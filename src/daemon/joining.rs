@@ -82,7 +82,7 @@ async fn serve(config: Config, ask: Ask, patience: Duration) -> Result<Given, Jo
     let mark_file = super::state::mark_file(&config.state_dir, &config.name);
     let mut member = assemble((config, None), 0).await?;
     if let Ask::Join(network, _) = &ask {
-        member.node.answer_to(Some(network));
+        member.node.answer_to(Some(network), clock::now());
     }
     member.joining = Some(Joining {
         peer: PeerId(0),

@@ -102,7 +102,11 @@ impl Kept for AuthorityKey {
 
     fn to_plain(&self) -> Zeroizing<String> {
         let seed = PrivateKey::from_bytes(*self.expose()).to_text();
-        Zeroizing::new(format!("{PLAIN_AUTHORITY}{}", *seed))
+        // Room for all of it, so that it never moves and leaves a piece behind.
+        let mut text = String::with_capacity(PLAIN_AUTHORITY.len() + seed.len());
+        text.push_str(PLAIN_AUTHORITY);
+        text.push_str(&seed);
+        Zeroizing::new(text)
     }
 
     fn from_plain(text: &str) -> Result<Self, KeyTextError> {

@@ -103,6 +103,27 @@ pub struct PeerSettings {
     pub serves: bool,
 }
 
+impl PeerSettings {
+    /// Somebody that has no part in anything: what is not said is nothing.
+    pub fn outsider(kind: Kind, key: PublicKey, pass: Pass) -> Self {
+        PeerSettings {
+            kind,
+            name: key.short(),
+            key: key.into(),
+            psks: Psks::default(),
+            keepalive: None,
+            relay: RelayUse::Allow,
+            pass,
+            mtu: None,
+            segments: Some(Vec::new()),
+            vlans: None,
+            roles: Services::NONE,
+            claims: Arc::default(),
+            serves: false,
+        }
+    }
+}
+
 /// The answer to a peer's last initiation, for its copies.
 pub struct Answered {
     /// BLAKE2s of the initiation without its MACs.

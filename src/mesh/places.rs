@@ -56,8 +56,8 @@ pub struct Acquaintance {
     pub life: Option<[u8; 8]>,
     /// What it had drawn at the start before: who comes back to that has not started anew.
     pub former_life: Option<[u8; 8]>,
-    /// What handshakes to it are recognised by, as it says; we relay them.
-    pub mac1_label: Option<Mac1Label>,
+    /// What handshakes to it are recognised by, as it says, and since when; we relay them.
+    pub mac1_label: Option<(Mac1Label, Instant)>,
     /// By which of our keys it knew us.
     pub called: Option<PublicKey>,
     /// Addresses that others have told of it while it was not connected, each by whom.

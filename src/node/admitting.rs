@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::introducing::may_be_taken_later;
 use super::relaying::MOST_GUESTS;
 use super::{Event, Gone, Node};
 use crate::drops::DropReason;
@@ -251,20 +252,25 @@ impl Node {
         }
     }
 
-    /// A peer shows its own record inside the session.
-    pub(super) fn take_record_of(&mut self, id: PeerId, bytes: &[u8], now: Instant) {
+    /// A peer shows its own record inside the session; gives whether it need not show it again.
+    pub(super) fn take_record_of(&mut self, id: PeerId, bytes: &[u8], now: Instant) -> bool {
         let Some(peer) = self.peers.get(id.0 as usize) else {
-            return;
+            return false;
         };
         let (key, pass) = (peer.settings.key.current, peer.settings.pass);
-        let network = self.directory.network.as_mut();
+        let Some(network) = self.directory.network.as_mut() else {
+            return false;
+        };
         // A signature is work: what is known is not looked at again, and the rest not as often as it is sent.
-        let is_worth_it = network.is_some_and(|n| n.introductions.is_worth_a_look(id, bytes, now));
-        if !is_worth_it {
-            return;
+        if network.introductions.knows_of(id, bytes) {
+            return true;
+        }
+        if !network.introductions.may_look(id, now) {
+            return false;
         }
         let Some(short) = Proof::shortened(bytes) else {
-            return self.drop_one(DropReason::RecordRefused);
+            self.drop_one(DropReason::RecordRefused);
+            return true;
         };
         let shown = self.believe(&short, &key).and_then(|believed| {
             self.check_time(&believed.proof.record.member, &believed.term, now)?;
@@ -284,6 +290,7 @@ impl Node {
         if let Err(reason) = settled {
             self.drop_one(reason);
         }
+        !settled.is_err_and(may_be_taken_later)
     }
 
     /// A key gets a record: who had it as a guest is not that any more, and one that was only told of gives way to one that calls.
@@ -399,6 +406,7 @@ impl Node {
         if let Some(network) = &mut self.directory.network {
             network.forget(id);
         }
+        self.directory.visiting.forget(id);
         self.change_peer(id, settings, now);
         if let Some(peer) = self.peers.get_mut(id.0 as usize) {
             peer.retry_at = Some(now + AWAITED_AGAIN);

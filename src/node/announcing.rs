@@ -58,7 +58,7 @@ impl Node {
         let Some(network) = self.directory.network.as_ref() else {
             return Ok(None);
         };
-        if !self.relays.beacons.admits_announcement(now) {
+        if !self.relays.beacons.admits_opening(now) {
             return Err(DropReason::RateLimited);
         }
         let id = &network.settings.realm.id;
@@ -71,6 +71,9 @@ impl Node {
         let Some(text) = text else {
             return Ok(None);
         };
+        if !self.relays.beacons.admits_announcement(now) {
+            return Err(DropReason::RateLimited);
+        }
         let (key, short) = text.split_first_chunk::<KEY_LEN>().ok_or(REFUSED)?;
         let whole = Proof::completed(short, id, key).ok_or(REFUSED)?;
         let known = self.settle_introduced(None, &whole, now)?;

@@ -15,18 +15,19 @@ use zeroize::Zeroizing;
 
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::keys::{Names, Psk, PublicKey};
-use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
+use crate::keys::{Psk, PublicKey};
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::asking::{Answer, Ask, Gift, INVITE_LEN, NotGiven};
 use crate::wire::control::{self, Element};
 use crate::wire::proof::Proof;
 use crate::wire::record::Roles;
-use crate::wire::service::Services;
 
 /// Those that were invited and are here at a time.
 const MOST_JOINERS: usize = 256;
+/// Those of them that have shown one and the same invitation, and not that they know its secret.
+const MOST_OF_ONE: usize = 32;
 /// How long one may take.
 const JOINING: Duration = Duration::from_secs(60);
 /// Asks that are passed on in a second.
@@ -45,8 +46,8 @@ const AHEAD: u64 = 3600;
 pub(super) struct Asking {
     /// Whether we can sign.
     signs: bool,
-    /// Invitations that are open, or were: who used one of those is told so.
-    invites: HashMap<[u8; INVITE_LEN], Psk>,
+    /// Invitations that are open, or were: who used one of those is told so. With their secrets and ends.
+    invites: HashMap<[u8; INVITE_LEN], (Psk, u64)>,
     /// Who was invited and is here, since when.
     joiners: BTreeMap<PeerId, Joiner>,
     /// When each peer asked last.
@@ -61,13 +62,20 @@ pub(super) struct Asking {
 /// One that was invited and is here.
 struct Joiner {
     since: Instant,
-    /// Whether it has proven that it knows the secret.
+    /// The invitation that it has shown.
+    invite: [u8; INVITE_LEN],
+    /// Whether it has proven that it knows the secret; a visitor of somebody else never does, here.
     is_proven: bool,
 }
 
 impl Node {
     /// Signs for others from now on, and knows these invitations.
-    pub fn set_invites(&mut self, invites: impl IntoIterator<Item = ([u8; INVITE_LEN], Psk)>) {
+    ///
+    /// Each with its secret, and until when it is open, in seconds since 1970: relays are told of those that are.
+    pub fn set_invites(
+        &mut self,
+        invites: impl IntoIterator<Item = ([u8; INVITE_LEN], (Psk, u64))>,
+    ) {
         self.directory.asking.signs = true;
         self.directory.asking.invites = invites.into_iter().collect();
         self.directory.visiting.tell_soon();
@@ -79,14 +87,18 @@ impl Node {
         self.directory.asking.invites.clear();
     }
 
-    /// The invitations that we have made.
-    pub(super) fn invites(&self) -> impl Iterator<Item = [u8; INVITE_LEN]> {
-        self.directory.asking.invites.keys().copied()
+    /// The invitations that we have made and that are open.
+    pub(super) fn open_invites(&self, now: Instant) -> impl Iterator<Item = [u8; INVITE_LEN]> {
+        let seconds = self.wall_seconds(now);
+        let all = self.directory.asking.invites.iter();
+        let open = all.filter(move |(_, (_, until))| seconds < *until);
+        open.map(|(name, _)| *name)
     }
 
     /// The secret of one.
     pub(super) fn secret_of(&self, invite: &[u8; INVITE_LEN]) -> Option<Psk> {
-        self.directory.asking.invites.get(invite).cloned()
+        let known = self.directory.asking.invites.get(invite);
+        known.map(|(secret, _)| secret.clone())
     }
 
     /// Lets in one that was invited, by us or by an admin that we relay for.
@@ -101,30 +113,20 @@ impl Node {
         let known = self.find(key).and_then(|id| self.peers.get(id.0 as usize));
         match known.map(|p| (p.id, p.settings.pass)) {
             Some((id, Pass::Invited(by))) if by == *invite => return Ok(id),
-            // Another invitation has another secret.
-            Some((id, Pass::Invited(_))) => self.remove_peer(id, now),
+            // Another invitation has another secret, and who was a guest once may be invited later.
+            Some((id, Pass::Invited(_) | Pass::Guest)) => self.remove_peer(id, now),
             Some(_) => return Err(DropReason::TicketRefused),
             None => {}
         }
-        self.make_room_for_joiner(now)?;
+        self.make_room_for_joiner(invite, now)?;
         let settings = PeerSettings {
-            kind: Kind::Client,
-            name: key.short(),
-            key: Names::from(*key),
             psks,
-            relay: RelayUse::Allow,
-            pass: Pass::Invited(*invite),
-            keepalive: None,
-            mtu: None,
-            segments: Some(Vec::new()),
-            vlans: None,
-            roles: Services::NONE,
-            claims: Default::default(),
-            serves: false,
+            ..PeerSettings::outsider(Kind::Client, *key, Pass::Invited(*invite))
         };
         let id = self.welcome(settings, now);
         let joiner = Joiner {
             since: now,
+            invite: *invite,
             is_proven: false,
         };
         self.directory.asking.joiners.insert(id, joiner);
@@ -133,12 +135,27 @@ impl Node {
     }
 
     /// Whoever knows the name of an invitation can call; who has not shown that it knows the secret gives way to others.
-    fn make_room_for_joiner(&mut self, now: Instant) -> Result<(), DropReason> {
+    fn make_room_for_joiner(
+        &mut self,
+        invite: &[u8; INVITE_LEN],
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let joiners = &self.directory.asking.joiners;
-        if joiners.len() >= MOST_JOINERS {
-            let unproven = joiners.iter().filter(|(_, j)| !j.is_proven);
-            let oldest = unproven.min_by_key(|(_, j)| j.since).map(|(id, _)| *id);
-            self.remove_peer(oldest.ok_or(DropReason::QueueFull)?, now);
+        let unproven = || joiners.iter().filter(|(_, j)| !j.is_proven);
+        let oldest_of = |name: Option<&[u8; INVITE_LEN]>| {
+            let those = unproven().filter(|(_, j)| name.is_none_or(|name| j.invite == *name));
+            those.min_by_key(|(_, j)| j.since).map(|(id, _)| *id)
+        };
+        let of_that = unproven().filter(|(_, j)| j.invite == *invite).count();
+        let gives_way = if of_that >= MOST_OF_ONE {
+            oldest_of(Some(invite))
+        } else if joiners.len() >= MOST_JOINERS {
+            Some(oldest_of(None).ok_or(DropReason::QueueFull)?)
+        } else {
+            None
+        };
+        if let Some(id) = gives_way {
+            self.remove_peer(id, now);
         }
         match self.is_full() {
             true => Err(DropReason::QueueFull),
@@ -149,13 +166,14 @@ impl Node {
     /// Who was invited and did not come, or is gone.
     pub(super) fn end_joining(&mut self, now: Instant) {
         let mut over = Vec::new();
-        for (id, joiner) in &mut self.directory.asking.joiners {
+        let asking = &mut self.directory.asking;
+        for (id, joiner) in &mut asking.joiners {
             let peer = self.peers.get(id.0 as usize);
             let is_up = peer.is_some_and(|p| p.up_since.is_some());
             if now.since(joiner.since) >= JOINING || joiner.is_proven && !is_up {
                 over.push(*id);
             }
-            joiner.is_proven |= is_up;
+            joiner.is_proven |= is_up && asking.invites.contains_key(&joiner.invite);
         }
         for id in over {
             self.remove_peer(id, now);
@@ -341,7 +359,7 @@ impl Node {
         order.get(next).or(order.first()).copied()
     }
 
-    fn roles_of(&self, peer: &Peer) -> Option<Roles> {
+    pub(super) fn roles_of(&self, peer: &Peer) -> Option<Roles> {
         match peer.settings.pass {
             Pass::Record(recorded) => Some(recorded.roles),
             _ => {

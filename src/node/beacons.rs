@@ -32,7 +32,9 @@ const SELDOM: Duration = Duration::from_secs(30);
 const MOST_TAGS: u64 = 20_000;
 /// Beacons that are looked at in a second.
 const MOST_BEACONS: u64 = 50;
-/// Announcements that are looked at in a second.
+/// Announcements that are opened in a second, a few microseconds each,
+const MOST_OPENED: u64 = 2000;
+/// and those of the network that are looked at: junk keeps nobody else out.
 const MOST_ANNOUNCEMENTS: u64 = 200;
 /// Keys that are made for one beacon.
 const MOST_FRESH: usize = 32;
@@ -49,11 +51,17 @@ pub(super) struct Beacons {
     /// Where the next one begins, when there are more peers than tags.
     from: usize,
     looked_at: PerSecond,
+    opened: PerSecond,
     announced: PerSecond,
 }
 
 impl Beacons {
-    /// Whether another announcement is to be looked at.
+    /// Whether another announcement is to be opened.
+    pub(super) fn admits_opening(&self, now: Instant) -> bool {
+        self.opened.admit_most(MOST_OPENED, now)
+    }
+
+    /// Whether another announcement of the network is to be looked at.
     pub(super) fn admits_announcement(&self, now: Instant) -> bool {
         self.announced.admit_most(MOST_ANNOUNCEMENTS, now)
     }

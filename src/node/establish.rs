@@ -409,7 +409,7 @@ impl Node {
                 let body = control::write(Element::EchoReply(token, bytes));
                 self.send_control(id, &body, None, now);
             }
-            Element::Label(label) => self.take_label(id, label),
+            Element::Label(label) => self.take_label(id, label, now),
             Element::Open(key) => self.open_channel(id, key, now),
             Element::Channel(key, channel) => self.take_channel(id, (key, channel), now),
             Element::Observed(address) => self.take_observed(id, address, now),

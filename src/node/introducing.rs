@@ -43,8 +43,6 @@ pub(super) struct Introductions {
     next: u64,
     /// How far in the row each peer was told.
     pub(super) telling: HashMap<PeerId, Telling>,
-    /// The number of the last batch that was told.
-    batch: u8,
     /// When each peer was told of all, and all of it.
     greeted: HashMap<PeerId, Instant>,
     /// Who came again since, too early.
@@ -70,7 +68,7 @@ struct Allowance {
     looks: PerSecond,
     calls: PerSecond,
     /// The batch that it is telling, and what came of it.
-    heard: (u8, u64),
+    heard: (u32, u64),
 }
 
 impl Introductions {
@@ -91,11 +89,16 @@ impl Introductions {
         self.put_last((member, serial), (id, record));
     }
 
-    /// Whether what a peer shows of itself is to be looked at: it is not known, and it is not too much.
-    pub(super) fn is_worth_a_look(&mut self, id: PeerId, record: &[u8], now: Instant) -> bool {
-        let teller = self.tellers.entry(id).or_default();
+    /// Whether just this is known of a peer.
+    pub(super) fn knows_of(&self, id: PeerId, record: &[u8]) -> bool {
         let is_known = |m: &Introduced| m.owner == id && m.record == record;
-        teller.looks.admit_most(MOST_LOOKS, now) && !self.members.values().any(is_known)
+        self.members.values().any(is_known)
+    }
+
+    /// Whether another record that a peer tells is to be looked at, or too much.
+    pub(super) fn may_look(&mut self, id: PeerId, now: Instant) -> bool {
+        let teller = self.tellers.entry(id).or_default();
+        teller.looks.admit_most(MOST_LOOKS, now)
     }
 
     fn put_last(&mut self, (member, serial): (MemberId, u64), (owner, record): (PeerId, Vec<u8>)) {
@@ -113,12 +116,6 @@ impl Introductions {
         self.row.insert(place, member);
     }
 
-    /// A number for another batch.
-    pub(super) fn next_batch(&mut self) -> u8 {
-        self.batch = self.batch.checked_add(1).unwrap_or(1);
-        self.batch
-    }
-
     /// The record of somebody in the row, and whose number that is.
     pub(super) fn introduced(&self, member: &MemberId) -> Option<&Introduced> {
         self.members.get(member)
@@ -131,7 +128,7 @@ impl Introductions {
     }
 
     /// What came of a batch that a peer has told.
-    pub(super) fn heard_of(&self, id: PeerId, batch: u8) -> u64 {
+    pub(super) fn heard_of(&self, id: PeerId, batch: u32) -> u64 {
         let teller = self.tellers.get(&id);
         teller.map_or(0, |teller| match teller.heard {
             (number, which) if number == batch => which,
@@ -254,7 +251,7 @@ impl Node {
         (bytes, seen, place): (&[u8], Option<SocketAddr>, InBatch),
         now: Instant,
     ) {
-        if !self.is_kind(from, Kind::Member) || self.directory.network.is_none() {
+        if !self.may_introduce(from) {
             return self.drop_one(DropReason::UnknownControl);
         }
         let sender = self
@@ -263,16 +260,19 @@ impl Node {
             .map(|p| p.settings.key.current);
         let is_its_own = |key: &[u8; 32]| Proof::parse(bytes).is_ok_and(|p| p.record.key == *key);
         if sender.is_some_and(|key| is_its_own(key.as_bytes())) {
-            self.take_record_of(from, bytes, now);
-            return self.note_heard(from, place);
+            if self.take_record_of(from, bytes, now) {
+                self.note_heard(from, place);
+            }
+            return;
         }
         let teller = self.peers.get(from.0 as usize);
         if teller.is_some_and(|p| p.settings.pass == Pass::Awaited) {
             return self.drop_one(DropReason::UnknownControl);
         }
         let settled = self.settle_introduced(Some(from), bytes, now);
-        // What was too much at a time is to be told again; what is not believed is not.
-        if settled != Err(DropReason::RateLimited) {
+        // What may be taken later is to be told again; what is not believed is not.
+        let is_heard = !settled.is_err_and(may_be_taken_later);
+        if is_heard {
             self.note_heard(from, place);
         }
         match settled {
@@ -280,6 +280,19 @@ impl Node {
             Ok(None) => {}
             Err(reason) => self.drop_one(reason),
         }
+    }
+
+    /// Whether a peer may tell of others: a member, and a relay that is named, since it knows who comes to it. What they say is proof by
+    /// itself.
+    pub(super) fn may_introduce(&self, from: PeerId) -> bool {
+        let is_one = self.is_kind(from, Kind::Member) || self.is_kind(from, Kind::Relay);
+        is_one && self.directory.network.is_some()
+    }
+
+    /// Whether a peer has told of others, and so is of the network, whatever it is else.
+    pub(super) fn introduces(&self, id: PeerId) -> bool {
+        let network = self.directory.network.as_ref();
+        network.is_some_and(|n| n.introductions.tellers.contains_key(&id))
     }
 
     fn note_heard(&mut self, from: PeerId, place: InBatch) {
@@ -346,4 +359,12 @@ impl Node {
         let believed = Believed { proof, bytes, term };
         self.settle_record(believed, By::Word, now).map(Some)
     }
+}
+
+/// Whether what was refused for this may be taken another time: clocks are set, and room is made.
+pub(super) fn may_be_taken_later(why: DropReason) -> bool {
+    matches!(
+        why,
+        DropReason::RateLimited | DropReason::QueueFull | DropReason::RecordNotNow
+    )
 }

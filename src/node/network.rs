@@ -15,10 +15,11 @@ use super::spreading::Fetches;
 use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::mesh::peer::{Kind, Pass};
-use crate::noise::dialect::Dialects;
+use crate::noise::dialect::{Dialect, Dialects, Labels};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::trust::{Lists, Realm};
+use crate::wire::control::{self, Element};
 use crate::wire::ethernet::Mac;
 use crate::wire::proof::Proof;
 use crate::wire::record::{MemberId, NETWORK_LEN, Roles};
@@ -94,7 +95,7 @@ impl Node {
             .map(|n| (n.lists, n.members, n.introductions, n.fetches))
             .unwrap_or_default();
         lists.settle(&settings.realm);
-        self.answer_to(Some(&settings.realm.id));
+        self.answer_to(Some(&settings.realm.id), now);
         self.directory.network = Some(Network {
             settings,
             own,
@@ -148,13 +149,33 @@ impl Node {
             self.end_records(now);
         }
         self.directory.network = None;
-        self.answer_to(None);
+        self.answer_to(None, now);
     }
 
     /// Handshakes between members of this network are made by its labels from now on; listed members go on with theirs.
-    pub fn answer_to(&mut self, network: Option<&[u8; NETWORK_LEN]>) {
-        self.dialects = Dialects::new(network);
+    pub fn answer_to(&mut self, network: Option<&[u8; NETWORK_LEN]>, now: Instant) {
+        let label = |d: &Dialects| d.network().and_then(Dialect::mac1_label);
+        let dialects = Dialects::new(network);
+        let (before, after) = (label(&self.dialects), label(&dialects));
+        self.dialects = dialects;
         self.gate.keeper.set_own(&self.dialects, &self.own);
+        if before == after {
+            return;
+        }
+        for index in 0..self.peers.len() {
+            let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
+            let peer = self.peers.get(index);
+            let is_called = peer.is_some_and(|p| p.attempt.is_some());
+            // What was made by other labels is answered by nobody.
+            if is_called && self.labels_of(id) == Labels::Network {
+                self.drop_attempt(id);
+                self.start_attempt(id, now);
+            }
+            let is_here = self.peers.get(index).is_some_and(|p| p.up_since.is_some());
+            if let (true, Some(label)) = (is_here && self.serves(id), after) {
+                self.send_control(id, &control::write(Element::Label(label)), None, now);
+            }
+        }
     }
 
     /// Takes a list of who is revoked, if it is newer than the one of that authority which is known, and ends their sessions.

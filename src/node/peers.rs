@@ -20,7 +20,6 @@ use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
 use crate::place::{PeerId, Place};
 use crate::time::{Duration, Instant};
 use crate::wire::inner::TYPE_CLOSE;
-use crate::wire::service::Services;
 
 /// A number is given to another peer so long after it was free.
 const REUSED_AFTER: Duration = Duration::from_secs(10);
@@ -265,19 +264,10 @@ impl Node {
 
 /// What stands in the place of a peer that was removed.
 fn nobody(name: String) -> PeerSettings {
+    let key = PublicKey::from_bytes([0; 32]);
     PeerSettings {
-        kind: Kind::Vacant,
         name,
-        key: PublicKey::from_bytes([0; 32]).into(),
-        psks: Psks::default(),
-        keepalive: None,
         relay: RelayUse::Never,
-        pass: Pass::Listed,
-        mtu: None,
-        segments: Some(Vec::new()),
-        vlans: None,
-        roles: Services::NONE,
-        claims: Default::default(),
-        serves: false,
+        ..PeerSettings::outsider(Kind::Vacant, key, Pass::Listed)
     }
 }

@@ -172,7 +172,7 @@ pub struct Crossing {
     /// Between whom.
     pub ends: [CrossingEnd; 2],
     /// How many initiations go through.
-    pub initiations: PerSecond,
+    pub initiations: Arc<PerSecond>,
 }
 
 impl Crossing {

@@ -5,23 +5,25 @@
 //! Memory: a channel for each pair that asked, [`MOST_CHANNELS`] for each member at most.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::plane::{Crossing, CrossingEnd, PerSecond, RelayLimits};
+use super::plane::{Crossing, CrossingEnd, RelayLimits};
 use super::{Event, Node};
 use crate::drops::DropReason;
-use crate::keys::{Names, Psk, Psks, PublicKey, Ticket};
-use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings, RelayUse};
+use crate::keys::{Psk, PublicKey, Ticket};
+use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings};
 use crate::noise::dialect::{Mac1Label, mac1_key_by};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::control::{self, Element};
 use crate::wire::offer::Offer;
 use crate::wire::relayed::Channel;
-use crate::wire::service::Services;
 
 /// Channels that one member may have.
 const MOST_CHANNELS: usize = 256;
+/// A member says by which label it is called, and this long nothing else.
+const LABEL_HOLDS: Duration = Duration::from_secs(10);
 /// Peers and guests together. A guest that came once is remembered until the relay starts anew: then there is room again for
 /// others.
 pub(super) const MOST_GUESTS: usize = 20_000;
@@ -125,21 +127,7 @@ impl Node {
     }
 
     fn add_guest(&mut self, key: &PublicKey) -> PeerId {
-        self.add_peer(PeerSettings {
-            kind: Kind::Client,
-            name: key.short(),
-            key: Names::from(*key),
-            psks: Psks::default(),
-            relay: RelayUse::default(),
-            pass: Pass::Guest,
-            keepalive: None,
-            mtu: None,
-            segments: Some(Vec::new()),
-            vlans: None,
-            roles: Services::NONE,
-            claims: Default::default(),
-            serves: false,
-        })
+        self.add_peer(PeerSettings::outsider(Kind::Client, *key, Pass::Guest))
     }
 
     /// Once a second: how many have sent something to be carried.
@@ -262,7 +250,7 @@ impl Node {
         let channel = self.fresh_channel();
         let crossing = Crossing {
             ends,
-            initiations: PerSecond::default(),
+            initiations: Arc::default(),
         };
         self.plane.add_crossing(channel, crossing);
         let serving = &mut self.relays.serving;
@@ -275,7 +263,8 @@ impl Node {
     fn crossing_end(&self, peer: &Peer) -> CrossingEnd {
         let names = || peer.settings.key.iter();
         let ours = self.dialects.iter().filter_map(|(_, d)| d.mac1_label());
-        let labels = ours.chain(peer.places.acquaintance.mac1_label);
+        let told = peer.places.acquaintance.mac1_label;
+        let labels = ours.chain(told.map(|(label, _)| label));
         CrossingEnd {
             link: peer.link.clone(),
             mac1_keys: labels
@@ -285,15 +274,23 @@ impl Node {
     }
 
     /// A member says by which label handshakes to it are made: those of its network, which need not be ours.
-    pub(super) fn take_label(&mut self, id: PeerId, label: Mac1Label) {
+    pub(super) fn take_label(&mut self, id: PeerId, label: Mac1Label, now: Instant) {
         if !self.relays.serving.is_on {
             return self.drop_one(DropReason::UnknownControl);
         }
-        let peer = self.peers.get_mut(id.0 as usize);
-        let before = peer.map(|p| p.places.acquaintance.mac1_label.replace(label));
-        if before.is_some_and(|before| before != Some(label)) {
-            self.rename_channels(id);
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else {
+            return;
+        };
+        let known = &mut peer.places.acquaintance.mac1_label;
+        match known {
+            Some((before, _)) if *before == label => return,
+            // It is another one with another network, and each is work for all channels.
+            Some((_, since)) if now.since(*since) < LABEL_HOLDS => {
+                return self.drop_one(DropReason::RateLimited);
+            }
+            _ => *known = Some((label, now)),
         }
+        self.rename_channels(id);
     }
 
     /// A member has other names or labels: its channels stay, and let through what is for it by one of them.
@@ -303,9 +300,11 @@ impl Node {
             let channel = self.relays.serving.channels.get(&pair(id, other)).copied();
             let ends = [id, other].map(|id| self.peers.get(id.0 as usize));
             if let (Some(channel), [Some(one), Some(two)]) = (channel, ends) {
+                // What was let through in this second stays counted.
+                let before = self.plane.crossing(channel);
                 let crossing = Crossing {
                     ends: [self.crossing_end(one), self.crossing_end(two)],
-                    initiations: PerSecond::default(),
+                    initiations: before.map_or_else(Default::default, |b| b.initiations.clone()),
                 };
                 self.plane.add_crossing(channel, crossing);
             }

@@ -149,6 +149,7 @@ impl Node {
         // It may have been one until now.
         let seen = self.relays.observed.len();
         self.relays.observed.retain(|(r, _)| *r != relay);
+        self.directory.visiting.close_doors(relay);
         let has_channel = |p: &Peer| p.places.channels.iter().any(|(r, _)| *r == relay);
         let was_of_use = seen != self.relays.observed.len() || self.peers.iter().any(has_channel);
         if !self.serves(relay) && !was_of_use {
@@ -223,7 +224,7 @@ impl Node {
     ) {
         let key = crate::keys::PublicKey::from_bytes(key);
         let Some(id) = self.find(&key).filter(|_| self.serves(relay)) else {
-            return self.note_door(relay, (key, channel));
+            return self.note_door(relay, (key, channel), now);
         };
         let Some(peer) = self.peers.get_mut(id.0 as usize) else {
             return;

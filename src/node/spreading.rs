@@ -21,10 +21,12 @@ use crate::trust::{Lists, Realm};
 use crate::wire::control::{self, Element, ListName, Part};
 use crate::wire::revocation::MAX_REVOCATIONS_LEN;
 
+/// A list that is new is told of again so often, once a second: what was said of it may have been lost, and every second counts.
+const TOLD_AGAIN: u32 = 12;
 /// A part that does not come is asked for again after this,
 const AGAIN: Duration = Duration::from_secs(1);
 /// so often.
-const TRIES: u32 = 5;
+const TRIES: u32 = 8;
 /// Lists that are fetched at a time.
 const UNDER_WAY: usize = 4;
 /// A list that is fetched from one is fetched from another as well after this.
@@ -32,7 +34,7 @@ const HEDGE: Duration = Duration::from_secs(1);
 /// How long one may take to bring a list: 500 ms for each part.
 const AT_MOST: Duration = Duration::from_secs(60);
 /// Who brought nothing is not asked for this long,
-const SILENT: Duration = Duration::from_secs(30);
+const SILENT: Duration = Duration::from_secs(4);
 /// and who brought something wrong for this long.
 const WRONG: Duration = Duration::from_secs(600);
 
@@ -58,6 +60,8 @@ pub(super) struct Fetches {
     of_retired: BTreeMap<[u8; 32], u64>,
     /// Who is not asked until then.
     barred: HashMap<PeerId, Instant>,
+    /// Of which authority there is a new list, and how often that is to be told again.
+    fresh: BTreeMap<[u8; 32], u32>,
 }
 
 /// What a part has made of a fetch.
@@ -172,9 +176,9 @@ impl Node {
     }
 
     fn tell_epoch(&mut self, id: PeerId, list: ListName, now: Instant) {
-        let is_member = self.is_kind(id, Kind::Member);
+        let is_one = self.is_kind(id, Kind::Member) || self.introduces(id);
         let peer = self.peers.get(id.0 as usize);
-        if is_member && peer.is_some_and(|p| p.up_since.is_some()) {
+        if is_one && peer.is_some_and(|p| p.up_since.is_some()) {
             self.send_control(id, &control::write(Element::Epoch(list)), None, now);
         }
     }
@@ -188,16 +192,40 @@ impl Node {
         let network = self.directory.network.as_ref();
         let known = network.and_then(|n| n.lists.iter().map(name_of).find(|l| l.issuer == *issuer));
         let Some(list) = known else { return };
+        if let Some(network) = &mut self.directory.network {
+            network.fetches.fresh.insert(*issuer, TOLD_AGAIN);
+        }
+        self.tell_all(list, now);
+    }
+
+    fn tell_all(&mut self, list: ListName, now: Instant) {
         for index in 0..self.peers.len() {
             let id = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
             self.tell_epoch(id, list, now);
         }
     }
 
+    /// Once a second: tells again of what is new.
+    fn tell_again(&mut self, now: Instant) {
+        let Some(network) = &mut self.directory.network else {
+            return;
+        };
+        let (lists, fresh) = (&network.lists, &mut network.fetches.fresh);
+        let mut due = Vec::new();
+        fresh.retain(|issuer, left| {
+            *left -= 1;
+            due.extend(lists.iter().map(name_of).find(|l| l.issuer == *issuer));
+            *left > 0
+        });
+        for list in due {
+            self.tell_all(list, now);
+        }
+    }
+
     /// A member knows this list.
     pub(super) fn take_epoch(&mut self, id: PeerId, list: ListName, now: Instant) {
-        let is_member = self.is_kind(id, Kind::Member);
-        let Some(network) = self.directory.network.as_mut().filter(|_| is_member) else {
+        let may = self.may_introduce(id);
+        let Some(network) = self.directory.network.as_mut().filter(|_| may) else {
             return;
         };
         // What is told of authorities that are none would be kept for nothing.
@@ -289,6 +317,7 @@ impl Node {
 
     /// Once a second: asks again for what has not come, and others for what comes too slowly.
     pub(super) fn go_on_fetching(&mut self, now: Instant) {
+        self.tell_again(now);
         let Some(network) = &mut self.directory.network else {
             return;
         };

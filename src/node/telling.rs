@@ -3,7 +3,7 @@
 //! # Why
 //! Each introduction is told once to each peer, and one that was lost would leave two members strangers for as long as they run. So
 //! whoever hears the end of a batch says what came of it. Our own record goes with the first: who was called and has shown nothing
-//! yet is not listened to. A peer that never answers is in no network, and is left alone.
+//! yet is not listened to. A peer that never answers is taken for one that is in no network, and left alone until it speaks of members itself.
 
 use super::Node;
 use crate::drops::DropReason;
@@ -40,7 +40,7 @@ pub(super) struct Telling {
 
 /// A batch that was told and not heard yet.
 struct OnItsWay {
-    batch: u8,
+    batch: u32,
     /// Who is in it; nobody stands for ourselves.
     members: Vec<Option<MemberId>>,
     /// Which of them were not heard.
@@ -155,7 +155,8 @@ impl Node {
                 members.push(Some(member));
             }
         }
-        let batch = introductions.next_batch();
+        // By dice: nobody's word of an earlier one, or of an earlier life of ours, counts for it.
+        let batch = self.entropy.next_u32() | 1;
         let Some(telling) = introductions.telling.get_mut(&id) else {
             return false;
         };
@@ -193,19 +194,34 @@ impl Node {
     }
 
     /// A peer has told a batch: it hears what came of it.
-    pub(super) fn take_told(&mut self, id: PeerId, batch: u8, now: Instant) {
-        let is_member = self.is_kind(id, Kind::Member);
-        let network = self.directory.network.as_ref().filter(|_| is_member);
+    pub(super) fn take_told(&mut self, id: PeerId, batch: u32, now: Instant) {
+        let may = self.may_introduce(id);
+        let network = self.directory.network.as_ref().filter(|_| may);
         let Some(network) = network else {
             return self.drop_one(DropReason::UnknownControl);
         };
         let heard = network.introductions.heard_of(id, batch);
+        self.hear_from(id);
         let body = control::write(Element::Heard(batch, heard));
         self.send_control(id, &body, None, now);
+        if self.is_kind(id, Kind::Relay) {
+            // It is of the network, as it shows by that.
+            self.tell_epochs(id, now);
+        }
+    }
+
+    /// A peer speaks of members itself, so it is of the network, whatever it has not said so far.
+    fn hear_from(&mut self, id: PeerId) {
+        let network = self.directory.network.as_mut();
+        let telling = network.and_then(|n| n.introductions.telling.get_mut(&id));
+        if let Some(telling) = telling {
+            telling.is_deaf = false;
+            telling.answers = true;
+        }
     }
 
     /// A peer says what came of a batch.
-    pub(super) fn take_heard(&mut self, id: PeerId, (batch, which): (u8, u64), now: Instant) {
+    pub(super) fn take_heard(&mut self, id: PeerId, (batch, which): (u32, u64), now: Instant) {
         let network = self.directory.network.as_mut();
         let telling = network.and_then(|n| n.introductions.telling.get_mut(&id));
         let Some(telling) = telling else {
@@ -219,7 +235,7 @@ impl Node {
     }
 
     /// These of a batch are heard, or gone: gives whether it was a small one, and this was the last of it.
-    fn take_missing(&mut self, id: PeerId, (batch, which): (u8, u64)) -> bool {
+    fn take_missing(&mut self, id: PeerId, (batch, which): (u32, u64)) -> bool {
         let network = self.directory.network.as_mut();
         let telling = network.and_then(|n| n.introductions.telling.get_mut(&id));
         let Some(telling) = telling else { return false };

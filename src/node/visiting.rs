@@ -1,19 +1,19 @@
 //! Those that were invited come to an admin behind a NAT by a relay of the network.
 //!
 //! # Why
-//! An invitation names relays beside the places of its admin. Nobody but the admin knows the secret, so a relay could not tell whom
-//! to let in: the admin tells it the names of its open invitations, 8 bytes drawn by dice each, and whoever shows one of them in its handshake
-//! is a visitor. It is let through to that admin and to nobody else, hears nothing of others, and is gone a minute later. To the admin it proves
-//! itself by the secret, as if it had come directly; the relay sees nothing of that.
+//! An invitation names relays beside the places of its admin. A relay does not know the secret, so it could not tell whom to let in: the admin tells it the names of its open invitations, 8 bytes drawn by dice each, and whoever shows one of them in its handshake
+//! is a visitor. It is let through to that admin and to nobody else, hears nothing of others, and is let go after a minute. To the admin it
+//! proves itself by the secret, as if it had come directly; the relay sees nothing of that.
 //!
-//! Memory: [`MOST_EXPECTED`] names of each admin at a relay, [`MOST_DOORS`] channels at an admin; visitors count as those who join.
+//! Memory: [`MOST_EXPECTED`] names of each admin at a relay, [`MOST_DOORS`] channels of each relay at an admin; visitors count as those
+//! who join.
 
 use std::collections::HashMap;
 
 use super::Node;
 use crate::drops::DropReason;
 use crate::keys::{Psks, PublicKey};
-use crate::mesh::peer::{Kind, Pass, Peer};
+use crate::mesh::peer::Peer;
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
 use crate::wire::asking::INVITE_LEN;
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 100;
 const TELL_EVERY: Duration = Duration::from_secs(20);
 /// and remember it for so long.
 const EXPECTED: Duration = Duration::from_secs(60);
-/// Channels by which somebody may come who is not known.
+/// Channels at one relay by which somebody may come who is not known.
 const MOST_DOORS: usize = 64;
 
 type Name = [u8; INVITE_LEN];
@@ -56,24 +56,35 @@ impl Visiting {
         self.told_at = None;
     }
 
+    /// A relay is gone, and its channels.
+    pub(super) fn close_doors(&mut self, relay: PeerId) {
+        self.doors.retain(|(_, r, _)| *r != relay);
+    }
+
     /// Who had this number is nobody any more.
     pub(super) fn forget(&mut self, id: PeerId) {
         self.expected.remove(&id);
-        self.doors.retain(|(_, relay, _)| *relay != id);
+        self.close_doors(id);
     }
 }
 
 impl Node {
+    /// The relays of the network that we reach directly: their records say that they are, and they do relay.
+    pub fn network_relays(&self) -> Vec<PeerId> {
+        let is_one = |p: &&Peer| {
+            let roles = self.roles_of(p).filter(|_| p.up_since.is_some());
+            let is_direct = p.path.endpoint().is_some_and(|way| way.channel.is_none());
+            let relays = self.relays.observed.iter().any(|(relay, _)| *relay == p.id);
+            is_direct && relays && p.serves() && roles.is_some_and(|r| r.has(Roles::RELAY))
+        };
+        self.peers.iter().filter(is_one).map(|p| p.id).collect()
+    }
+
     /// Tells the relays of the network whom we have invited: at once, as there is something new.
     pub(super) fn tell_expected(&mut self, now: Instant) {
         self.directory.visiting.told_at = Some(now);
-        let names: Vec<Name> = self.invites().collect();
-        let relays = self.peers.iter().filter(|p| {
-            let is_here = p.up_since.is_some() && p.settings.kind == Kind::Member;
-            is_here && p.serves()
-        });
-        let relays: Vec<PeerId> = relays.map(|p| p.id).collect();
-        for relay in relays {
+        let names: Vec<Name> = self.open_invites(now).collect();
+        for relay in self.network_relays() {
             for some in names.chunks(AT_ONCE) {
                 let body = control::write(Element::Expected(some.as_flattened()));
                 self.send_control(relay, &body, None, now);
@@ -95,18 +106,20 @@ impl Node {
     /// An admin says whom it has invited.
     pub(super) fn take_expected(&mut self, id: PeerId, names: &[u8], now: Instant) {
         let peer = self.peers.get(id.0 as usize);
-        let is_admin = peer.is_some_and(|p| match p.settings.pass {
-            Pass::Record(recorded) => recorded.roles.has(Roles::ADMIN),
-            _ => false,
-        });
+        let roles = peer.and_then(|p| self.roles_of(p));
+        let is_admin = roles.is_some_and(|roles| roles.has(Roles::ADMIN));
         if !is_admin || !self.relays.serving.is_on {
             return self.drop_one(DropReason::UnknownControl);
         }
         let known = self.directory.visiting.expected.entry(id).or_default();
         let (names, _) = names.as_chunks::<INVITE_LEN>();
         for name in names {
-            if known.len() < MOST_EXPECTED || known.contains_key(name) {
-                known.insert(*name, now + EXPECTED);
+            known.insert(*name, now + EXPECTED);
+            if known.len() > MOST_EXPECTED {
+                // One that is not told any more goes first.
+                let first = known.iter().min_by_key(|(_, until)| **until);
+                let first = first.map(|(name, _)| *name);
+                first.and_then(|first| known.remove(&first));
             }
         }
     }
@@ -143,16 +156,19 @@ impl Node {
         &mut self,
         relay: PeerId,
         (key, channel): (PublicKey, Option<Channel>),
+        now: Instant,
     ) {
-        let has_invited = self.invites().next().is_some();
-        let is_of_network = self.is_kind(relay, Kind::Member) && self.serves(relay);
+        let has_invited = self.open_invites(now).next().is_some();
+        let is_of_network = self.network_relays().contains(&relay);
         let doors = &mut self.directory.visiting.doors;
         doors.retain(|(k, r, _)| (*k, *r) != (key, relay));
         let Some(channel) = channel.filter(|_| has_invited && is_of_network) else {
             return;
         };
-        if doors.len() >= MOST_DOORS {
-            doors.remove(0);
+        // Each relay has its own.
+        if doors.iter().filter(|(_, r, _)| *r == relay).count() >= MOST_DOORS {
+            let oldest = doors.iter().position(|(_, r, _)| *r == relay);
+            oldest.map(|at| doors.remove(at));
         }
         doors.push((key, relay, channel));
     }

@@ -131,11 +131,12 @@ impl Book {
         self.invites.iter()
     }
 
-    /// What each is known by, and what its session is made with.
-    pub fn psks(&self, network: &[u8; NETWORK_LEN]) -> Vec<([u8; INVITE_LEN], Psk)> {
+    /// What each is known by, what its session is made with, and until when it is open, in seconds since 1970.
+    pub fn psks(&self, network: &[u8; NETWORK_LEN]) -> Vec<([u8; INVITE_LEN], (Psk, u64))> {
         let invites = self.invites.iter();
         let psk = |i: &Invite| psk(network, &i.id, &i.secret);
-        invites.map(|i| (i.id, psk(i))).collect()
+        let until = |i: &Invite| if i.withdrawn { 0 } else { i.until };
+        invites.map(|i| (i.id, (psk(i), until(i)))).collect()
     }
 
     /// Gives somebody the record that it was invited for, and counts that.

@@ -130,11 +130,8 @@ impl Realm {
         delegation: &Delegation,
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), Refusal> {
-        if delegation.network != self.id {
-            return Err(Refusal::OtherNetwork);
-        }
-        let signed = delegation.signed().map_err(|_| Refusal::TooMuch)?;
-        self.check((&delegation.issuer, Signs::Delegation), &signed, signature)
+        let named = (&delegation.network, &delegation.issuer);
+        self.check(named, (Signs::Delegation, delegation.signed()), signature)
     }
 
     /// Whether a list of revocations is one of this network's.
@@ -146,21 +143,23 @@ impl Realm {
         list: &Revocations,
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), Refusal> {
-        if list.network != self.id {
-            return Err(Refusal::OtherNetwork);
-        }
-        let signed = list.signed().map_err(|_| Refusal::TooMuch)?;
-        self.check((&list.issuer, Signs::Revocations), &signed, signature)
+        let named = (&list.network, &list.issuer);
+        self.check(named, (Signs::Revocations, list.signed()), signature)
     }
 
-    fn check(
+    /// Whether something names this network and an authority of it, and is signed by that.
+    fn check<E>(
         &self,
-        (issuer, what): (&[u8; KEY_LEN], Signs),
-        signed: &[u8],
+        (network, issuer): (&[u8; NETWORK_LEN], &[u8; KEY_LEN]),
+        (what, signed): (Signs, Result<Vec<u8>, E>),
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), Refusal> {
+        if *network != self.id {
+            return Err(Refusal::OtherNetwork);
+        }
+        let signed = signed.map_err(|_| Refusal::TooMuch)?;
         let authority = Authority::from_bytes(*issuer);
-        let is_signed = self.has(issuer) && authority.verifies(what, signed, signature);
+        let is_signed = self.has(issuer) && authority.verifies(what, &signed, signature);
         is_signed.then_some(()).ok_or(Refusal::Unsigned)
     }
 }

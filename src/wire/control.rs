@@ -107,9 +107,9 @@ pub enum Element<'a> {
     /// To a relay of the network: who shows one of these invitations is to be brought to the sender. Their names, one behind the other.
     Expected(&'a [u8]),
     /// All of that batch was told.
-    Told(u8),
+    Told(u32),
     /// And these of it came, the first one in the lowest bit.
-    Heard(u8, u64),
+    Heard(u32, u64),
     /// With port 0: the sender would open many ports of that address, for the receiver to find one. With another: it is willing,
     /// and asks from there.
     Scatter(SocketAddr),
@@ -118,8 +118,8 @@ pub enum Element<'a> {
 /// Where something stands among others that are told together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InBatch {
-    /// Which batch; 0 for what is told alone.
-    pub batch: u8,
+    /// Which batch, drawn by dice; 0 for what is told alone.
+    pub batch: u32,
     /// Its place in it, less than [`InBatch::MOST`].
     pub index: u8,
 }
@@ -369,11 +369,16 @@ pub fn append(out: &mut Vec<u8>, element: Element<'_>) {
         Element::Scatter(address) => put(SCATTER, &[&address_bytes(address)]),
         Element::Member(record, seen, place) => {
             let seen = seen.map_or([0; ADDRESS_LEN], address_bytes);
-            put(MEMBER, &[&seen, &[place.batch, place.index], record]);
+            put(
+                MEMBER,
+                &[&seen, &place.batch.to_le_bytes(), &[place.index], record],
+            );
         }
         Element::Expected(names) => put(EXPECTED, &[names]),
-        Element::Told(batch) => put(TOLD, &[&[batch]]),
-        Element::Heard(batch, which) => put(HEARD, &[&[batch], &which.to_le_bytes()]),
+        Element::Told(batch) => put(TOLD, &[&batch.to_le_bytes()]),
+        Element::Heard(batch, which) => {
+            put(HEARD, &[&batch.to_le_bytes(), &which.to_le_bytes()]);
+        }
         Element::Epoch(list) => put(EPOCH, &[&list.to_bytes()]),
         Element::Wanted(list, from) => put(WANTED, &[&list.to_bytes(), &from.to_le_bytes()]),
         Element::Ask(bytes) => put(ASK, &[bytes]),
@@ -476,8 +481,8 @@ fn element(kind: u8, value: &[u8]) -> Result<Element<'_>, DropReason> {
         OPEN => <[u8; 32]>::try_from(value)
             .map(Element::Open)
             .map_err(|_| DropReason::MalformedInner),
-        TOLD => <[u8; 1]>::try_from(value)
-            .map(|[batch]| Element::Told(batch))
+        TOLD => <[u8; 4]>::try_from(value)
+            .map(|batch| Element::Told(u32::from_le_bytes(batch)))
             .map_err(|_| DropReason::MalformedInner),
         EXPECTED if value.len().is_multiple_of(INVITE_LEN) => Ok(Element::Expected(value)),
         EXPECTED => Err(DropReason::MalformedInner),
@@ -530,10 +535,11 @@ fn address(value: &[u8]) -> Result<SocketAddr, DropReason> {
 
 fn member(value: &[u8]) -> Option<Element<'_>> {
     let (seen, rest) = value.split_first_chunk::<ADDRESS_LEN>()?;
-    let ([batch, index], record) = rest.split_first_chunk()?;
+    let (batch, rest) = rest.split_first_chunk()?;
+    let (index, record) = rest.split_first()?;
     let seen = (*seen != [0; ADDRESS_LEN]).then(|| read_address(seen));
     let place = InBatch {
-        batch: *batch,
+        batch: u32::from_le_bytes(*batch),
         index: *index,
     };
     let is_one = record.len() <= MAX_RECORD_LEN && usize::from(*index) < InBatch::MOST;
@@ -541,9 +547,9 @@ fn member(value: &[u8]) -> Option<Element<'_>> {
 }
 
 fn heard(value: &[u8]) -> Option<Element<'_>> {
-    let (batch, which) = value.split_first()?;
-    let which = which.try_into().ok().map(u64::from_le_bytes)?;
-    Some(Element::Heard(*batch, which))
+    let mut cursor = Cursor(value);
+    let (batch, which) = (cursor.u32()?, cursor.u64()?);
+    cursor.0.is_empty().then_some(Element::Heard(batch, which))
 }
 
 fn wanted(value: &[u8]) -> Option<Element<'_>> {
