@@ -114,6 +114,12 @@ fn records_are_signed_renewed_revoked_listed_and_shown() {
     assert!(err.contains("has a record already"), "{err}");
     let other = good(dir, "key new -o b.key").trim().to_string();
     good(dir, &format!("ca renew ca web3 --key {other} -o b.record"));
+    let log = fs::read_to_string(dir.join("ca/audit.log")).unwrap();
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains("moved to another key") && last.contains(&other),
+        "{last}"
+    );
     let shown = good(dir, "ca show b.record");
     for part in [&other, "good for ", "relay", "7 (vlans"] {
         assert!(shown.contains(part), "{part}: {shown}");
@@ -185,7 +191,7 @@ fn records_are_signed_renewed_revoked_listed_and_shown() {
     assert!(log.contains("\"reason\":\"stolen\""), "{log}");
     fs::write(
         dir.join("ca/audit.log"),
-        log.replace("\"renewed\"", "\"removed\""),
+        log.replace("moved to another key", "renewed"),
     )
     .unwrap();
     let (code, err) = bad(dir, "audit verify ca/audit.log");
@@ -266,10 +272,18 @@ fn an_admin_is_revoked_with_what_it_has_signed() {
 
 /// The files of `keys/vectors`: what is written today reads for ever. The authority's seed is 32 times 1, the member's private key
 /// 32 times 2.
+struct NoDice;
+
+impl l2vpn::keys::Entropy for NoDice {
+    fn fill(&mut self, _: &mut [u8]) {}
+}
+
 #[test]
 fn the_forms_are_those_of_version_1() {
-    use l2vpn::keys::{Armor, Authority, AuthorityKey, NetworkFile, PrivateKey, Signs};
-    use l2vpn::trust::{Invitation, Signer};
+    use l2vpn::keys::{
+        Armor, Authority, AuthorityKey, NetworkFile, PrivateKey, Signs, append_audit, write_new,
+    };
+    use l2vpn::trust::{Book, Invitation, Invite, Signer, invites};
     use l2vpn::wire::delegation::Delegation;
     use l2vpn::wire::record::{MemberId, Record, Roles};
     use l2vpn::wire::revocation::Revocations;
@@ -341,7 +355,40 @@ fn the_forms_are_those_of_version_1() {
     };
     let record = signed(record.signed().unwrap(), Signs::Record);
     let list = signed(list.signed().unwrap(), Signs::Revocations);
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let kept = |name: &str| fs::read_to_string(at(name)).unwrap();
+    write_new(&at("authority.key"), &authority, None, &mut NoDice).unwrap();
+    let entries = [
+        ("signed", ("name", "web3")),
+        ("revoked", ("member", "05050505050505050505050505050505")),
+    ];
+    for (n, (what, (of, whom))) in entries.into_iter().enumerate() {
+        let of = [(of, whom.to_string())];
+        append_audit(&at("audit.log"), 1_800_000_000 + n as u64, (what, &of)).unwrap();
+    }
+    let mut book = Book::default();
+    let invite = Invite {
+        id: [7; 8],
+        secret: [8; 16],
+        name: "web3".into(),
+        segments: vec![1],
+        vlans: vec!["10".into()],
+        roles: vec!["relay".into()],
+        address: "10.77.0.3/24".into(),
+        days: 90,
+        until: 1_800_003_600,
+        uses: 1,
+        withdrawn: false,
+        taken: Vec::new(),
+    };
+    assert!(book.add(invite, 1_800_000_000));
+    let book = invites::to_text(&book).unwrap();
+    assert!(invites::from_text(&book).is_ok());
     let texts = [
+        ("authority.key", kept("authority.key")),
+        ("audit.log", kept("audit.log")),
+        ("a.invites", format!("{}\n", *book)),
         ("lab.network", network.to_text()),
         ("web3.record", Armor::Record.to_text(&record)),
         ("revoked", Armor::Revocations.to_text(&list)),
@@ -355,8 +402,12 @@ fn the_forms_are_those_of_version_1() {
             fs::write(&file, &text).unwrap();
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), text, "{name}");
-        if name != "invitation" {
-            good(&vectors, &format!("ca show {name}"));
-        }
+        match name {
+            "invitation" | "a.invites" => "",
+            "audit.log" => &good(&vectors, "audit verify audit.log"),
+            // Files in a repository are everybody's to read; keys are not.
+            "authority.key" => &good(dir.path(), "key check authority.key"),
+            _ => &good(&vectors, &format!("ca show {name}")),
+        };
     }
 }

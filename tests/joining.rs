@@ -116,6 +116,15 @@ fn invite(world: &mut World, socket: &str, more: &[&str]) -> Result<String, Stri
     good(world, 0, &[&args[..], more].concat())
 }
 
+/// Host 1 joins as b; gives its configuration.
+fn joined(world: &mut World, socket: &str) -> Result<(PathBuf, String), String> {
+    let named = ["--name", "b", "--address", "10.99.0.2/24"];
+    let text = invite(world, socket, &named)?;
+    let (config, path) = at(world, "b.toml");
+    good(world, 1, &["join", &text, "--config", &path])?;
+    Ok((config, path))
+}
+
 /// The record in a file.
 fn record(file: &Path) -> Result<Proof, String> {
     let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -291,13 +300,7 @@ fn wrong() -> Result<(), String> {
 fn nobody_named() -> Result<(), String> {
     let mut world = World::pair(1500)?;
     let socket = admin(&mut world)?;
-    let text = invite(
-        &mut world,
-        &socket,
-        &["--name", "b", "--address", "10.99.0.2/24"],
-    )?;
-    let (config, path) = at(&world, "b.toml");
-    good(&mut world, 1, &["join", &text, "--config", &path])?;
+    let (config, path) = joined(&mut world, &socket)?;
     let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
     let (before, rest) = text.split_once("[[peer]]").ok_or("no peer")?;
     let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
@@ -359,8 +362,28 @@ fn by_relay() -> Result<(), String> {
     std::fs::write(&config, text).map_err(|e| e.to_string())?;
     placed(&world, &config)?;
     let config = config.display().to_string();
-    let checked = good(&mut world, RELAY, &["check", &config])?;
-    expect(!checked.contains("warning"), || checked.clone())?;
+    let (code, out, err) = on(&mut world, RELAY, &["check", &config])?;
+    let checked = format!("{out}{err}");
+    expect(code == 0 && !checked.contains("warning"), || checked)?;
+    let other = world.dir().join("other.toml");
+    let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
+    let (alone, path) = (text.replace("[admission]", ""), other.display().to_string());
+    for (text, part) in [
+        (&alone, "this member's record says that it relays"),
+        // The admin's own does not.
+        (
+            &text
+                .replace("r.key", "admin/a.key")
+                .replace("r.record", "admin/a.record"),
+            "its record does not say that it is one",
+        ),
+    ] {
+        std::fs::write(&other, text).map_err(|e| e.to_string())?;
+        let (_, out, err) = on(&mut world, RELAY, &["check", &path])?;
+        expect(format!("{out}{err}").contains(part), || {
+            format!("{out}{err}")
+        })?;
+    }
     let log = world.dir().join("r.log");
     let program = exe().display().to_string();
     let command = vec![program, "relay".into(), config];
@@ -425,13 +448,7 @@ fn by_relay() -> Result<(), String> {
 fn renewed() -> Result<(), String> {
     let mut world = World::pair(1500)?;
     let socket = admin(&mut world)?;
-    let text = invite(
-        &mut world,
-        &socket,
-        &["--name", "b", "--address", "10.99.0.2/24"],
-    )?;
-    let (config, path) = at(&world, "b.toml");
-    good(&mut world, 1, &["join", &text, "--config", &path])?;
+    let (config, _) = joined(&mut world, &socket)?;
     // An old record takes the place of the one of today: the authority has signed it 80 days ago.
     let first = record(&world.dir().join("b.record"))?;
     let mut old = first.record.clone();
@@ -481,13 +498,7 @@ fn replaced() -> Result<(), String> {
     let mut world = World::pair(1500)?;
     let socket = admin(&mut world)?;
     let (old, new) = (at(&world, "ca").1, at(&world, "ca2").1);
-    let text = invite(
-        &mut world,
-        &socket,
-        &["--name", "b", "--address", "10.99.0.2/24"],
-    )?;
-    let (config, path) = at(&world, "b.toml");
-    good(&mut world, 1, &["join", &text, "--config", &path])?;
+    let (config, _) = joined(&mut world, &socket)?;
     let own = placed(&world, &config)?;
     start(&mut world, 1, &config)?;
     world.reach(0, "10.99.0.2".parse().map_err(|_| "address")?)?;

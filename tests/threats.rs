@@ -104,7 +104,19 @@ const SHOWN: &[(&str, &[&str])] = &[
         "revocations are withheld, or drowned in others",
         &[
             "a_liar_keeps_nobody_from_genuine_revocations",
+            "revocations_arrive_where_much_is_lost",
             "revocations_only_ever_grow",
+        ],
+    ),
+    (
+        "somebody on the LAN announces members",
+        &["announcements_are_believed_for_their_signature_and_cost_little"],
+    ),
+    (
+        "an invitation's name is used to get at others, or to keep them out",
+        &[
+            "a_visitor_is_let_through_to_its_host_alone",
+            "a_crowd_of_visitors_keeps_nobody_out",
         ],
     ),
     (

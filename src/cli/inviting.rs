@@ -67,7 +67,7 @@ pub struct NewInvite {
     /// How many machines may use it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub uses: u32,
-    /// Where the new machine reaches this admin, HOST:PORT; may be given several times [default: the addresses of this host]
+    /// Where the new machine reaches this admin, HOST:PORT, or KEY@HOST:PORT for a relay of the network; may be given several times [default: the addresses of this host; relays are named besides]
     #[arg(long, value_name = "HOST:PORT")]
     pub endpoint: Vec<String>,
     /// Show it as a QR code, too

@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use super::introducing::may_be_taken_later;
 use super::relaying::MOST_GUESTS;
 use super::{Event, Gone, Node};
 use crate::drops::DropReason;
@@ -479,4 +478,12 @@ fn granted(record: &Record, key: Names, recorded: Recorded) -> PeerSettings {
         }),
         serves: record.roles.has(Roles::RELAY),
     }
+}
+
+/// Whether what was refused for this may be taken another time: clocks are set, and room is made.
+pub(super) fn may_be_taken_later(why: DropReason) -> bool {
+    matches!(
+        why,
+        DropReason::RateLimited | DropReason::QueueFull | DropReason::RecordNotNow
+    )
 }

@@ -26,7 +26,7 @@ use crate::wire::record::Roles;
 
 /// Those that were invited and are here at a time.
 const MOST_JOINERS: usize = 256;
-/// Those of them that have shown one and the same invitation, and not that they know its secret.
+/// Those of them that visit somebody else by one and the same invitation.
 const MOST_OF_ONE: usize = 32;
 /// How long one may take.
 const JOINING: Duration = Duration::from_secs(60);
@@ -147,7 +147,8 @@ impl Node {
             those.min_by_key(|(_, j)| j.since).map(|(id, _)| *id)
         };
         let of_that = unproven().filter(|(_, j)| j.invite == *invite).count();
-        let gives_way = if of_that >= MOST_OF_ONE {
+        let is_visitor = self.secret_of(invite).is_none();
+        let gives_way = if is_visitor && of_that >= MOST_OF_ONE {
             oldest_of(Some(invite))
         } else if joiners.len() >= MOST_JOINERS {
             Some(oldest_of(None).ok_or(DropReason::QueueFull)?)

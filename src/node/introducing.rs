@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use super::Node;
-use super::admitting::{Believed, By};
+use super::admitting::{Believed, By, may_be_taken_later};
 use super::plane::PerSecond;
 use super::rendezvous::is_askable;
 use super::telling::Telling;
@@ -359,12 +359,4 @@ impl Node {
         let believed = Believed { proof, bytes, term };
         self.settle_record(believed, By::Word, now).map(Some)
     }
-}
-
-/// Whether what was refused for this may be taken another time: clocks are set, and room is made.
-pub(super) fn may_be_taken_later(why: DropReason) -> bool {
-    matches!(
-        why,
-        DropReason::RateLimited | DropReason::QueueFull | DropReason::RecordNotNow
-    )
 }

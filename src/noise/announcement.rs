@@ -1,8 +1,9 @@
-//! What seals announcements ([`crate::wire::announcement`]): members of a network have it, and nobody else.
+//! What seals announcements ([`crate::wire::announcement`]): what members of a network know.
 //!
 //! # Why
 //! A tag for a pair needs each other's keys; members that have never heard of each other have the network in common, and its pre-shared
-//! key where it has one. Where it has none, who knows the network's id and is on the LAN reads which members are there, as they do. What is
+//! key where it has one. Who knows both and is on the LAN reads which members are there: they do, and who was one before the key changed; where
+//! there is no key, whoever has seen the network's file, a record or an invitation. What is
 //! in an announcement is believed for the authority's signature, never for having been sealed.
 
 use chacha20poly1305::aead::AeadInOut;

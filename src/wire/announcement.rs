@@ -1,7 +1,7 @@
 //! Announcements: how members of a network that have never heard of each other meet on one LAN.
 //!
 //! `kind 15 · version 1 · port 2 · nonce 24 · sealed text and tag`, sent to a group of the link as [`super::beacon`] is. The text is the
-//! sender's public key and its record as handshakes show it; only members of its network can open it.
+//! sender's public key and its record as handshakes show it; who knows its network can open it.
 
 use super::datagram::VERSION;
 use super::record::{KEY_LEN, MAX_RECORD_LEN};

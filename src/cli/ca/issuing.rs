@@ -128,6 +128,7 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
         None => PublicKey::from_bytes(before.key),
         Some(text) => public_key(text)?,
     };
+    let is_moved = before.key != *key.as_bytes();
     refuse_others_key(&store, &key, &before.member)?;
     let authority = store.authority(args.words)?;
     let (now, member) = (clock::wall().as_secs(), before.member);
@@ -155,7 +156,11 @@ pub(super) fn renew(args: &RenewArgs) -> Result<(), Failure> {
         ..before
     };
     args.grant.limit(&mut record);
-    let bytes = issue(&mut store, (&authority, record), "renewed")?;
+    let what = match is_moved {
+        true => "moved to another key",
+        false => "renewed",
+    };
+    let bytes = issue(&mut store, (&authority, record), what)?;
     if args.revoke_earlier {
         // Not before there is one that counts; and those, too, that an admin has given meanwhile.
         let earlier = serial - 1;
