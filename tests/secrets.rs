@@ -87,6 +87,8 @@ fn a_key_is_encrypted_in_place_and_decrypted_again() {
     .concat();
     // Both may come from one descriptor, a line each.
     let (code, _, stderr) = told(&l2vpn(dir, &change, "correct horse"));
+    assert!(code == 1 && stderr.contains("no further line"), "{stderr}");
+    let (code, _, stderr) = told(&l2vpn(dir, &change, "correct horse\n\n"));
     assert!(code == 1 && stderr.contains("1 to 1024 bytes"), "{stderr}");
     assert_eq!(
         told(&l2vpn(dir, &change, "correct horse\nnew words\nmore")).0,
@@ -197,7 +199,8 @@ fn a_configuration_takes_encrypted_keys_commands_and_credentials() {
     assert!(stderr.contains("--passphrase-fd"), "{stderr}");
     assert_eq!(check(&FD, "correct horse").0, 0);
     assert!(check(&FD, "wrong").2.contains("passphrase is wrong"));
-    assert!(check(&FD, "").2.contains("1 to 1024 bytes"));
+    assert!(check(&FD, "\n").2.contains("1 to 1024 bytes"));
+    assert!(check(&FD, "").2.contains("no further line"));
     assert!(
         check(&["--passphrase-fd", "77"], "")
             .2
@@ -361,4 +364,59 @@ fn an_authority_is_encrypted_when_somebody_thinks_of_it() {
     );
     let (code, _, stderr) = run(&sign, "cow\n");
     assert_eq!(code, 0, "{stderr}");
+}
+
+/// What is half meant is not half done.
+#[test]
+fn a_passphrase_too_many_or_too_few_is_told() {
+    let (dir, _) = home();
+    let dir = dir.path();
+    let run = |args: &[&str], input: &str| told(&l2vpn(dir, args, input));
+    let with = |args: &[&'static str]| [args, &FD].concat();
+    for verb in ["new", "psk"] {
+        let (code, _, stderr) = run(&with(&["key", verb, "-o", "x.key"]), "horse\n");
+        assert!(code == 3 && stderr.contains("say --encrypt"), "{stderr}");
+        assert!(!dir.join("x.key").exists());
+    }
+    // One line where two are needed.
+    run(
+        &with(&["key", "psk", "-o", "net.psk", "--encrypt"]),
+        "cow\n",
+    );
+    run(&with(&["key", "encrypt", "a.key"]), "horse\n");
+    config(dir, "key = \"a.key\"\nnetwork_psk_file = \"net.psk\"");
+    let (code, _, stderr) = run(&with(&["check", "a.toml"]), "horse\n");
+    assert!(code == 3 && stderr.contains("no further line"), "{stderr}");
+    assert_eq!(run(&with(&["check", "a.toml"]), "horse\ncow\n").0, 0);
+    // The key put aside has other words, and keeps them; a file that only looks like one put aside is left alone.
+    run(&with(&["key", "rotate", "a.key"]), "horse\n");
+    run(
+        &with(&["key", "passphrase", "a.key.old", "--new-passphrase-fd", "0"]),
+        "horse\nsheep\n",
+    );
+    fs::copy(dir.join("net.psk"), dir.join("net.psk.old")).unwrap();
+    let aside = fs::read(dir.join("net.psk.old")).unwrap();
+    for (file, words, kept) in [
+        ("a.key", "horse\nnew\n", true),
+        ("net.psk", "cow\nnew\n", false),
+    ] {
+        let change = with(&["key", "passphrase", file, "--new-passphrase-fd", "0"]);
+        let (code, stdout, stderr) = run(&change, words);
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(stdout.contains("keeps its own"), kept, "{stdout}");
+    }
+    assert_eq!(run(&with(&["key", "check", "a.key.old"]), "sheep\n").0, 0);
+    assert_eq!(run(&with(&["key", "check", "a.key"]), "new\n").0, 0);
+    assert_eq!(fs::read(dir.join("net.psk.old")).unwrap(), aside);
+    // What is missing, and what is taken for something else.
+    let (_, _, stderr) = run(&["key", "check", "none/a.key"], "");
+    assert!(stderr.contains("there is no directory none"), "{stderr}");
+    let (_, _, stderr) = run(&["key", "check", "--psk", "none.psk"], "");
+    assert!(stderr.contains("l2vpn key psk -o none.psk"), "{stderr}");
+    run(
+        &["ca", "init", "ca", "--name", "lab", "--no-passphrase"],
+        "",
+    );
+    let (_, _, stderr) = run(&["key", "public", "ca/authority.key"], "");
+    assert!(stderr.contains("it holds an authority's key"), "{stderr}");
 }

@@ -20,7 +20,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
             output,
             encrypt,
             words,
-        } => new(output.as_deref(), encrypt.then_some(*words))?,
+        } => new(output.as_deref(), for_encrypting(*encrypt, *words)?)?,
         KeyVerb::Psk {
             output,
             encrypt,
@@ -28,7 +28,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<Exit, Failure> {
         } => {
             let key = Psk::generate(&mut OsEntropy);
             match output {
-                Some(file) => write(file, &key, encrypt.then_some(*words))?,
+                Some(file) => write(file, &key, for_encrypting(*encrypt, *words)?)?,
                 None => print_secret(&key.to_text())?,
             }
         }
@@ -73,6 +73,15 @@ fn new(output: Option<&Path>, encrypted: Option<Words>) -> Result<(), Failure> {
     };
     write(file, &key, encrypted)?;
     print(&format!("{}\n", key.public()))
+}
+
+/// Where a passphrase comes from, if there is to be one.
+fn for_encrypting(encrypt: bool, words: Words) -> Result<Option<Words>, Failure> {
+    if !encrypt && words.passphrase_fd.is_some() {
+        let message = "a passphrase was given for a key that is not to be encrypted";
+        return Err(Failure::with(Exit::Config, message, "say --encrypt"));
+    }
+    Ok(encrypt.then_some(words))
 }
 
 /// Makes a new file for a key, encrypted if there is somewhere to take a passphrase from.

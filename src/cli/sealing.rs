@@ -18,6 +18,11 @@ pub(super) fn run(verb: &KeyVerb) -> Result<(), Failure> {
         KeyVerb::Passphrase { file, .. } | KeyVerb::Decrypt { file, .. } => (file, false),
         _ => return Ok(()),
     };
+    let said = match is_psk {
+        true => Holds::Psk,
+        false => Holds::NodeKey,
+    };
+    present(file, said)?;
     let found = keys::kind_in(file)?;
     if let (true, Some(other)) = (is_psk, found.filter(|f| *f != Holds::Psk)) {
         let message = format!(
@@ -27,10 +32,6 @@ pub(super) fn run(verb: &KeyVerb) -> Result<(), Failure> {
         );
         return Err(Failure::with(Exit::Config, message, "leave out the --psk"));
     }
-    let said = match is_psk {
-        true => Holds::Psk,
-        false => Holds::NodeKey,
-    };
     match found.unwrap_or(said) {
         Holds::NodeKey => work::<PrivateKey>(file, verb),
         Holds::Psk => work::<Psk>(file, verb),
@@ -99,16 +100,24 @@ fn change_passphrase<K: Kept>(file: &Path, words: Words, new: Words) -> Result<(
     let (key, before) = unsealed::<K>(file, words)?;
     let passphrase = new_passphrase(file, new)?;
     let sealed = Some((&passphrase, Cost::DEFAULT));
+    // The key before the last rotation goes with it, as a member opens both by the same words.
+    let aside = keys::retired(&file.canonicalize()?);
+    let former = match keys::read_stored::<K>(&aside) {
+        Ok(Stored::Sealed(envelope)) if K::HOLDS == Holds::NodeKey => {
+            Some(keys::opened::<K>(&envelope, &before, &aside).ok())
+        }
+        _ => None,
+    };
     keys::replace(file, &key, sealed, &mut OsEntropy)?;
     print(&format!("{}: has the new passphrase\n", file.display()))?;
-    // The key before the last rotation goes with it: a member opens both by the same words.
-    let aside = keys::retired(&file.canonicalize()?);
-    if let Ok(Stored::Sealed(envelope)) = keys::read_stored::<K>(&aside) {
-        let former: K = keys::opened(&envelope, &before, &aside)?;
-        keys::replace(&aside, &former, sealed, &mut OsEntropy)?;
-        print(&format!("{}: has it, too\n", aside.display()))?;
+    match former {
+        None => Ok(()),
+        Some(None) => print(&format!("{}: keeps its own\n", aside.display())),
+        Some(Some(former)) => {
+            keys::replace(&aside, &former, sealed, &mut OsEntropy)?;
+            print(&format!("{}: has it, too\n", aside.display()))
+        }
     }
-    Ok(())
 }
 
 fn decrypt<K: Kept>(file: &Path, output: Option<&Path>, words: Words) -> Result<(), Failure> {
@@ -126,8 +135,19 @@ pub(super) fn new_passphrase(file: &Path, words: Words) -> Result<Passphrase, Fa
     words.opener().new_passphrase(file).map_err(Failure::failed)
 }
 
+/// Who looks for a pre-shared key is told how one is made.
+fn present(file: &Path, kind: Holds) -> Result<(), Failure> {
+    if kind == Holds::Psk && !file.exists() {
+        let message = format!("{}: there is no such file", file.display());
+        let hint = format!("make one: l2vpn key psk -o {}", file.display());
+        return Err(Failure::with(Exit::Config, message, hint));
+    }
+    Ok(())
+}
+
 /// The key in a file, opened with a passphrase if it needs one.
 pub(super) fn key_in<K: Kept>(file: &Path, words: Words) -> Result<K, Failure> {
+    present(file, K::HOLDS)?;
     match keys::read_stored(file)? {
         Stored::Plain(key) => Ok(key),
         Stored::Sealed(envelope) => {

@@ -17,6 +17,7 @@ use crate::config::{Config, EndpointName, is_name};
 use crate::io::clock::{self, OsEntropy};
 use crate::keys::{Entropy, PublicKey, append_audit};
 use crate::node::Node;
+use crate::node::legs::Rank;
 use crate::place::PeerId;
 use crate::trust::invitation::{self, MAX_PLACES};
 use crate::trust::invites::{self, MAX_USES};
@@ -386,13 +387,14 @@ impl Member {
             Ok(segments) => segments,
             Err(message) => return Told::Error(message),
         };
-        if order.places.is_empty() {
-            order.places = self.places();
-        }
         if order.places.len() > MAX_PLACES {
             return Told::Error(format!("an invitation names {MAX_PLACES} places at most"));
         }
         let relays = self.relays(&order.places);
+        if order.places.is_empty() {
+            order.places = self.places();
+            order.places.truncate(MAX_PLACES - relays.len());
+        }
         order.places.extend(relays);
         order.places.truncate(MAX_PLACES);
         let public = self.node.public();
@@ -463,11 +465,15 @@ impl Member {
         let relays = relays.filter_map(|id| self.node.peers().get(id.0 as usize));
         let others = relays.filter(|p| !named.contains(&p.known_as()));
         let at = others.filter_map(|p| {
-            let way = p.path.endpoint()?;
             // As it is named, where that is known: an address may change.
-            let named = self.config.peers.iter().find(|c| c.key.has(&p.known_as()));
-            let named = named.and_then(|c| c.endpoints.first());
-            let place = named.map_or(way.remote.to_string(), ToString::to_string);
+            let known = self.config.peers.iter().find(|c| c.key.has(&p.known_as()));
+            let named = known.and_then(|c| c.endpoints.first());
+            let carried = known.and_then(|c| c.carried.first());
+            let carried = carried.map(|(carrier, at)| format!("{carrier}:{at}"));
+            let is_direct = self.node.rank_of(p.id) == Some(Rank::Direct);
+            let seen = p.path.endpoint().filter(|_| is_direct);
+            let place = named.map(ToString::to_string).or(carried);
+            let place = place.or(seen.map(|way| way.remote.to_string()))?;
             Some(invitation::by_relay(&p.known_as(), &place))
         });
         at.take(2).collect()

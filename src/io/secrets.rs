@@ -114,6 +114,9 @@ fn from_descriptor(descriptor: u32) -> Result<Passphrase, String> {
         }
         line.extend_from_slice(byte.as_ref());
     }
+    if line.is_empty() && byte[0] != b'\n' {
+        return Err(format!("descriptor {descriptor} has no further line"));
+    }
     passphrase(std::str::from_utf8(&line).map_err(|e| e.to_string())?)
 }
 

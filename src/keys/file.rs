@@ -91,7 +91,13 @@ impl KeyFileError {
             }
             KeyFileError::Exists(_) => "choose another name, or move the old file away".into(),
             KeyFileError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
-                format!("make one: l2vpn key new -o {}", path.display())
+                let missing = path
+                    .parent()
+                    .filter(|p| !p.as_os_str().is_empty() && !p.exists());
+                match missing {
+                    Some(dir) => format!("there is no directory {}", dir.display()),
+                    None => format!("make one: l2vpn key new -o {}", path.display()),
+                }
             }
             KeyFileError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "the disk is full: make room, or choose another place".into()
@@ -112,6 +118,9 @@ impl KeyFileError {
                 EnvelopeError::Memory => "free some memory, or open it elsewhere".into(),
                 EnvelopeError::Other(Holds::NodeKey, Holds::Psk) => {
                     "if it is one, `l2vpn key decrypt` and `l2vpn key encrypt --psk` say so".into()
+                }
+                EnvelopeError::Other(Holds::Psk, Holds::NodeKey) => {
+                    "if it is none, `l2vpn key decrypt` and `l2vpn key encrypt` say so".into()
                 }
                 EnvelopeError::Other(..) => "name the file that does".into(),
                 _ => "take the file from a copy; `l2vpn key encrypt` writes such files".into(),
@@ -162,12 +171,16 @@ pub fn stored_in<K: Kept>(text: &str, path: &Path) -> Result<Stored<K>, KeyFileE
         });
         return envelope.map(Stored::Sealed).map_err(closed(path));
     }
-    K::from_plain(text)
-        .map(Stored::Plain)
-        .map_err(|source| KeyFileError::Text {
-            path: path.into(),
-            source,
-        })
+    K::from_plain(text).map(Stored::Plain).map_err(|source| {
+        // One kind looks like no other, also in plain.
+        match AuthorityKey::from_plain(text) {
+            Ok(_) => closed(path)(EnvelopeError::Other(Holds::Authority, K::HOLDS)),
+            Err(_) => KeyFileError::Text {
+                path: path.into(),
+                source,
+            },
+        }
+    })
 }
 
 /// What kind of key is in a file, as it says itself; `None` for a text that a private key and a pre-shared one may have.

@@ -57,11 +57,22 @@ pub struct Acquaintance {
     /// What it had drawn at the start before: who comes back to that has not started anew.
     pub former_life: Option<[u8; 8]>,
     /// What handshakes to it are recognised by, as it says, and since when; we relay them.
-    pub mac1_label: Option<(Mac1Label, Instant)>,
+    pub mac1_label: Option<Told>,
     /// By which of our keys it knew us.
     pub called: Option<PublicKey>,
     /// Addresses that others have told of it while it was not connected, each by whom.
     pub introduced: Vec<(PeerId, SocketAddr)>,
+}
+
+/// The label that a member is called by, as it has told.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// The label.
+    pub label: Mac1Label,
+    /// Since when changes are counted,
+    pub since: Instant,
+    /// and how many there were.
+    pub changes: u32,
 }
 
 /// Where a peer may be found.

@@ -261,11 +261,11 @@ impl Node {
             return false;
         };
         // A signature is work: what is known is not looked at again, and the rest not as often as it is sent.
-        if network.introductions.knows_of(id, bytes) {
-            return true;
-        }
         if !network.introductions.may_look(id, now) {
             return false;
+        }
+        if network.introductions.knows_of(id, bytes) {
+            return true;
         }
         let Some(short) = Proof::shortened(bytes) else {
             self.drop_one(DropReason::RecordRefused);

@@ -196,6 +196,7 @@ impl Node {
             self.came_up(id, now);
         }
         self.introduce_ourselves(id, now);
+        self.listen_again(id);
         self.renew_adverts(id, now);
         // What the peer announced for this session may differ from before.
         self.publish_layout();

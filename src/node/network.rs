@@ -95,7 +95,7 @@ impl Node {
             .map(|n| (n.lists, n.members, n.introductions, n.fetches))
             .unwrap_or_default();
         lists.settle(&settings.realm);
-        self.answer_to(Some(&settings.realm.id), now);
+        let id = settings.realm.id;
         self.directory.network = Some(Network {
             settings,
             own,
@@ -104,6 +104,8 @@ impl Node {
             fetches,
             members,
         });
+        // With the record at hand, as it goes along.
+        self.answer_to(Some(&id), now);
         self.end_records(now);
         // With other authorities, too: what was said of their lists was not kept.
         if is_renewed || has_others {

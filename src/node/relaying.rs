@@ -13,6 +13,7 @@ use super::{Event, Node};
 use crate::drops::DropReason;
 use crate::keys::{Psk, PublicKey, Ticket};
 use crate::mesh::peer::{Kind, Pass, Peer, PeerSettings};
+use crate::mesh::places::Told;
 use crate::noise::dialect::{Mac1Label, mac1_key_by};
 use crate::place::PeerId;
 use crate::time::{Duration, Instant};
@@ -22,8 +23,9 @@ use crate::wire::relayed::Channel;
 
 /// Channels that one member may have.
 const MOST_CHANNELS: usize = 256;
-/// A member says by which label it is called, and this long nothing else.
+/// A member says by which label it is called, and in this time says another one so often at most.
 const LABEL_HOLDS: Duration = Duration::from_secs(10);
+const MOST_LABELS: u32 = 4;
 /// Peers and guests together. A guest that came once is remembered until the relay starts anew: then there is room again for
 /// others.
 pub(super) const MOST_GUESTS: usize = 20_000;
@@ -264,7 +266,7 @@ impl Node {
         let names = || peer.settings.key.iter();
         let ours = self.dialects.iter().filter_map(|(_, d)| d.mac1_label());
         let told = peer.places.acquaintance.mac1_label;
-        let labels = ours.chain(told.map(|(label, _)| label));
+        let labels = ours.chain(told.map(|told| told.label));
         CrossingEnd {
             link: peer.link.clone(),
             mac1_keys: labels
@@ -282,14 +284,20 @@ impl Node {
             return;
         };
         let known = &mut peer.places.acquaintance.mac1_label;
-        match known {
-            Some((before, _)) if *before == label => return,
-            // It is another one with another network, and each is work for all channels.
-            Some((_, since)) if now.since(*since) < LABEL_HOLDS => {
-                return self.drop_one(DropReason::RateLimited);
-            }
-            _ => *known = Some((label, now)),
+        if known.is_some_and(|known| known.label == label) {
+            return;
         }
+        let recent = known.filter(|known| now.since(known.since) < LABEL_HOLDS);
+        let (since, changes) = recent.map_or((now, 0), |known| (known.since, known.changes));
+        // It is another one with another network, and each is work for all channels.
+        if changes >= MOST_LABELS {
+            return self.drop_one(DropReason::RateLimited);
+        }
+        *known = Some(Told {
+            label,
+            since,
+            changes: changes + 1,
+        });
         self.rename_channels(id);
     }
 

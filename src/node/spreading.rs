@@ -10,7 +10,7 @@
 //! who brought something else than it announced is not asked for a while.
 //! Memory: what each peer announced, and [`UNDER_WAY`] lists that are not whole, of [`MAX_REVOCATIONS_LEN`] bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Node;
 use crate::drops::DropReason;
@@ -33,7 +33,7 @@ const UNDER_WAY: usize = 4;
 const HEDGE: Duration = Duration::from_secs(1);
 /// How long one may take to bring a list: 500 ms for each part.
 const AT_MOST: Duration = Duration::from_secs(60);
-/// Who brought nothing is not asked for this long,
+/// Who brought nothing is not asked for this long, each time twice as long as before, and last of all,
 const SILENT: Duration = Duration::from_secs(4);
 /// and who brought something wrong for this long.
 const WRONG: Duration = Duration::from_secs(600);
@@ -60,8 +60,18 @@ pub(super) struct Fetches {
     of_retired: BTreeMap<[u8; 32], u64>,
     /// Who is not asked until then.
     barred: HashMap<PeerId, Instant>,
-    /// Of which authority there is a new list, and how often that is to be told again.
-    fresh: BTreeMap<[u8; 32], u32>,
+    /// How often each has brought nothing since it brought something.
+    failures: HashMap<PeerId, u32>,
+    /// Of which authority there is a new list.
+    fresh: BTreeMap<[u8; 32], Fresh>,
+}
+
+/// A new list, of which all are told.
+struct Fresh {
+    /// How often it is to be told again,
+    left: u32,
+    /// but not to those who have said that they know it.
+    known: HashSet<PeerId>,
 }
 
 /// What a part has made of a fetch.
@@ -78,6 +88,10 @@ impl Fetches {
         self.announced.retain(|(peer, _), _| *peer != id);
         self.under_way.retain(|fetch| fetch.from != id);
         self.barred.remove(&id);
+        self.failures.remove(&id);
+        for fresh in self.fresh.values_mut() {
+            fresh.known.remove(&id);
+        }
     }
 
     fn bar(&mut self, id: PeerId, until: Instant) {
@@ -94,7 +108,10 @@ impl Fetches {
         let over = self.under_way.iter().filter(|f| is_over(f));
         let over: Vec<PeerId> = over.map(|f| f.from).collect();
         for id in over {
-            self.bar(id, now + SILENT);
+            let failures = self.failures.entry(id).or_default();
+            let pause = SILENT * (1 << (*failures).min(8));
+            *failures += 1;
+            self.bar(id, now + pause.min(WRONG));
         }
     }
 
@@ -107,7 +124,9 @@ impl Fetches {
         self.under_way
             .retain(|f| f.list.epoch > lists.epoch(&f.list.issuer));
         let mut begun = Vec::new();
-        for ((from, issuer), epoch) in &self.announced {
+        let mut announced: Vec<_> = self.announced.iter().collect();
+        announced.sort_by_key(|((from, _), _)| self.failures.get(from).copied().unwrap_or(0));
+        for ((from, issuer), epoch) in announced {
             let list = ListName {
                 issuer: *issuer,
                 epoch: *epoch,
@@ -193,7 +212,11 @@ impl Node {
         let known = network.and_then(|n| n.lists.iter().map(name_of).find(|l| l.issuer == *issuer));
         let Some(list) = known else { return };
         if let Some(network) = &mut self.directory.network {
-            network.fetches.fresh.insert(*issuer, TOLD_AGAIN);
+            let fresh = Fresh {
+                left: TOLD_AGAIN,
+                known: HashSet::new(),
+            };
+            network.fetches.fresh.insert(*issuer, fresh);
         }
         self.tell_all(list, now);
     }
@@ -212,13 +235,17 @@ impl Node {
         };
         let (lists, fresh) = (&network.lists, &mut network.fetches.fresh);
         let mut due = Vec::new();
-        fresh.retain(|issuer, left| {
-            *left -= 1;
-            due.extend(lists.iter().map(name_of).find(|l| l.issuer == *issuer));
-            *left > 0
+        let peers = || self.peers.iter().filter(|p| p.up_since.is_some());
+        fresh.retain(|issuer, fresh| {
+            fresh.left -= 1;
+            if let Some(list) = lists.iter().map(name_of).find(|l| l.issuer == *issuer) {
+                let others = peers().filter(|p| !fresh.known.contains(&p.id));
+                due.extend(others.map(|p| (p.id, list)));
+            }
+            fresh.left > 0
         });
-        for list in due {
-            self.tell_all(list, now);
+        for (id, list) in due {
+            self.tell_epoch(id, list, now);
         }
     }
 
@@ -228,6 +255,12 @@ impl Node {
         let Some(network) = self.directory.network.as_mut().filter(|_| may) else {
             return;
         };
+        let ours = network.lists.epoch(&list.issuer);
+        if let Some(fresh) = network.fetches.fresh.get_mut(&list.issuer)
+            && list.epoch >= ours
+        {
+            fresh.known.insert(id);
+        }
         // What is told of authorities that are none would be kept for nothing.
         let is_news = list.epoch > network.lists.epoch(&list.issuer);
         if is_news && network.settings.realm.has(&list.issuer) {
@@ -292,6 +325,9 @@ impl Node {
                     return;
                 };
                 let is_known = network.lists.epoch(&list.issuer) >= list.epoch;
+                if is_known {
+                    network.fetches.failures.remove(&id);
+                }
                 match taken {
                     // Genuine, and of one that is retired.
                     Err(DropReason::Revoked) => {

@@ -19,10 +19,12 @@ const AT_ONCE: usize = 50;
 const AGAIN: Duration = Duration::from_millis(500);
 /// but for this long at most;
 const AGAIN_MOST: Duration = Duration::from_secs(8);
-/// and so often at most.
-const MOST_TRIES: u32 = 12;
-/// So many tries are enough for somebody that has never answered.
+/// as long as it is there. Who hears and takes nothing of it so often does not believe it.
+const MOST_REFUSALS: u32 = 8;
+/// So many tries are enough for somebody that has never answered,
 const TRIES_AT_FIRST: u32 = 5;
+/// and so many times more with another session: it may have been away.
+const CHANCES: u8 = 2;
 
 /// How far a peer was told of the row.
 #[derive(Default)]
@@ -33,8 +35,10 @@ pub(super) struct Telling {
     knows_us: bool,
     /// Whether it has ever said that it heard something.
     answers: bool,
-    /// Whether it is left alone.
+    /// Whether it is left alone,
     is_deaf: bool,
+    /// and how often it was not, with another session.
+    chances: u8,
     on_its_way: Option<OnItsWay>,
 }
 
@@ -49,6 +53,8 @@ struct OnItsWay {
     to: u64,
     told_at: Instant,
     tries: u32,
+    /// How often it was heard, and nothing more of it came.
+    refusals: u32,
 }
 
 impl OnItsWay {
@@ -69,20 +75,32 @@ impl Telling {
 
     /// Whether it is time for another batch, or for the last one again.
     fn is_due(&mut self, now: Instant) -> bool {
-        let most = match self.answers {
-            true => MOST_TRIES,
-            false => TRIES_AT_FIRST,
+        let Some(last) = self.on_its_way.as_ref().filter(|_| !self.is_deaf) else {
+            return !self.is_deaf;
         };
-        match &self.on_its_way {
-            _ if self.is_deaf => false,
-            None => true,
-            Some(last) if !last.is_due(now) => false,
-            Some(last) if last.tries < most => true,
-            Some(_) => {
-                self.settle();
-                self.is_deaf = !self.answers;
-                self.answers
-            }
+        if !last.is_due(now) {
+            return false;
+        }
+        if !self.answers && last.tries >= TRIES_AT_FIRST {
+            self.is_deaf = true;
+            return false;
+        }
+        if last.refusals >= MOST_REFUSALS {
+            self.settle();
+        }
+        true
+    }
+
+    /// There is a new session: who did not hear may hear now.
+    pub(super) fn go_on(&mut self) {
+        let has_chance = self.is_deaf && self.chances < CHANCES;
+        if !self.answers && !has_chance {
+            return;
+        }
+        self.chances += u8::from(self.is_deaf);
+        self.is_deaf = false;
+        if let Some(last) = &mut self.on_its_way {
+            last.tries = 0;
         }
     }
 }
@@ -171,6 +189,7 @@ impl Node {
             to,
             told_at: now,
             tries: 0,
+            refusals: 0,
         });
         true
     }
@@ -210,6 +229,14 @@ impl Node {
         }
     }
 
+    /// A peer has another session: what it has not heard is told in it.
+    pub(super) fn listen_again(&mut self, id: PeerId) {
+        let network = self.directory.network.as_mut();
+        if let Some(telling) = network.and_then(|n| n.introductions.telling.get_mut(&id)) {
+            telling.go_on();
+        }
+    }
+
     /// A peer speaks of members itself, so it is of the network, whatever it has not said so far.
     fn hear_from(&mut self, id: PeerId) {
         let network = self.directory.network.as_mut();
@@ -227,7 +254,13 @@ impl Node {
         let Some(telling) = telling else {
             return self.drop_one(DropReason::UnknownControl);
         };
-        telling.answers = true;
+        if let Some(last) = &mut telling.on_its_way
+            && last.batch == batch
+            && last.missing & which == 0
+        {
+            last.refusals += 1;
+        }
+        self.hear_from(id);
         // Many go on in the next second.
         if self.take_missing(id, (batch, which)) {
             self.tell_of_others(id, now);

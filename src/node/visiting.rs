@@ -71,13 +71,17 @@ impl Visiting {
 impl Node {
     /// The relays of the network that we reach directly: their records say that they are, and they do relay.
     pub fn network_relays(&self) -> Vec<PeerId> {
-        let is_one = |p: &&Peer| {
-            let roles = self.roles_of(p).filter(|_| p.up_since.is_some());
-            let is_direct = p.path.endpoint().is_some_and(|way| way.channel.is_none());
-            let relays = self.relays.observed.iter().any(|(relay, _)| *relay == p.id);
-            is_direct && relays && p.serves() && roles.is_some_and(|r| r.has(Roles::RELAY))
-        };
-        self.peers.iter().filter(is_one).map(|p| p.id).collect()
+        let relays = self.peers.iter().filter(|p| self.is_network_relay(p));
+        relays.map(|p| p.id).collect()
+    }
+
+    fn is_network_relay(&self, peer: &Peer) -> bool {
+        let is_direct = peer.path.endpoint().is_some_and(|w| w.channel.is_none());
+        let observed = &self.relays.observed;
+        let is_here = peer.serves() && peer.up_since.is_some() && is_direct;
+        is_here
+            && observed.iter().any(|(relay, _)| *relay == peer.id)
+            && self.roles_of(peer).is_some_and(|r| r.has(Roles::RELAY))
     }
 
     /// Tells the relays of the network whom we have invited: at once, as there is something new.
@@ -158,11 +162,14 @@ impl Node {
         (key, channel): (PublicKey, Option<Channel>),
         now: Instant,
     ) {
-        let has_invited = self.open_invites(now).next().is_some();
-        let is_of_network = self.network_relays().contains(&relay);
+        if self.open_invites(now).next().is_none() {
+            return;
+        }
+        let peer = self.peers.get(relay.0 as usize);
+        let is_of_network = peer.is_some_and(|p| self.is_network_relay(p));
         let doors = &mut self.directory.visiting.doors;
         doors.retain(|(k, r, _)| (*k, *r) != (key, relay));
-        let Some(channel) = channel.filter(|_| has_invited && is_of_network) else {
+        let Some(channel) = channel.filter(|_| is_of_network) else {
             return;
         };
         // Each relay has its own.
