@@ -99,6 +99,25 @@ fn wrong_usage_is_2_and_goes_to_stderr() {
     }
 }
 
+/// The pair of WireGuard's own quick start: its private key is taken as it is, from a file and from a pipe.
+#[test]
+fn keys_of_wireguard_are_taken_as_they_are() {
+    const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+    const PUBLIC: &str = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("privatekey");
+    let path = file.to_str().unwrap();
+    fs::write(&file, format!("{PRIVATE}\n")).unwrap();
+    // As `wg genkey > privatekey` leaves it for others to read: with the way out.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = l2vpn(&["key", "check", path]);
+    assert_ne!(code(&refused), 0);
+    assert!(text(&refused.stderr).contains(&format!("chmod 600 {path}")));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(text(&l2vpn(&["key", "public", path]).stdout).trim(), PUBLIC);
+    assert!(text(&l2vpn(&["key", "check", path]).stdout).contains(PUBLIC));
+}
+
 #[test]
 fn keys_are_made_once_private_and_in_the_format_of_wg() {
     let dir = tempfile::tempdir().unwrap();

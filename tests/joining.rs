@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use l2vpn::keys::Armor;
+use l2vpn::keys::{Armor, AuthorityKey, Stored};
 use l2vpn::lab::orders::{Order, Report};
+use l2vpn::trust::Signer;
 use l2vpn::wire::proof::Proof;
+use l2vpn::wire::record::Record;
 use stage::Story;
 use world::*;
 
@@ -25,6 +27,7 @@ const STORIES: &[(&str, Story)] = &[
     ("members_that_name_nobody_meet_on_their_lan", nobody_named),
     ("an_admin_that_nobody_reaches_invites_by_a_relay", by_relay),
     ("records_are_renewed_by_themselves", renewed),
+    ("trouble_with_time_is_told_in_words", time_told),
     ("an_authority_is_replaced_and_retired", replaced),
 ];
 
@@ -444,6 +447,17 @@ fn by_relay() -> Result<(), String> {
     good(&mut world, 0, &["audit", "verify", &audit]).map(|_| ())
 }
 
+/// The authority signs a record for b as it is given, with these times.
+fn sign_again(world: &World, record: Record) -> Result<(), String> {
+    let key = l2vpn::keys::read_stored(&world.dir().join("ca/authority.key"));
+    let Stored::<AuthorityKey>::Plain(key) = key.map_err(|e| e.to_string())? else {
+        return Err("sealed".into());
+    };
+    let signed = Signer::authority(key).issue(record);
+    let text = Armor::Record.to_text(&signed.map_err(|e| e.to_string())?);
+    std::fs::write(world.dir().join("b.record"), text).map_err(|e| e.to_string())
+}
+
 /// A record of which two thirds are over is renewed by the admin, kept over a restart, and known to the others.
 fn renewed() -> Result<(), String> {
     let mut world = World::pair(1500)?;
@@ -455,17 +469,7 @@ fn renewed() -> Result<(), String> {
     let back = 80 * 24 * 3600;
     (old.not_before, old.not_after) = (old.not_before - back, old.not_after - back);
     old.serial -= back;
-    let key = l2vpn::keys::read_stored(&world.dir().join("ca/authority.key"));
-    let l2vpn::keys::Stored::<l2vpn::keys::AuthorityKey>::Plain(key) =
-        key.map_err(|e| e.to_string())?
-    else {
-        return Err("sealed".into());
-    };
-    let old = l2vpn::trust::Signer::authority(key)
-        .issue(old)
-        .map_err(|e| e.to_string())?;
-    let file = world.dir().join("b.record");
-    std::fs::write(&file, Armor::Record.to_text(&old)).map_err(|e| e.to_string())?;
+    sign_again(&world, old)?;
     let own = placed(&world, &config)?;
     start(&mut world, 1, &config)?;
     let kept = world.dir().join("state/b.record");
@@ -489,7 +493,49 @@ fn renewed() -> Result<(), String> {
     }
     world.reach(0, "10.99.0.2".parse().map_err(|_| "address")?)?;
     let told = good(&mut world, 1, &["metrics", "--socket", &own])?;
-    expect(told.contains("record"), || told.clone())
+    let left = told.lines().find_map(|line| {
+        let value = line.strip_prefix("l2vpn_record_expires_seconds ")?;
+        value.parse::<f64>().ok()
+    });
+    let days = left.ok_or("no metric")? / 86_400.0;
+    expect((89.0..=90.0).contains(&days), || format!("{days} days"))?;
+    let shown = good(&mut world, 1, &["show", "--socket", &own])?;
+    expect(
+        shown.contains("good for 89 days more") || shown.contains("good for 90 days more"),
+        || shown.clone(),
+    )
+}
+
+/// A record of tomorrow, which is a clock of yesterday, and one that is over: both say what is wrong and what to do.
+fn time_told() -> Result<(), String> {
+    let mut world = World::pair(1500)?;
+    let socket = admin(&mut world)?;
+    let (config, _) = joined(&mut world, &socket)?;
+    placed(&world, &config)?;
+    let first = record(&world.dir().join("b.record"))?.record;
+    let day = 24 * 3600;
+    for (ahead, back, words) in [
+        (
+            2 * day,
+            0,
+            &["shows a time before its record was made", "set the clock"][..],
+        ),
+        (0, 200 * day, &["record is over", "l2vpn ca renew"]),
+    ] {
+        let mut moved = first.clone();
+        moved.not_before = moved.not_before + ahead - back;
+        moved.not_after = moved.not_after + ahead - back;
+        sign_again(&world, moved)?;
+        start(&mut world, 1, &config)?;
+        let log = world.dir().join("1.log");
+        let told = world.eventually(Duration::from_secs(3), |_| {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            Ok(words.iter().all(|part| log.contains(part)))
+        })?;
+        expect(told, || std::fs::read_to_string(&log).unwrap_or_default())?;
+        world.signal(1, 15)?;
+    }
+    Ok(())
 }
 
 /// A second authority takes the place of the first: members that know both let in by either, and when the first is retired, nobody whom it

@@ -74,6 +74,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     (
         "traffic is recorded for a quantum computer",
         &[
+            "each_part_of_the_second_secret_changes_the_handshake_key",
             "who_takes_it_out_on_the_way_gets_no_session",
             "another_implementation_opens_what_we_hide_and_hides_what_we_open",
         ],

@@ -261,6 +261,32 @@ mod tests {
         assert!(made[1] != made[2] && made[2] != made[3] && made[1] != made[3]);
     }
 
+    /// What somebody records today depends on ML-KEM's part of it: on the secret, and on whose key and which ciphertext it went by.
+    #[test]
+    fn each_part_of_the_second_secret_changes_the_handshake_key() {
+        let shared = |secret, public, ciphertext| Shared {
+            secret: zeroize::Zeroizing::new([secret; 32]),
+            public: [public; 32],
+            ciphertext: [ciphertext; 32],
+        };
+        let tries = [
+            None,
+            Some(shared(1, 1, 1)),
+            Some(shared(2, 1, 1)),
+            Some(shared(1, 2, 1)),
+            Some(shared(1, 1, 2)),
+        ];
+        let psk = Psk::from_bytes([7; 32]);
+        let chosen = Chosen {
+            pair: Some(&psk),
+            ..Chosen::default()
+        };
+        let keys = tries.map(|kem| *handshake_psk(&chosen, kem.as_ref()).expose());
+        for (n, key) in keys.iter().enumerate() {
+            assert!(!keys[..n].contains(key), "{n}");
+        }
+    }
+
     /// RFC 7693 appendix B gives BLAKE2s-256("abc").
     #[test]
     fn the_hash_is_blake2s() {
